@@ -1,0 +1,3 @@
+"""lskd: knowledge distillation with and without logit standardization."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,22 @@
+"""The two ways a command can end badly, and the exit code of each."""
+
+
+class RequestError(Exception):
+    """The request was wrong: nothing was done. Exit code 2.
+
+    The message is one line that names the file, the key and what would be right.
+    """
+
+    exit_code = 2
+
+
+class RunError(Exception):
+    """Something failed while running: what was finished is kept. Exit code 1."""
+
+    exit_code = 1
+
+
+class Interrupted(Exception):  # noqa: N818 (not an error)
+    """The user stopped the run: its state is saved. Exit code 130."""
+
+    exit_code = 130
