@@ -1,0 +1,49 @@
+"""Pieces that several families share."""
+
+import torch
+from torch import Tensor, nn
+
+
+def conv3x3(in_planes: int, out_planes: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    """3x3 convolution that keeps the size at stride 1; batch norm follows, so it has no bias."""
+    return nn.Conv2d(in_planes, out_planes, 3, stride, padding=1, groups=groups, bias=False)
+
+
+def conv1x1(in_planes: int, out_planes: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    """1x1 convolution without bias."""
+    return nn.Conv2d(in_planes, out_planes, 1, stride, groups=groups, bias=False)
+
+
+def pool(feature: Tensor) -> Tensor:
+    """Global average: (B, C, H, W) to (B, C)."""
+    return feature.mean(dim=(2, 3))
+
+
+def shuffle_channels(feature: Tensor, groups: int) -> Tensor:
+    """Interleave the channels of ``groups`` groups (ShuffleNet, arXiv:1707.01083, figure 1)."""
+    batch, channels, height, width = feature.shape
+    split = feature.view(batch, groups, channels // groups, height, width)
+    return split.transpose(1, 2).reshape(batch, channels, height, width)
+
+
+def init_he(network: nn.Module, classifier_std: float | None = None) -> None:
+    """He initialization of convolutions by fan-out, batch norms at identity (arXiv:1502.01852).
+
+    Args:
+        network: changed in place.
+        classifier_std: standard deviation of linear weights, whose biases become zero; None keeps
+            PyTorch's default for linear layers.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear) and classifier_std is not None:
+            nn.init.normal_(module.weight, std=classifier_std)
+            nn.init.zeros_(module.bias)
+
+
+def concat(left: Tensor, right: Tensor) -> Tensor:
+    """Join two features along their channels."""
+    return torch.cat([left, right], dim=1)

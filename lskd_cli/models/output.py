@@ -1,0 +1,34 @@
+"""What a network hands to a distiller, and the interface every network follows."""
+
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+
+@dataclass
+class Output:
+    """One forward pass.
+
+    Attributes:
+        logits: (B, classes).
+        feats: stage outputs, each (B, channels, height, width), from the stem to the last stage.
+        preacts: the same stages before their last activation; empty where a family defines none.
+        pooled: (B, features), what the classifier reads.
+    """
+
+    logits: Tensor
+    feats: list[Tensor] = field(default_factory=list)
+    preacts: list[Tensor] = field(default_factory=list)
+    pooled: Tensor | None = None
+
+
+class Network(nn.Module):
+    """A classifier of (B, 3, 32, 32) images whose stages can be read."""
+
+    def forward_features(self, images: Tensor) -> Output:
+        """Logits of (B, 3, 32, 32) normalized images, with everything feature methods read."""
+        raise TypeError(f"{type(self).__name__} does not define forward_features")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits, (B, classes), of (B, 3, 32, 32) normalized images."""
+        return self.forward_features(images).logits

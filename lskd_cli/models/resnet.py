@@ -1,0 +1,89 @@
+"""ResNets for 32x32 images with three stages (He et al., arXiv:1512.03385, section 4.2).
+
+Depth is 6n + 2. The "x4" networks are four times as wide after a stem of twice the width, as in
+the benchmark of Tian et al. (arXiv:1910.10699), whose parameter names are kept.
+"""
+
+from functools import partial
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lskd_cli.models.blocks import conv1x1, conv3x3, init_he, pool
+from lskd_cli.models.output import Network, Output
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut.
+
+    Batch norm does not keep its output for the backward pass, so what follows it works in place;
+    only the last ReLU does not, whose input is a feature.
+    """
+
+    def __init__(self, in_planes: int, planes: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = conv3x3(in_planes, planes, stride)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = conv3x3(planes, planes)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.downsample: nn.Module | None = None
+        if stride != 1 or in_planes != planes:
+            self.downsample = nn.Sequential(
+                conv1x1(in_planes, planes, stride), nn.BatchNorm2d(planes)
+            )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        preact: Tensor = self.bn2(self.conv2(out))
+        preact += x if self.downsample is None else self.downsample(x)
+        return F.relu(preact), preact
+
+
+class Stage(nn.Sequential):
+    """Blocks in a row; gives the last block's output and its pre-activation."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        preact = x
+        for block in self:
+            x, preact = block(x)
+        return x, preact
+
+
+class ResNet(Network):
+    """Stem, three stages of ``blocks`` basic blocks, linear classifier."""
+
+    def __init__(self, blocks: int, stem: int, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.conv1 = conv3x3(3, stem)
+        self.bn1 = nn.BatchNorm2d(stem)
+        self.layer1 = _stage(stem, width, blocks, stride=1)
+        self.layer2 = _stage(width, 2 * width, blocks, stride=2)
+        self.layer3 = _stage(2 * width, 4 * width, blocks, stride=2)
+        self.fc = nn.Linear(4 * width, num_classes)
+        init_he(self)
+
+    def forward_features(self, images: Tensor) -> Output:
+        x = F.relu(self.bn1(self.conv1(images)))
+        feats, preacts = [x], [x]
+        for stage in (self.layer1, self.layer2, self.layer3):
+            x, preact = stage(x)
+            feats.append(x)
+            preacts.append(preact)
+        pooled = pool(x)
+        return Output(self.fc(pooled), feats, preacts, pooled)
+
+
+def _stage(in_planes: int, planes: int, blocks: int, stride: int) -> Stage:
+    first = BasicBlock(in_planes, planes, stride)
+    return Stage(first, *(BasicBlock(planes, planes, 1) for _ in range(blocks - 1)))
+
+
+# depth = 6 * blocks + 2
+FAMILY = {
+    **{
+        f"resnet{depth}": partial(ResNet, (depth - 2) // 6, 16, 16)
+        for depth in (8, 14, 20, 32, 44, 56, 110)
+    },
+    "resnet8x4": partial(ResNet, 1, 32, 64),
+    "resnet32x4": partial(ResNet, 5, 32, 64),
+}
