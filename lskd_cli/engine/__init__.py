@@ -1,0 +1,1 @@
+"""Training: arms, the loop, evaluation, run folders. Nothing here prints."""

@@ -1,0 +1,83 @@
+"""What ``lskd eval`` measures: a run or a checkpoint on the test images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lskd_cli.checkpoints import Checkpoint, load_checkpoint
+from lskd_cli.config import load_data
+from lskd_cli.data import load_dataset, num_classes
+from lskd_cli.download import Progress
+from lskd_cli.engine.device import Compute
+from lskd_cli.engine.evaluation import calibration_error, likeness, logits_of, scores
+from lskd_cli.engine.run_folder import BEST, STUDENT
+from lskd_cli.errors import RequestError
+
+
+@dataclass
+class Subject:
+    """Weights with the network and the data that they belong to."""
+
+    checkpoint: Checkpoint
+    model: str
+    dataset: str
+
+
+def open_subject(path: Path, model: str | None, dataset: str | None, best: bool) -> Subject:
+    """The weights of a run's folder or of a file.
+
+    Args:
+        path: a folder that holds student.safetensors, or a file.
+        model: the network; needed where the file does not name it.
+        dataset: where the file does not name it; cifar100 if None.
+        best: of a run, the best epoch instead of the last.
+
+    Raises:
+        RequestError: nothing readable is there, or its network is not known.
+    """
+    if path.is_dir():
+        path = path / (BEST if best else STUDENT)
+    checkpoint = load_checkpoint(path)
+    model = model or checkpoint.metadata.get("model")
+    if model is None:
+        raise RequestError(f"{path}: does not say which network it is; add --model NAME")
+    return Subject(checkpoint, model, checkpoint.metadata.get("dataset", dataset or "cifar100"))
+
+
+def examine(
+    student: Subject,
+    teacher: Subject | None,
+    data_dir: Path,
+    compute: Compute,
+    progress: Progress,
+) -> dict[str, float | str | None]:
+    """Accuracy, loss and calibration of a network, and how it relates to its teacher.
+
+    Raises:
+        RequestError: weights do not fit the network, or the two are of different data sets.
+    """
+    data = load_data(student.dataset)
+    if teacher and num_classes(teacher.dataset) != num_classes(student.dataset):
+        raise RequestError(
+            f"--teacher {teacher.checkpoint.path}: trained on {teacher.dataset}, "
+            f"the student on {student.dataset}"
+        )
+    subjects = [student] + ([teacher] if teacher else [])
+    networks = [s.checkpoint.network(s.model, num_classes(s.dataset)) for s in subjects]
+    test = load_dataset(data, data_dir, progress).test.to(compute.device)
+    logits = []
+    for network in networks:
+        compute.place(network)
+        logits.append(logits_of(network, test, data, compute))
+    result: dict[str, float | str | None] = {
+        "checkpoint": str(student.checkpoint.path),
+        "model": student.model,
+        "dataset": student.dataset,
+        **scores(logits[0], test.targets),
+        "calibration_error": calibration_error(logits[0], test.targets),
+        "recorded_top1": student.checkpoint.metadata.get("top1"),
+    }
+    if teacher:
+        result |= {"teacher": str(teacher.checkpoint.path)}
+        result |= {"teacher_top1": scores(logits[1], test.targets)["top1"]}
+        result |= likeness(logits[0], logits[1])
+    return result

@@ -1,0 +1,123 @@
+"""The training loop: one pass over the data for any number of arms.
+
+The loop knows no method. Each batch is cut once, seen by the teacher once, and learnt from by
+every arm whose place in the schedule it is; arms of an interrupted pass may stand at different
+places, and wait until the pass comes by.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+import torch
+
+from lskd_cli.data import Dataset, Loader
+from lskd_cli.engine.arm import Arm
+from lskd_cli.engine.evaluation import logits_of, scores
+from lskd_cli.engine.run_folder import RunFolder
+from lskd_cli.engine.teacher import Teacher
+from lskd_cli.errors import Interrupted, RunError
+from lskd_cli.view import View
+
+SAVE_EVERY = 120.0  # seconds between two saved states within an epoch: what a kill can cost
+
+
+class Listener:
+    """Told what happens; what it does with it (a screen, a log) is its own business."""
+
+    def epoch_begins(self, epoch: int, step: int, steps: int) -> None:
+        """Epoch (from 1) of ``steps`` steps, of which ``step`` are done already."""
+
+    def step_done(self, images: int, peek: Callable[[], list[dict[str, float]]] | None) -> None:
+        """A step of so many images.
+
+        ``peek`` reads the means so far of every arm in this epoch, in the order of the pass; it is
+        None where reading would hold up the device.
+        """
+
+    def epoch_done(self, arm: Arm, is_best: bool) -> None:
+        """An arm's record of the epoch is its last in ``arm.history``."""
+
+
+def run_pass(
+    arms: Sequence[tuple[Arm, RunFolder]],
+    teacher: Teacher | None,
+    dataset: Dataset,
+    listener: Listener,
+    stopping: Callable[[], bool] = lambda: False,
+) -> None:
+    """Train arms that share data, seed and number of epochs to their end.
+
+    Args:
+        arms: each with the folder that keeps it.
+        teacher: where an arm's method needs one.
+        dataset: on the arms' device.
+        listener: told of steps and epochs.
+        stopping: asked after every step; True saves all arms and ends the pass.
+
+    Raises:
+        Interrupted: ``stopping`` said so; every state is saved.
+        RunError: a loss was not finite, or a file could not be written. What was saved last stays.
+    """
+    preset = arms[0][0].preset
+    loader = Loader(dataset.train, preset.data, preset.seed)
+    saved_at = time.monotonic()
+    while waiting := [pair for pair in arms if pair[0].position[0] <= preset.schedule.epochs]:
+        epoch, start = min(arm.position for arm, _ in waiting)
+        present = [pair for pair in waiting if pair[0].position[0] == epoch]
+        views = _union(arm.distiller.views for arm, _ in present)
+        listener.epoch_begins(epoch, start, loader.steps)
+        began = time.monotonic()
+        for step, batch in enumerate(loader.epoch(epoch, views, start), start):
+            # An arm that was stopped further on has done this step before.
+            due = [arm for arm, _ in present if arm.position == (epoch, step)]
+            wanted = _union(arm.distiller.views for arm in due if arm.distiller.needs_teacher)
+            outputs = teacher(batch.views, wanted) if teacher and wanted else {}
+            for arm in due:
+                arm.step(batch, outputs)
+            on_cpu = batch.target.device.type == "cpu"
+            listener.step_done(len(batch.target), partial(_peek, present) if on_cpu else None)
+            if stopping():
+                _save(present)
+                raise Interrupted(f"stopped at epoch {epoch}, step {step + 1} of {loader.steps}")
+            if time.monotonic() - saved_at > SAVE_EVERY:
+                _save(present)
+                saved_at = time.monotonic()
+        seconds = time.monotonic() - began
+        for arm, folder in present:
+            _finish_epoch(arm, folder, dataset, seconds, listener)
+        saved_at = time.monotonic()
+
+
+def _finish_epoch(
+    arm: Arm, folder: RunFolder, dataset: Dataset, seconds: float, listener: Listener
+) -> None:
+    trained = arm.meters.read(arm.position[0])
+    sets = {"test": dataset.test} | ({"val": dataset.val} if dataset.val else {})
+    evaluated: dict[str, float] = {}
+    for name, images in sets.items():
+        logits = logits_of(arm.student, images, arm.preset.data, arm.compute)
+        if not torch.isfinite(logits).all():
+            raise RunError(
+                f"{arm.preset.run_name}: logits not finite after epoch {arm.position[0]}"
+            )
+        measured = scores(logits, images.targets)
+        evaluated |= {f"{name}_{key}": value for key, value in measured.items()}
+    is_best = arm.finish_epoch(trained | evaluated, seconds)
+    folder.save_epoch(arm, is_best)
+    listener.epoch_done(arm, is_best)
+
+
+def _save(arms: Iterable[tuple[Arm, RunFolder]]) -> None:
+    for arm, folder in arms:
+        # A state with a loss that is not finite must not replace a good one.
+        arm.meters.read(arm.position[0])
+        folder.save_state(arm)
+
+
+def _peek(arms: Iterable[tuple[Arm, RunFolder]]) -> list[dict[str, float]]:
+    return [arm.meters.read(arm.position[0]) for arm, _ in arms]
+
+
+def _union(views: Iterable[Sequence[View]]) -> list[View]:
+    return list(dict.fromkeys(view for group in views for view in group))

@@ -1,0 +1,211 @@
+"""A run's folder on disk, loadable at every moment.
+
+``resume.pt`` alone says how far a run is: everything else of an epoch is written before it, and
+written again, with the same bytes, when an epoch is repeated after a kill.
+"""
+
+import json
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from filelock import FileLock, Timeout
+
+from lskd_cli import __version__
+from lskd_cli.checkpoints import save_checkpoint
+from lskd_cli.config import Preset, load_preset, to_yaml
+from lskd_cli.data import num_classes
+from lskd_cli.engine.arm import Arm
+from lskd_cli.errors import RequestError
+from lskd_cli.files import write_atomically, write_text
+
+PRESET, RUN, METRICS = "preset.yaml", "run.json", "metrics.jsonl"
+STUDENT, BEST, RESUME = "student.safetensors", "best.safetensors", "resume.pt"
+
+
+class RunFolder:
+    """``runs/NAME/seedN``: reads what is there, writes what an arm has reached."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def of(cls, runs: Path, preset: Preset) -> "RunFolder":
+        """The folder of a preset's run."""
+        return cls(runs / preset.run_name / f"seed{preset.seed}")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only writer; the lock ends with the process, however it ends.
+
+        Raises:
+            RequestError: another process writes to this folder, or it cannot be made.
+        """
+        lock = self.path.with_name(f".{self.path.name}.lock")
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(lock, timeout=0):
+                yield
+        except Timeout:
+            raise RequestError(
+                f"{self.path}: another process is writing this run; wait for it or stop it"
+            ) from None
+        except (PermissionError, FileExistsError, NotADirectoryError) as error:
+            raise RequestError(f"{lock.parent}: cannot be written: {error.strerror}") from None
+
+    def info(self) -> dict[str, Any]:
+        """What run.json says; empty where there is no run.
+
+        Raises:
+            RequestError: the file is damaged.
+        """
+        path = self.path / RUN
+        if not path.exists():
+            return {}
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            content = None
+        if not isinstance(content, dict):
+            raise RequestError(f"{path}: damaged; 'lskd train --fresh' starts the run over")
+        return content
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has reached its last epoch."""
+        return self.info().get("state") == "done"
+
+    def check(self, preset: Preset, precision: str) -> None:
+        """See that the run in the folder, if any, is the one asked for.
+
+        Raises:
+            RequestError: it has other settings; names each.
+        """
+        if not (self.path / PRESET).exists():
+            return
+        there = load_preset(self.path / PRESET).model_dump(exclude={"published"})
+        asked = preset.model_dump(exclude={"published"})
+        differing = [
+            f"{key} is {old!r} there, {new!r} here" for key, old, new in _differences(there, asked)
+        ]
+        started_in = self.info().get("precision", precision)
+        if started_in != precision and not self.finished:
+            differing.append(f"precision is {started_in} there, {precision} here")
+        if differing:
+            raise RequestError(
+                f"{self.path}: holds a run with other settings ({'; '.join(differing)}); "
+                "--fresh starts over, --set name=NEW keeps both"
+            )
+
+    def move_aside(self) -> Path | None:
+        """Rename an existing folder to the first free NAME.oldN; its new path, if there was one."""
+        if not self.path.exists():
+            return None
+        number = 1
+        while (aside := self.path.with_name(f"{self.path.name}.old{number}")).exists():
+            number += 1
+        self.path.rename(aside)
+        return aside
+
+    def resume(self, arm: Arm) -> None:
+        """Bring an arm to where this run was; a run without a saved state starts anew.
+
+        Raises:
+            RequestError: the saved state is damaged.
+        """
+        for stale in self.path.glob(".*.tmp"):
+            stale.unlink()
+        path = self.path / RESUME
+        if not path.exists():
+            return
+        try:
+            arm.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        except Exception as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise RequestError(
+                f"{path}: damaged ({reason}); --fresh starts the run over"
+            ) from error
+
+    def begin(self, preset: Preset, details: dict[str, Any]) -> None:
+        """Write what the run is: its preset and the first run.json."""
+        write_text(self.path / PRESET, to_yaml(preset))
+        earlier = self.info()
+        versions = {
+            "lskd": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+        }
+        self._write_info(
+            {
+                "state": "running",
+                "started": earlier.get("started", _now()),
+                "seconds": earlier.get("seconds", 0.0),
+                **details,
+                "versions": versions,
+                "best": earlier.get("best"),
+                "last": earlier.get("last"),
+            }
+        )
+
+    def save_state(self, arm: Arm) -> None:
+        """Write where the arm is, so that ``resume`` goes on from there."""
+        state = arm.state_dict()
+        write_atomically(self.path / RESUME, lambda temporary: torch.save(state, temporary))
+
+    def save_epoch(self, arm: Arm, is_best: bool) -> None:
+        """Write what an epoch has brought: weights, metrics, state."""
+        record = arm.history[-1]
+        weights = arm.student.state_dict()
+        if is_best:
+            save_checkpoint(self.path / BEST, weights, _metadata(arm.preset, record))
+        save_checkpoint(self.path / STUDENT, weights, _metadata(arm.preset, record))
+        lines = [json.dumps(epoch) + "\n" for epoch in arm.history]
+        write_text(self.path / METRICS, "".join(lines))
+        self.save_state(arm)
+        seconds = sum(epoch["seconds"] for epoch in arm.history)
+        self.update(best=arm.best, last=record, seconds=seconds)
+
+    def update(self, **changes: Any) -> None:
+        """Change entries of run.json."""
+        self._write_info({**self.info(), **changes})
+
+    def finish(self) -> None:
+        """Mark the run as done; its state is no longer needed."""
+        self.update(state="done", finished=_now())
+        (self.path / RESUME).unlink(missing_ok=True)
+
+    def _write_info(self, info: dict[str, Any]) -> None:
+        write_text(self.path / RUN, json.dumps(info, indent=2) + "\n")
+
+
+def _metadata(preset: Preset, record: dict[str, float]) -> dict[str, str]:
+    return {
+        "model": preset.student,
+        "num_classes": str(num_classes(preset.data.name)),
+        "dataset": preset.data.name,
+        "preset": preset.run_name,
+        "seed": str(preset.seed),
+        "epoch": str(record["epoch"]),
+        "top1": f"{record['test_top1']:.2f}",
+    }
+
+
+def _differences(
+    there: dict[str, Any], asked: dict[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    for key in {**there, **asked}:
+        old, new = there.get(key), asked.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            yield f"{prefix}{key}", old, new
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")

@@ -1,0 +1,79 @@
+"""The frozen network that students learn from, and where its weights are."""
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lskd_cli.checkpoints import Checkpoint, load_checkpoint
+from lskd_cli.config import Preset, list_networks, load_preset
+from lskd_cli.data import num_classes
+from lskd_cli.engine.arm import run_network
+from lskd_cli.engine.device import Compute
+from lskd_cli.engine.run_folder import RUN, STUDENT
+from lskd_cli.errors import RequestError
+from lskd_cli.models import Network, Output
+from lskd_cli.view import View
+
+
+class Teacher:
+    """Outputs of the views of a batch: evaluation mode, no gradient, once for all arms."""
+
+    def __init__(self, network: Network, compute: Compute, needs_features: bool) -> None:
+        self.network = network.eval().requires_grad_(False)
+        compute.place(self.network)
+        self.compute = compute
+        self.needs_features = needs_features
+
+    @torch.no_grad()
+    def __call__(
+        self, views: Mapping[View, Tensor], wanted: Collection[View]
+    ) -> dict[View, Output]:
+        """Outputs of the wanted views, (B, 3, 32, 32) each."""
+        with self.compute.autocast():
+            return {
+                view: run_network(self.network, views[view], self.needs_features) for view in wanted
+            }
+
+
+def find_teacher(preset: Preset, checkpoints: Path, runs: Path) -> Checkpoint:
+    """The weights of a preset's teacher.
+
+    They come from ``checkpoints/NAME.safetensors``, or from the last epoch of a finished run of a
+    teacher preset (not its best epoch, which was chosen on test images).
+
+    Raises:
+        RequestError: there are none; says how to fetch or train them.
+    """
+    assert preset.teacher is not None
+    classes = num_classes(preset.data.name)
+    path = checkpoints / f"{preset.teacher}.safetensors"
+    if path.exists():
+        checkpoint = load_checkpoint(path)
+        if checkpoint.metadata.get("dataset", preset.data.name) == preset.data.name:
+            return checkpoint
+    for info in sorted(runs.glob(f"teacher-*/seed*/{RUN}")):
+        weights = info.parent / STUDENT
+        if json.loads(info.read_text()).get("state") == "done" and weights.exists():
+            checkpoint = load_checkpoint(weights)
+            found = (checkpoint.metadata.get("model"), checkpoint.metadata.get("dataset"))
+            if found == (preset.teacher, preset.data.name):
+                return checkpoint
+    training = [
+        f"'lskd train --preset {name}'"
+        for name in list_networks()
+        if name.startswith("teacher-") and _trains(name, preset)
+    ]
+    fetching = [f"'lskd fetch-teachers {preset.teacher}'"] if preset.data.name == "cifar100" else []
+    raise RequestError(
+        f"teacher {preset.teacher} ({classes} classes) is neither in {checkpoints} nor a finished "
+        f"teacher-* run in {runs}; "
+        f"{' or '.join([*fetching, *training, '--teacher-checkpoint FILE'])}"
+    )
+
+
+def _trains(name: str, preset: Preset) -> bool:
+    other = load_preset(name)
+    return (other.student, other.data.name) == (preset.teacher, preset.data.name)

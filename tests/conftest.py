@@ -1,0 +1,29 @@
+"""Settings of the test suite."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+from lskd_cli.data import ImageSet, datasets
+from lskd_cli.download import Progress
+
+settings.register_profile("lskd", deadline=None)
+settings.load_profile("lskd")
+torch.set_num_threads(2)
+
+
+@pytest.fixture
+def small_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The digits set with 150 training and 50 test images: an epoch is three steps."""
+    whole = datasets._LOADERS["digits"]
+
+    def small(folder: Path, progress: Progress) -> tuple[ImageSet, ImageSet]:
+        train, test = whole(folder, progress)
+        return (
+            ImageSet(train.images[:150], train.targets[:150]),
+            ImageSet(test.images[:50], test.targets[:50]),
+        )
+
+    monkeypatch.setitem(datasets._LOADERS, "digits", small)

@@ -1,0 +1,132 @@
+"""CIFAR-100 from its files, digits from scikit-learn, held-out splits, damaged files."""
+
+import hashlib
+import pickle
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchvision.datasets import CIFAR100
+
+from lskd_cli.config import Data, load_data
+from lskd_cli.data import load_dataset
+from lskd_cli.errors import RequestError, RunError
+
+
+def _silent(done: int, total: int | None) -> None:
+    pass
+
+
+def _write_cifar100(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A CIFAR-100 of 20 training and 10 test images, whose digests torchvision accepts."""
+    base = folder / "cifar-100-python"
+    base.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    digests = {}
+    for name, count in (("train", 20), ("test", 10)):
+        pixels = rng.integers(0, 256, (count, 3072), dtype=np.uint8)
+        content = {"data": pixels, "fine_labels": [i % 5 for i in range(count)]}
+        (base / name).write_bytes(pickle.dumps(content))
+    (base / "meta").write_bytes(pickle.dumps({"fine_label_names": [str(i) for i in range(100)]}))
+    for name in ("train", "test", "meta"):
+        digests[name] = hashlib.md5((base / name).read_bytes()).hexdigest()
+    monkeypatch.setattr(CIFAR100, "train_list", [["train", digests["train"]]])
+    monkeypatch.setattr(CIFAR100, "test_list", [["test", digests["test"]]])
+    monkeypatch.setattr(CIFAR100, "meta", {**CIFAR100.meta, "md5": digests["meta"]})
+    return base
+
+
+def _cifar(val_split: float = 0.0) -> Data:
+    return load_data("cifar100").model_copy(update={"val_split": val_split})
+
+
+def test_cifar100_is_read_as_torchvision_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write_cifar100(tmp_path, monkeypatch)
+    dataset = load_dataset(_cifar(), tmp_path, _silent)
+    expected = CIFAR100(str(tmp_path), train=True)
+    assert np.array_equal(dataset.train.images.numpy(), expected.data)
+    assert dataset.train.targets.tolist() == expected.targets
+    assert (len(dataset.train), len(dataset.test), dataset.val) == (20, 10, None)
+
+
+@pytest.mark.parametrize("damage", [b"", b"half a file"])
+def test_a_damaged_file_is_named_with_its_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes
+) -> None:
+    base = _write_cifar100(tmp_path, monkeypatch)
+    (base / "test").write_bytes(damage)
+    with pytest.raises(RequestError, match=r"test: damaged .* remove .* download it again"):
+        load_dataset(_cifar(), tmp_path, _silent)
+    assert (base / "test").read_bytes() == damage
+
+
+def test_a_missing_file_is_named_with_its_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = _write_cifar100(tmp_path, monkeypatch)
+    (base / "train").unlink()
+    with pytest.raises(RequestError, match=r"train: cannot be read: No such file"):
+        load_dataset(_cifar(), tmp_path, _silent)
+
+
+def test_an_absent_cifar100_is_downloaded_with_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = _write_cifar100(tmp_path / "origin", monkeypatch)
+    archive = tmp_path / "archive.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(base, "cifar-100-python")
+    monkeypatch.setattr(CIFAR100, "url", archive.as_uri())
+    monkeypatch.setattr(CIFAR100, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
+    seen: list[tuple[int, int | None]] = []
+    dataset = load_dataset(_cifar(), tmp_path / "new", lambda *bytes_: seen.append(bytes_))
+    assert len(dataset.train) == 20
+    assert seen[-1] == (archive.stat().st_size, archive.stat().st_size)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["cifar-100-python"]
+
+
+def test_a_download_with_the_wrong_digest_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "archive.tar.gz"
+    archive.write_bytes(b"not the archive")
+    monkeypatch.setattr(CIFAR100, "url", archive.as_uri())
+    with pytest.raises(RunError, match="wrong md5"):
+        load_dataset(_cifar(), tmp_path / "new", _silent)
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_digits_are_grey_32_pixel_images_of_ten_classes() -> None:
+    dataset = load_dataset(load_data("digits"), Path(), _silent)
+    assert (len(dataset.train), len(dataset.test)) == (1437, 360)
+    images = dataset.train.images
+    assert images.shape == (1437, 32, 32, 3)
+    assert images.dtype == torch.uint8
+    assert torch.equal(images[..., 0], images[..., 2])
+    assert images.float().mean().item() / 255 == pytest.approx(0.305, abs=0.002)
+    assert images.float().std().item() / 255 == pytest.approx(0.324, abs=0.002)
+    assert dataset.test.targets.bincount().min() >= 34
+
+
+def test_a_held_out_split_is_stratified_disjoint_and_always_the_same() -> None:
+    data = load_data("digits").model_copy(update={"val_split": 0.1})
+    first, second = (load_dataset(data, Path(), _silent) for _ in range(2))
+    assert first.val is not None
+    assert second.val is not None
+    assert len(first.train) + len(first.val) == 1437
+    assert len(first.val) == 144
+    assert torch.equal(first.val.images, second.val.images)
+    assert first.val.targets.bincount().min() >= 13
+    whole = load_dataset(load_data("digits"), Path(), _silent).train.images
+    parts = torch.cat([first.train.images, first.val.images])
+    assert torch.equal(parts.sum(0), whole.sum(0))
+
+
+def test_a_split_that_leaves_classes_empty_is_refused() -> None:
+    data = load_data("digits").model_copy(update={"val_split": 0.001})
+    with pytest.raises(RequestError, match=r"data\.val_split: 0\.001 cannot be split off"):
+        load_dataset(data, Path(), _silent)

@@ -1,0 +1,103 @@
+"""Batches: crops and flips as torchvision cuts them, order, reproducibility."""
+
+import pytest
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as tv
+
+from lskd_cli.config import Data, load_preset
+from lskd_cli.data import ImageSet, Loader, normalize
+from lskd_cli.data.loader import CropDraws
+
+DATA = load_preset("kd-r32x4-r8x4").data
+
+
+def _images(count: int = 150) -> ImageSet:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (count, 32, 32, 3), generator=generator, dtype=torch.uint8)
+    return ImageSet(pixels, torch.arange(count))
+
+
+def _uint8(view: Tensor, data: Data = DATA) -> Tensor:
+    mean, std = torch.tensor(data.mean).view(3, 1, 1), torch.tensor(data.std).view(3, 1, 1)
+    return ((view * std + mean) * 255).round().to(torch.uint8)
+
+
+def test_crops_and_flips_are_exactly_those_of_torchvision() -> None:
+    images = _images()
+    loader = Loader(images, DATA, seed=3)
+    crops = CropDraws.draw(150, 4, True, loader._generator(2, 1))
+    order = torch.randperm(150, generator=loader._generator(2, 0))
+    views = torch.cat([batch.views["weak"] for batch in loader.epoch(2, ["weak"])])
+    to_input = v2.Compose(
+        [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(DATA.mean, DATA.std)]
+    )
+    for position in range(150):
+        image = images.images[order[position]].permute(2, 0, 1)
+        cut = tv.crop(tv.pad(image, [4]), crops.top[position], crops.left[position], 32, 32)
+        expected = tv.horizontal_flip(cut) if crops.flip[position] else cut
+        torch.testing.assert_close(views[position], to_input(expected), rtol=0, atol=1e-6)
+
+
+def test_offsets_and_flips_are_uniform() -> None:
+    crops = CropDraws.draw(90_000, 4, True, torch.Generator().manual_seed(0))
+    joint = torch.bincount(crops.top * 9 + crops.left, minlength=81) / 90_000
+    assert (joint - 1 / 81).abs().max().item() < 5 * (1 / 81 / 90_000) ** 0.5
+    assert crops.flip.float().mean().item() == pytest.approx(0.5, abs=0.01)
+
+
+def test_every_image_comes_once_an_epoch_and_the_last_batch_is_partial() -> None:
+    batches = list(Loader(_images(), DATA, seed=0).epoch(1, ["weak"]))
+    assert [len(batch.target) for batch in batches] == [64, 64, 22]
+    assert sorted(torch.cat([batch.target for batch in batches]).tolist()) == list(range(150))
+
+
+def test_an_epoch_derives_from_seed_and_number_alone() -> None:
+    def views(seed: int, epoch: int) -> Tensor:
+        loader = Loader(_images(), DATA, seed)
+        return torch.cat([batch.views["weak"] for batch in loader.epoch(epoch, ["weak"])])
+
+    assert torch.equal(views(1, 5), views(1, 5))
+    assert not torch.equal(views(1, 5), views(1, 6))
+    assert not torch.equal(views(1, 5), views(2, 5))
+
+
+def test_an_epoch_can_start_in_its_middle() -> None:
+    loader = Loader(_images(), DATA, seed=0)
+    whole = list(loader.epoch(4, ["weak", "strong"]))
+    rest = list(loader.epoch(4, ["weak", "strong"], start=1))
+    assert len(rest) == 2
+    for early, late in zip(whole[1:], rest, strict=True):
+        assert torch.equal(early.target, late.target)
+        assert torch.equal(early.views["strong"], late.views["strong"])
+
+
+def test_asking_for_the_strong_view_does_not_change_the_weak_one() -> None:
+    loader = Loader(_images(), DATA, seed=0)
+    alone = next(iter(loader.epoch(1, ["weak"])))
+    both = next(iter(loader.epoch(1, ["weak", "strong"])))
+    assert torch.equal(alone.views["weak"], both.views["weak"])
+    assert not torch.equal(both.views["weak"], both.views["strong"])
+
+
+def test_views_are_channels_last() -> None:
+    batch = next(iter(Loader(_images(), DATA, seed=0).epoch(1, ["weak", "strong"])))
+    for view in batch.views.values():
+        assert view.shape == (64, 3, 32, 32)
+        assert view.dtype == torch.float32
+        assert view.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_no_flip_and_no_padding_leave_the_images_as_they_are() -> None:
+    plain = DATA.model_copy(update={"flip": False, "padding": 0})
+    images = _images()
+    for batch in Loader(images, plain, seed=0).epoch(1, ["weak"]):
+        expected = images.images[batch.target].permute(0, 3, 1, 2)
+        assert torch.equal(_uint8(batch.views["weak"]), expected)
+
+
+def test_normalization_is_that_of_torchvision() -> None:
+    images = _images().images.permute(0, 3, 1, 2)
+    expected = tv.normalize(tv.to_dtype(images, torch.float32, scale=True), DATA.mean, DATA.std)
+    torch.testing.assert_close(normalize(images, DATA), expected)

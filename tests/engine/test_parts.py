@@ -1,0 +1,106 @@
+"""Schedule, meters, evaluation, device: one property each."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lskd_cli.config import load_preset
+from lskd_cli.engine.device import resolve_compute
+from lskd_cli.engine.evaluation import calibration_error, likeness, scores
+from lskd_cli.engine.meters import Meters
+from lskd_cli.engine.schedule import learning_rate
+from lskd_cli.errors import RequestError, RunError
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("epoch", "expected"),
+    [(1, 0.05), (150, 0.05), (151, 0.005), (180, 0.005), (181, 5e-4), (211, 5e-5), (240, 5e-5)],
+)
+def test_the_learning_rate_drops_from_epochs_151_181_and_211(epoch: int, expected: float) -> None:
+    preset = load_preset("kd-r32x4-r8x4")
+    assert learning_rate(preset.optimizer, preset.schedule, epoch) == pytest.approx(expected)
+
+
+def test_meters_average_over_images_not_batches() -> None:
+    meters = Meters(CPU)
+    logits = torch.eye(4)
+    for loss, size in ((1.0, 4), (4.0, 2)):
+        target = torch.tensor([0, 1, 2, 0])[:size]
+        meters.update({"ce": torch.tensor(loss)}, logits[:size], target, 0)
+    record = meters.read(1)
+    assert record["train_ce"] == pytest.approx((1.0 * 4 + 4.0 * 2) / 6)
+    assert record["train_top1"] == pytest.approx(100 * 5 / 6)
+
+
+def test_meters_name_the_first_step_whose_loss_is_not_finite() -> None:
+    meters = Meters(CPU)
+    for step, value in enumerate([1.0, math.inf, math.nan, 1.0]):
+        losses = {"ce": torch.tensor(2.0), "kd": torch.tensor(value)}
+        meters.update(losses, torch.zeros(1, 3), torch.tensor([0]), step)
+    with pytest.raises(RunError, match=r"epoch 7, step 2: ce = 2, kd = inf"):
+        meters.read(7)
+
+
+def test_meters_go_on_from_their_state() -> None:
+    first, second = Meters(CPU), Meters(CPU)
+    first.update({"ce": torch.tensor(3.0)}, torch.zeros(2, 3), torch.tensor([0, 1]), 0)
+    second.load_state_dict(first.state_dict())
+    for meters in (first, second):
+        meters.update({"ce": torch.tensor(1.0)}, torch.zeros(2, 3), torch.tensor([0, 1]), 1)
+    assert second.read(1) == first.read(1)
+
+
+def test_scores_count_top_one_and_top_five() -> None:
+    logits = torch.arange(10.0).flip(0).repeat(4, 1)
+    result = scores(logits, torch.tensor([0, 1, 4, 9]))
+    assert (result["top1"], result["top5"]) == (25.0, 75.0)
+    expected = F.cross_entropy(logits, torch.tensor([0, 1, 4, 9]))
+    assert result["loss"] == pytest.approx(expected.item())
+
+
+def test_fewer_than_five_classes_have_a_top_five_all_the_same() -> None:
+    assert scores(torch.eye(3), torch.arange(3))["top5"] == 100.0
+
+
+def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
+    # all rows 90 % confident, three of four right
+    logits = torch.tensor([[math.log(9.0), 0.0]]).repeat(4, 1)
+    assert calibration_error(logits, torch.tensor([0, 0, 0, 1])) == pytest.approx(15.0)
+
+
+def test_a_perfectly_confident_right_network_is_calibrated() -> None:
+    assert calibration_error(torch.eye(3) * 1e4, torch.arange(3)) == pytest.approx(0.0)
+
+
+def test_a_scaled_copy_of_the_teacher_agrees_but_only_standardized_is_equal() -> None:
+    teacher = torch.randn(50, 10, generator=torch.Generator().manual_seed(0))
+    result = likeness(3 * teacher + 1, teacher)
+    assert result["agreement"] == 100.0
+    assert result["kl"] > 0.1
+    assert result["kl_standardized"] == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a CUDA device")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_a_gpu_that_is_not_there_is_refused(device: str) -> None:
+    with pytest.raises(RequestError, match=f"--device {device}: not available here"):
+        resolve_compute(device)
+
+
+@pytest.mark.parametrize("device", ["gpu", "mps", "meta"])
+def test_a_device_of_another_kind_is_refused(device: str) -> None:
+    with pytest.raises(RequestError, match="auto, cpu, cuda or cuda:N"):
+        resolve_compute(device)
+
+
+def test_auto_precision_takes_bf16_only_where_the_cpu_has_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert resolve_compute("cpu").precision == "bf16"
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False})
+    assert resolve_compute("cpu").precision == "fp32"

@@ -1,0 +1,272 @@
+"""Passes of one or more arms: what they share, how they stop, resume and fail."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from lskd_cli.engine import loop
+from lskd_cli.engine.arm import Arm, initial_student
+from lskd_cli.engine.loop import Listener
+from lskd_cli.engine.run_folder import RunFolder
+from lskd_cli.engine.training import Places, group_passes, prepared_pass
+from lskd_cli.errors import Interrupted, RequestError, RunError
+from tests.engine.helpers import (
+    CPU,
+    after,
+    digest,
+    digits_preset,
+    metrics,
+    places,
+    run_path,
+    silent,
+    train,
+)
+
+pytestmark = pytest.mark.usefixtures("small_digits")
+
+
+def test_a_run_leaves_the_files_of_its_contract(tmp_path: Path) -> None:
+    preset = digits_preset(stand=True)
+    train([preset], tmp_path)
+    folder = run_path(tmp_path, preset)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "best.safetensors", "metrics.jsonl", "preset.yaml", "run.json", "student.safetensors",
+    ]  # fmt: skip
+    info = json.loads((folder / "run.json").read_text())
+    assert info["state"] == "done"
+    assert (info["teacher_top1"], info["precision"]) == (50.0, "fp32")
+    assert info["last"] == metrics(folder)[-1]
+    with safe_open(folder / "best.safetensors", framework="pt") as file:
+        metadata = file.metadata()
+    assert metadata["model"] == "resnet8"
+    assert metadata["preset"] == "kd-digits+stand"
+    assert float(metadata["top1"]) == pytest.approx(info["best"]["test_top1"], abs=0.005)
+
+
+def test_an_epoch_has_a_line_of_metrics(tmp_path: Path) -> None:
+    preset = digits_preset("ctkd")
+    train([preset], tmp_path)
+    first, second = metrics(run_path(tmp_path, preset))
+    assert (first["epoch"], second["epoch"]) == (1, 2)
+    assert set(first) == {
+        "epoch", "lr", "train_loss", "train_ce", "train_kd", "train_top1", "test_top1",
+        "test_top5", "test_loss", "temperature", "seconds", "images_per_second",
+    }  # fmt: skip
+    assert first["train_loss"] == pytest.approx(first["train_ce"] + first["train_kd"])
+
+
+def test_arms_of_a_pass_learn_what_they_learn_alone(tmp_path: Path) -> None:
+    plain, stand = digits_preset("mlkd"), digits_preset("kd", stand=True)
+    train([plain, stand], tmp_path / "together")
+    train([plain], tmp_path / "first")
+    train([stand], tmp_path / "second")
+    for preset, root in ((plain, "first"), (stand, "second")):
+        together = run_path(tmp_path / "together", preset) / "student.safetensors"
+        alone = run_path(tmp_path / root, preset) / "student.safetensors"
+        assert digest(together) == digest(alone)
+
+
+def test_arms_start_from_the_same_weights_and_seeds_from_others() -> None:
+    plain, stand = (initial_student(digits_preset(stand=s)).state_dict() for s in (False, True))
+    other = initial_student(digits_preset("kd", False, 2, "seed=1")).state_dict()
+    assert all(torch.equal(plain[name], stand[name]) for name in plain)
+    assert not torch.equal(plain["conv1.weight"], other["conv1.weight"])
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("method", ["kd", "ctkd"])
+def test_a_stopped_run_ends_with_the_weights_of_an_undisturbed_one(
+    tmp_path: Path, method: str, steps: int
+) -> None:
+    preset = digits_preset(method)
+    train([preset], tmp_path / "undisturbed")
+    with pytest.raises(Interrupted):
+        train([preset], tmp_path / "stopped", stopping=after(steps))
+    folder = run_path(tmp_path / "stopped", preset)
+    assert json.loads((folder / "run.json").read_text())["state"] == "interrupted"
+    train([preset], tmp_path / "stopped")
+    undisturbed = run_path(tmp_path / "undisturbed", preset)
+    for name in ("student.safetensors", "best.safetensors"):
+        assert digest(folder / name) == digest(undisturbed / name)
+    timeless = [
+        [{k: v for k, v in record.items() if "second" not in k} for record in metrics(path)]
+        for path in (folder, undisturbed)
+    ]
+    assert timeless[0] == timeless[1]
+
+
+def test_arms_that_stopped_at_different_places_go_on_together(tmp_path: Path) -> None:
+    plain, stand = digits_preset(epochs=3), digits_preset(stand=True, epochs=3)
+    train([plain, stand], tmp_path / "undisturbed")
+    with pytest.raises(Interrupted):
+        train([plain], tmp_path / "apart", stopping=after(5))
+    with pytest.raises(Interrupted):
+        train([stand], tmp_path / "apart", stopping=after(1))
+    train([plain, stand], tmp_path / "apart")
+    for preset in (plain, stand):
+        files = [
+            run_path(tmp_path / root, preset) / "student.safetensors"
+            for root in ("undisturbed", "apart")
+        ]
+        assert digest(files[0]) == digest(files[1])
+
+
+def test_a_kill_costs_at_most_the_time_between_two_saves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
+    preset = digits_preset()
+    killed = after(5)
+
+    def stopping() -> bool:
+        if killed():
+            raise MemoryError  # stands for a kill: nothing catches it, nothing is saved after it
+        return False
+
+    with pytest.raises(MemoryError):
+        train([preset], tmp_path, stopping=stopping)
+    arm = Arm(preset, CPU)
+    RunFolder(run_path(tmp_path, preset)).resume(arm)
+    assert arm.position == (2, 1)
+
+
+def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:
+    preset = digits_preset()
+    train([preset], tmp_path)
+    folder = run_path(tmp_path, preset)
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    with prepared_pass([preset], places(tmp_path), CPU, silent) as prepared:
+        assert prepared.arms == []
+        assert [finished.path for finished in prepared.finished] == [folder]
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_fresh_moves_the_old_run_aside(tmp_path: Path) -> None:
+    preset = digits_preset()
+    train([preset], tmp_path)
+    before = digest(run_path(tmp_path, preset) / "run.json")
+    train([preset], tmp_path, fresh=True)
+    train([preset], tmp_path, fresh=True)
+    folder = run_path(tmp_path, preset)
+    assert digest(folder.with_name("seed0.old1") / "run.json") == before
+    assert folder.with_name("seed0.old2").exists()
+
+
+def test_a_run_with_other_settings_is_not_overwritten(tmp_path: Path) -> None:
+    train([digits_preset()], tmp_path)
+    other = digits_preset("kd", False, 2, "method.temperature=3")
+    message = r"method\.temperature is 4\.0 there, 3\.0 here.*--fresh.*--set name=NEW"
+    with pytest.raises(RequestError, match=message):
+        train([other], tmp_path)
+
+
+def test_an_unfinished_run_is_not_gone_on_with_in_another_precision(tmp_path: Path) -> None:
+    preset = digits_preset()
+    with pytest.raises(Interrupted):
+        train([preset], tmp_path, stopping=after(1))
+    folder = RunFolder(run_path(tmp_path, preset))
+    with pytest.raises(RequestError, match="precision is fp32 there, bf16 here"):
+        folder.check(preset, "bf16")
+
+
+def test_a_folder_that_is_being_written_is_refused(tmp_path: Path) -> None:
+    preset = digits_preset()
+    with (
+        RunFolder.of(tmp_path / "runs", preset).locked(),
+        pytest.raises(RequestError, match="another process is writing this run"),
+    ):
+        train([preset], tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half", b"nonsense"])
+def test_a_damaged_state_is_named_with_its_remedy(tmp_path: Path, content: bytes) -> None:
+    preset = digits_preset()
+    with pytest.raises(Interrupted):
+        train([preset], tmp_path, stopping=after(1))
+    state = run_path(tmp_path, preset) / "resume.pt"
+    state.write_bytes(content)
+    with pytest.raises(RequestError, match=r"resume\.pt: damaged .* --fresh"):
+        train([preset], tmp_path)
+    assert state.read_bytes() == content
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_state(
+    tmp_path: Path,
+) -> None:
+    preset = digits_preset(epochs=3)
+    with pytest.raises(Interrupted):
+        train([preset], tmp_path, stopping=after(4))
+    folder = run_path(tmp_path, preset)
+    state = torch.load(folder / "resume.pt", weights_only=True)
+    state["student"]["fc.weight"].fill_(math.nan)
+    torch.save(state, folder / "resume.pt")
+    kept = digest(folder / "student.safetensors")
+    with pytest.raises(RunError, match=r"not finite at epoch 2, step 2: ce = nan, kd = nan"):
+        train([preset], tmp_path)
+    assert digest(folder / "student.safetensors") == kept
+    info = json.loads((folder / "run.json").read_text())
+    assert info["state"] == "failed"
+    assert "epoch 2, step 2" in info["error"]
+
+
+def test_no_space_left_ends_the_run_and_keeps_what_was_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preset = digits_preset(epochs=3)
+
+    class FillsTheDisk(Listener):
+        def epoch_done(self, arm: Arm, is_best: bool) -> None:
+            def no_space(*_: object) -> None:
+                raise OSError(28, "No space left on device")
+
+            monkeypatch.setattr(torch, "save", no_space)
+
+    with pytest.raises(RunError, match=r"resume\.pt: cannot be written: No space left on device"):
+        train([preset], tmp_path, FillsTheDisk())
+    folder = run_path(tmp_path, preset)
+    arm = Arm(preset, CPU)
+    RunFolder(folder).resume(arm)
+    assert arm.position == (2, 0)
+    assert not list(folder.glob(".*.tmp"))
+    monkeypatch.undo()
+
+
+def test_the_best_epoch_is_chosen_on_the_held_out_images(tmp_path: Path) -> None:
+    preset = digits_preset("kd", False, 3, "data.val_split=0.2")
+    train([preset], tmp_path)
+    folder = run_path(tmp_path, preset)
+    records = metrics(folder)
+    best = json.loads((folder / "run.json").read_text())["best"]
+    assert best["val_top1"] == max(record["val_top1"] for record in records)
+
+
+def test_a_missing_teacher_is_told_with_its_remedies(tmp_path: Path) -> None:
+    empty = Places(tmp_path, tmp_path / "checkpoints", tmp_path / "runs")
+    with (
+        pytest.raises(RequestError, match=r"'lskd train --preset teacher-digits'"),
+        prepared_pass([digits_preset()], empty, CPU, silent),
+    ):
+        pass
+    assert not (tmp_path / "runs" / "kd-digits" / "seed0").exists()
+
+
+def test_a_finished_teacher_run_is_found(tmp_path: Path) -> None:
+    teacher = digits_preset("kd", False, 2, "name=teacher-own", "student=resnet20")
+    train([teacher], tmp_path)
+    (tmp_path / "checkpoints" / "resnet20.safetensors").unlink()
+    where = Places(tmp_path, tmp_path / "checkpoints", tmp_path / "runs")
+    with prepared_pass([digits_preset("dkd")], where, CPU, silent) as prepared:
+        assert prepared.teacher_source is not None
+        assert prepared.teacher_source.path == run_path(tmp_path, teacher) / "student.safetensors"
+
+
+def test_presets_share_a_pass_where_images_teacher_seed_and_length_agree() -> None:
+    kd, dkd, longer = digits_preset(), digits_preset("dkd"), digits_preset(epochs=3)
+    other_seed = digits_preset("kd", True, 2, "seed=1")
+    groups = group_passes([kd, other_seed, longer, dkd])
+    assert sorted(len(group) for group in groups) == [1, 1, 2]
+    assert [kd, dkd] in groups

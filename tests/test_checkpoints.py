@@ -1,0 +1,152 @@
+"""Weights in files: ours, and the pickles of others."""
+
+import argparse
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lskd_cli.checkpoints import load_checkpoint, read_pickled_weights, save_checkpoint
+from lskd_cli.errors import RequestError, RunError
+from lskd_cli.models import create_model
+
+METADATA = {"model": "resnet8", "num_classes": "100", "dataset": "cifar100", "top1": "60.00"}
+
+
+def _weights() -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return create_model("resnet8").state_dict()
+
+
+class Evil:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (os.system, (f"touch {self.path}",))
+
+
+def test_weights_and_metadata_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "resnet8.safetensors"
+    save_checkpoint(path, _weights(), METADATA)
+    checkpoint = load_checkpoint(path)
+    assert checkpoint.metadata == METADATA
+    network = checkpoint.network("resnet8", 100)
+    assert all(torch.equal(t, _weights()[n]) for n, t in network.state_dict().items())
+    assert not network.training
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_equal_weights_give_equal_files(tmp_path: Path) -> None:
+    for number in range(5):
+        save_checkpoint(tmp_path / f"{number}", _weights(), METADATA)
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+
+
+def test_half_precision_weights_load_into_a_float32_network(tmp_path: Path) -> None:
+    half = {n: t.half() if t.is_floating_point() else t for n, t in _weights().items()}
+    save_checkpoint(tmp_path / "half.safetensors", half, METADATA)
+    network = load_checkpoint(tmp_path / "half.safetensors").network("resnet8", 100)
+    assert network.fc.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("model", "classes", "message"),
+    [
+        ("resnet14", 100, "of a resnet8 do not fit resnet14: layer1.1.conv1.weight is missing"),
+        ("resnet8", 10, r"fc.weight is \(100, 64\), expected \(10, 64\)"),
+        ("resnet8x4", 100, r"conv1.weight is \(16, 3, 3, 3\), expected \(32, 3, 3, 3\)"),
+    ],
+)
+def test_weights_of_another_network_are_refused(
+    tmp_path: Path, model: str, classes: int, message: str
+) -> None:
+    path = tmp_path / "resnet8.safetensors"
+    save_checkpoint(path, _weights(), METADATA)
+    with pytest.raises(RequestError, match=message):
+        load_checkpoint(path).network(model, classes)
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.pth"])
+@pytest.mark.parametrize("content", [b"", b"\x00" * 7, b"PK\x03\x04", b"words words words"])
+def test_a_damaged_file_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(RequestError, match=name):
+        load_checkpoint(tmp_path / name)
+
+
+def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
+    for name, save in (("a.safetensors", lambda p: save_checkpoint(p, _weights(), METADATA)),
+                       ("a.pth", lambda p: torch.save(_weights(), p))):  # fmt: skip
+        path = tmp_path / name
+        save(path)
+        path.write_bytes(path.read_bytes()[:-1000])
+        with pytest.raises(RequestError, match=name):
+            load_checkpoint(path)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="no such checkpoint"):
+        load_checkpoint(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("key", ["model", "state_dict", None])
+def test_pickled_weights_are_found_where_others_put_them(tmp_path: Path, key: str | None) -> None:
+    weights = {f"module.{name}": tensor for name, tensor in _weights().items()}
+    torch.save(weights if key is None else {key: weights, "epoch": 240}, tmp_path / "a.pth")
+    found = read_pickled_weights(tmp_path / "a.pth")
+    assert list(found) == list(_weights())
+
+
+def test_the_company_of_published_weights_is_accepted(tmp_path: Path) -> None:
+    content = {
+        "epoch": 240,
+        "model": _weights(),
+        "accuracy": torch.tensor(79.42),
+        "best_acc": np.float64(79.42),
+        "float": np.float32(1.5),
+        "count": np.int64(3),
+        "opt": argparse.Namespace(lr=0.05),
+        "optimizer": {"state": {0: {"momentum_buffer": torch.zeros(2)}}, "param_groups": [{}]},
+    }
+    torch.save(content, tmp_path / "a.pth")
+    assert set(read_pickled_weights(tmp_path / "a.pth")) == set(_weights())
+    torch.save(content, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    assert set(read_pickled_weights(tmp_path / "old.pth")) == set(_weights())
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda c, p: p.write_bytes(pickle.dumps(c))])
+def test_code_in_a_pickle_is_never_run(tmp_path: Path, save: object) -> None:
+    proof = tmp_path / "pwned"
+    save({"model": _weights(), "extra": Evil(proof)}, tmp_path / "a.pth")
+    with pytest.raises(RequestError, match=r"a\.pth"):
+        read_pickled_weights(tmp_path / "a.pth")
+    assert not proof.exists()
+
+
+@pytest.mark.parametrize("content", [[1, 2], {}, {"model": {"a": 3}}, {"epoch": 3}])
+def test_a_pickle_without_weights_is_refused(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(RequestError, match="holds"):
+        read_pickled_weights(tmp_path / "a.pth")
+
+
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.safetensors"
+    save_checkpoint(path, _weights(), METADATA)
+    before = path.read_bytes()
+
+    def no_space(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", no_space)
+    with pytest.raises(RunError, match=r"a\.safetensors: cannot be written: No space left"):
+        save_checkpoint(path, {"x": torch.zeros(1)}, METADATA)
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
