@@ -1,0 +1,53 @@
+# lskd: make help
+
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow test-gpu check bench fetch-teachers headline clean
+
+help: ## show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## create .venv and install lskd with its development tools
+
+# Done again when the project's dependencies change.
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: setup ## the main job on handwritten digits: teacher, KD, KD+Ours, the table, the page
+	$(BIN)/lskd train --preset teacher-digits
+	$(BIN)/lskd compare --train --preset kd-digits --seeds 0,1,2
+	$(BIN)/lskd report
+
+test: setup ## the test suite (no network, no GPU, under ten minutes on two cores)
+	$(BIN)/python -m pytest
+
+test-slow: setup ## checks that take minutes: twenty kills in a row
+	$(BIN)/python -m pytest -m slow
+
+test-gpu: setup ## checks that need a CUDA device
+	$(BIN)/python -m pytest -m gpu
+
+check: setup ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup ## the engine's step against a plain PyTorch loop: speed and memory
+	$(BIN)/python benchmarks/step.py
+
+fetch-teachers: setup ## download the six published CIFAR-100 teachers
+	$(BIN)/lskd fetch-teachers
+
+headline: setup ## the headline row, three seeds (hours; wants a GPU): resnet32x4 -> resnet8x4, KD and KD+Ours
+	$(BIN)/lskd compare --train --preset kd-r32x4-r8x4 --seeds 0,1,2
+
+clean: ## remove the virtual environment and caches; runs, data and checkpoints stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

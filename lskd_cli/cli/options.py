@@ -1,0 +1,93 @@
+"""Options that several commands share, and what they mean for a preset."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lskd_cli.config import Preset, load_preset
+from lskd_cli.errors import RequestError
+
+DataDir = Annotated[
+    Path,
+    typer.Option(
+        envvar="LSKD_DATA_DIR",
+        help="Folder that holds cifar-100-python; downloaded to it when absent.",
+    ),
+]
+CheckpointsDir = Annotated[Path, typer.Option(help="Folder of teachers, NAME.safetensors each.")]
+RunsDir = Annotated[Path, typer.Option(help="Folder of the runs.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Precision = Annotated[
+    str, typer.Option(help="auto, fp32 or bf16; auto takes bf16 where the hardware has it.")
+]
+TeacherCheckpoint = Annotated[
+    Path | None,
+    typer.Option(help="Teacher's weights: .safetensors, or a .pth read without running it."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key: --set method.temperature=3."),
+]
+Epochs = Annotated[
+    int | None,
+    typer.Option(min=1, help="Length of training; the learning rate drops at the same shares."),
+]
+ValSplit = Annotated[
+    float | None,
+    typer.Option(help="Share of the training images held out to choose the best epoch."),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Start over; an old run is moved aside.")]
+Accuracy = Annotated[
+    str, typer.Option(help="best: of the best epoch, as published; last: of the last epoch.")
+]
+
+DATA_DIR = Path("data")
+CHECKPOINTS_DIR = Path("checkpoints")
+RUNS_DIR = Path("runs")
+
+
+def requested_preset(
+    name: str,
+    settings: list[str] | None,
+    seed: int | None,
+    epochs: int | None,
+    val_split: float | None,
+    stand: bool = False,
+    base_temp: float | None = None,
+    kd_weight: float | None = None,
+) -> Preset:
+    """The preset that a command line asks for.
+
+    Raises:
+        RequestError: a key or value is wrong, or the method has nothing to standardize.
+    """
+    overrides = list(settings or [])
+    if seed is not None:
+        overrides.append(f"seed={seed}")
+    if val_split is not None:
+        overrides.append(f"data.val_split={val_split}")
+    if stand and load_preset(name, overrides).stand is None:
+        raise RequestError(f"--stand: preset {name} has no teacher whose logits to standardize")
+    if stand:
+        overrides.append("stand.enabled=true")
+    group = "stand" if stand else "method"
+    if base_temp is not None:
+        overrides.append(f"{group}.temperature={base_temp}")
+    if kd_weight is not None:
+        overrides.append(f"{group}.kd_weight={kd_weight}")
+    preset = load_preset(name, overrides)
+    if epochs is not None:
+        preset = preset.model_copy(update={"schedule": preset.schedule.rescaled(epochs)})
+    return preset
+
+
+def one_of(option: str, value: str, allowed: tuple[str, ...]) -> str:
+    """The value, if it is allowed.
+
+    Raises:
+        RequestError: it is not; names what is.
+    """
+    if value not in allowed:
+        raise RequestError(f"{option} {value}: expected {', '.join(allowed)}")
+    return value

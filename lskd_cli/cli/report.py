@@ -1,0 +1,40 @@
+"""lskd report."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lskd_cli.cli import options
+from lskd_cli.cli.console import out, say
+from lskd_cli.errors import RequestError
+
+
+def report(
+    runs: Annotated[
+        list[Path] | None, typer.Argument(metavar="[RUN]...", help="Run folders; all if none.")
+    ] = None,
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder of the page.")] = Path("report"),
+    accuracy: options.Accuracy = "best",
+    runs_dir: options.RunsDir = options.RUNS_DIR,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the page's path as JSON.")] = False,
+) -> None:
+    """Write a self-contained page: the table, and accuracy curves over the published ones.
+
+    Example: [bold]lskd report --out report[/]
+    """
+    options.one_of("--accuracy", accuracy, ("best", "last"))
+    from lskd_cli.files import write_text
+    from lskd_cli.results.page import render_page
+    from lskd_cli.results.runs import find_runs
+
+    found = [run for run in find_runs(runs_dir, runs or [], say) if run.history]
+    if not found:
+        raise RequestError(f"no run with a finished epoch in {runs_dir}; 'lskd train' makes one")
+    page = out_dir / "index.html"
+    write_text(page, render_page(found, accuracy))
+    if as_json:
+        out.print_json(json.dumps({"page": str(page), "runs": [str(run.path) for run in found]}))
+    else:
+        say(f"{page}: {len(found)} runs")

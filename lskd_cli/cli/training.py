@@ -1,0 +1,80 @@
+"""What train and compare --train share: presets in, finished run folders out, shown on screen."""
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+
+from lskd_cli.cli.console import say
+from lskd_cli.cli.options import one_of
+from lskd_cli.cli.progress import DownloadBar
+from lskd_cli.cli.screen import Screen
+from lskd_cli.cli.signals import stop_requests
+from lskd_cli.config import Preset
+from lskd_cli.engine.device import Compute, resolve_compute
+from lskd_cli.engine.run_folder import RunFolder
+from lskd_cli.engine.training import Pass, Places, group_passes, prepared_pass
+from lskd_cli.errors import Interrupted
+
+
+def compute_of(device: str, precision: str) -> Compute:
+    """The device and precision that the options name."""
+    one_of("--precision", precision, ("auto", "fp32", "bf16"))
+    return resolve_compute(device, precision)  # type: ignore[arg-type]
+
+
+def train_presets(
+    presets: Sequence[Preset], places: Places, compute: Compute, fresh: bool
+) -> list[RunFolder]:
+    """Train what is not finished, pass after pass.
+
+    Returns:
+        The folders of all presets, in their order.
+
+    Raises:
+        RequestError: settings, teacher, data or folders do not fit the request.
+        RunError: the training failed.
+        Interrupted: it was stopped; the message says how to go on.
+    """
+    with stop_requests() as stopping:
+        for group in group_passes(presets):
+            with (
+                DownloadBar(group[0].data.name) as bar,
+                prepared_pass(group, places, compute, bar, fresh) as prepared,
+            ):
+                for folder in prepared.finished:
+                    say(f"{folder.path}: finished already; --fresh starts it over")
+                if prepared.arms and prepared.dataset:
+                    _train(prepared, stopping, fresh)
+    return [RunFolder.of(places.runs, preset) for preset in presets]
+
+
+def _train(prepared: Pass, stopping: Callable[[], bool], fresh: bool) -> None:
+    presets = [arm.preset for arm, _ in prepared.arms]
+    assert prepared.dataset is not None
+    for arm, folder in prepared.arms:
+        epoch, step = arm.position
+        if (epoch, step) > (1, 0):
+            say(f"{folder.path}: going on at epoch {epoch}, step {step + 1}")
+    screen = Screen(presets, len(prepared.dataset.train), _heading(prepared))
+    try:
+        with screen:
+            prepared.run(screen, shlex.join(["lskd", *sys.argv[1:]]), stopping)
+    except Interrupted as stopped:
+        # The same words go on where they stopped; --fresh would not.
+        again = shlex.join(["lskd", *(word for word in sys.argv[1:] if word != "--fresh")])
+        raise Interrupted(f"{stopped}; everything is saved, go on with: {again}") from None
+    for arm, folder in prepared.arms:
+        best = arm.best or arm.history[-1]
+        say(
+            f"{folder.path}: top-1 {arm.history[-1]['test_top1']:.2f} % after the last epoch, "
+            f"{best['test_top1']:.2f} % after the best ({best['epoch']})"
+        )
+
+
+def _heading(prepared: Pass) -> str:
+    preset, compute = prepared.arms[0][0].preset, prepared.compute
+    networks = f"{preset.teacher} → {preset.student}" if preset.teacher else preset.student
+    return (
+        f"{networks} on {preset.data.name}, seed {preset.seed}, "
+        f"batch {preset.data.batch_size}, {compute.device}, {compute.precision}"
+    )

@@ -1,0 +1,69 @@
+"""Figures as SVG text, ready to stand in a page."""
+
+import io
+import json
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+
+import matplotlib
+
+matplotlib.use("svg")
+from matplotlib import pyplot as plt
+
+from lskd_cli.results.runs import Run
+
+BASE, STANDARDIZED, PUBLISHED = "#6b7280", "#0f766e", "#d97706"
+_WITHOUT_DATE = {"Date": None}  # the same runs give the same page
+
+
+@cache
+def published_curves() -> dict[str, list[float]]:
+    """Top-1 test accuracy (%) by epoch of the released logs, by their names."""
+    text = files("lskd_cli.results").joinpath("published_curves.json").read_text("utf-8")
+    curves: dict[str, list[float]] = json.loads(text)
+    return curves
+
+
+def accuracy_curves(runs: Sequence[Run]) -> str:
+    """Test accuracy by epoch of the runs of one preset, over the published curve.
+
+    Args:
+        runs: of one preset, any seeds, with and without standardization, with history.
+
+    Returns:
+        An <svg> element.
+    """
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    log = runs[0].preset.published.log
+    if log is not None:
+        curve = published_curves()[log]
+        axes.plot(
+            range(1, len(curve) + 1), curve, color=PUBLISHED, linewidth=1, label="+Ours, published"
+        )
+    named = set()
+    for run in sorted(runs, key=lambda run: run.preset.standardized):
+        is_stand = run.preset.standardized
+        label = "+Ours" if is_stand else "the method alone"
+        axes.plot(
+            [record["epoch"] for record in run.history],
+            [record["test_top1"] for record in run.history],
+            color=STANDARDIZED if is_stand else BASE,
+            linewidth=1.5,
+            marker="o" if len(run.history) < 40 else None,
+            markersize=3,
+            label=None if label in named else label,
+        )
+        named.add(label)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("top-1 test accuracy (%)")
+    axes.set_xlim(left=0)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right")
+    text = io.StringIO()
+    plt.rcParams["svg.hashsalt"] = "lskd"
+    figure.savefig(text, format="svg", metadata=_WITHOUT_DATE)
+    plt.close(figure)
+    svg = text.getvalue()
+    return svg[svg.index("<svg") :]

@@ -1,0 +1,90 @@
+"""Reads run folders."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lskd_cli.config import Preset, load_preset
+from lskd_cli.errors import RequestError
+
+
+@dataclass
+class Run:
+    """A run as its folder tells it.
+
+    Attributes:
+        history: one record per finished epoch.
+        info: of run.json.
+    """
+
+    path: Path
+    preset: Preset
+    history: list[dict[str, float]]
+    info: dict[str, Any]
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has reached its last epoch."""
+        return self.info.get("state") == "done"
+
+    def top1(self, accuracy: str) -> float:
+        """Test accuracy in percent of its "best" or "last" epoch.
+
+        The best epoch was chosen on the validation images where some were held out, else on the
+        test images, as in the published rows.
+        """
+        record: dict[str, float] = self.info["best"] if accuracy == "best" else self.history[-1]
+        return record["test_top1"]
+
+
+def find_runs(folder: Path, given: Sequence[Path], complain: Callable[[str], None]) -> list[Run]:
+    """The given runs, or all in a folder.
+
+    Args:
+        folder: searched where ``given`` is empty.
+        given: run folders, or folders of them.
+        complain: told of runs in ``folder`` that cannot be read; given ones raise.
+
+    Raises:
+        RequestError: a given folder holds no readable run.
+    """
+    if given:
+        return [read_run(path) for root in given for path in _inside(root)]
+    runs = []
+    for path in sorted(p.parent for p in folder.glob("*/seed*/run.json")):
+        if ".old" in path.name:
+            continue
+        try:
+            runs.append(read_run(path))
+        except RequestError as error:
+            complain(str(error))
+    return runs
+
+
+def _inside(root: Path) -> list[Path]:
+    found = sorted(path.parent for path in root.glob("**/run.json"))
+    if not found:
+        raise RequestError(f"{root}: holds no run (no run.json in it)")
+    return found
+
+
+def read_run(path: Path) -> Run:
+    """A run from its folder.
+
+    Raises:
+        RequestError: a file of it is missing or damaged.
+    """
+    name = "run.json"
+    try:
+        info = json.loads((path / name).read_text(encoding="utf-8"))
+        name = "metrics.jsonl"
+        metrics = path / name
+        lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
+        history = [json.loads(line) for line in lines]
+    except OSError as error:
+        raise RequestError(f"{path / name}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise RequestError(f"{path / name}: damaged: {error}") from None
+    return Run(path, load_preset(path / "preset.yaml"), history, info)
