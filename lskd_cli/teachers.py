@@ -131,7 +131,8 @@ def _convert(
     except tarfile.FilterError as error:
         raise RunError(f"{archive}: refused: {error}") from None
     except (tarfile.TarError, EOFError) as error:
-        raise RunError(f"{archive}: not a whole tar archive: {error}") from None
+        reason = str(error).partition("\n")[0].removesuffix(":")
+        raise RunError(f"{archive}: not a whole tar archive: {reason}") from None
 
 
 def _store(teacher: PublishedTeacher, pickled: Path, folder: Path, source: str) -> Path:

@@ -50,4 +50,5 @@ class DownloadBar:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.bars.stop()
+        if err.is_terminal:
+            self.bars.stop()

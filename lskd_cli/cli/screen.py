@@ -102,12 +102,14 @@ class Screen(Listener):
             description=f"epoch {epoch}/{self.epochs}",
         )
 
-    def step_done(self, images: int, peek: Callable[[], list[dict[str, float]]] | None) -> None:
+    def step_done(
+        self, images: int, peek: Callable[[], dict[str, dict[str, float]]] | None
+    ) -> None:
         self.bars.advance(self.all_images, images)
         self.bars.advance(self.epoch_images, images)
         if peek is not None and time.monotonic() - self.looked_at > _REFRESH:
             self.looked_at = time.monotonic()
-            self.now = dict(zip(self.names, peek(), strict=False))
+            self.now |= peek()
 
     def epoch_done(self, arm: Arm, is_best: bool) -> None:
         name = arm.preset.run_name

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from lskd_cli.cli.console import say
 from lskd_cli.cli.options import one_of
@@ -35,20 +35,21 @@ def train_presets(
         RunError: the training failed.
         Interrupted: it was stopped; the message says how to go on.
     """
-    with stop_requests() as stopping:
-        for group in group_passes(presets):
-            with (
-                DownloadBar(group[0].data.name) as bar,
-                prepared_pass(group, places, compute, bar, fresh) as prepared,
-            ):
-                for folder in prepared.finished:
-                    say(f"{folder.path}: finished already; --fresh starts it over")
-                if prepared.arms and prepared.dataset:
-                    _train(prepared, stopping, fresh)
-    return [RunFolder.of(places.runs, preset) for preset in presets]
+    # A preset named twice is one run.
+    by_folder = {RunFolder.of(places.runs, preset).path: preset for preset in presets}
+    for group in group_passes(list(by_folder.values())):
+        with (
+            DownloadBar(group[0].data.name) as bar,
+            prepared_pass(group, places, compute, bar, fresh) as prepared,
+        ):
+            for folder in prepared.finished:
+                say(f"{folder.path}: finished already; --fresh starts it over")
+            if prepared.arms:
+                _train(prepared)
+    return [RunFolder(path) for path in by_folder]
 
 
-def _train(prepared: Pass, stopping: Callable[[], bool], fresh: bool) -> None:
+def _train(prepared: Pass) -> None:
     presets = [arm.preset for arm, _ in prepared.arms]
     assert prepared.dataset is not None
     for arm, folder in prepared.arms:
@@ -57,7 +58,7 @@ def _train(prepared: Pass, stopping: Callable[[], bool], fresh: bool) -> None:
             say(f"{folder.path}: going on at epoch {epoch}, step {step + 1}")
     screen = Screen(presets, len(prepared.dataset.train), _heading(prepared))
     try:
-        with screen:
+        with screen, stop_requests() as stopping:
             prepared.run(screen, shlex.join(["lskd", *sys.argv[1:]]), stopping)
     except Interrupted as stopped:
         # The same words go on where they stopped; --fresh would not.

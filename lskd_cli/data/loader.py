@@ -33,7 +33,7 @@ class Batch:
 
 @dataclass
 class CropDraws:
-    """Where each image of an epoch is cut, by position in the epoch's order, on the CPU."""
+    """Where each image of an epoch is cut, by position in the epoch's order."""
 
     top: Tensor
     left: Tensor
@@ -44,6 +44,9 @@ class CropDraws:
         offsets = torch.randint(0, 2 * padding + 1, (2, count), generator=generator)
         mirrored = torch.rand(count, generator=generator) < (0.5 if flip else 0.0)
         return CropDraws(offsets[0], offsets[1], mirrored)
+
+    def to(self, device: torch.device) -> "CropDraws":
+        return CropDraws(self.top.to(device), self.left.to(device), self.flip.to(device))
 
 
 class Loader:
@@ -68,7 +71,9 @@ class Loader:
         order = torch.randperm(count, generator=self._generator(epoch, _ORDER_STREAM)).to(device)
         padding, flip = self.data.padding, self.data.flip
         crops = {
-            view: CropDraws.draw(count, padding, flip, self._generator(epoch, _CROP_STREAMS[view]))
+            view: CropDraws.draw(
+                count, padding, flip, self._generator(epoch, _CROP_STREAMS[view])
+            ).to(device)
             for view in views
         }
         strong = (
@@ -89,10 +94,8 @@ class Loader:
 
     def _cut(self, index: Tensor, crops: CropDraws, part: slice) -> Tensor:
         """(B, 3, 32, 32) uint8 crops of the images with a black border, some of them mirrored."""
-        device = index.device
-        top, left = crops.top[part].to(device), crops.left[part].to(device)
-        flip = crops.flip[part].to(device)
-        offset = torch.arange(_SIZE, device=device)
+        top, left, flip = crops.top[part], crops.left[part], crops.flip[part]
+        offset = torch.arange(_SIZE, device=index.device)
         rows = (top[:, None] + offset - self.data.padding)[:, :, None]
         mirrored = torch.where(flip[:, None], _SIZE - 1 - offset, offset)
         columns = (left[:, None] + mirrored - self.data.padding)[:, None, :]

@@ -20,6 +20,7 @@ class Arm:
 
     Attributes:
         position: (epoch, step) of the next step, from (1, 0) on.
+        seconds: of training in this epoch so far, all arms of the pass together.
         history: one record per finished epoch.
         best: record of the best epoch so far.
     """
@@ -40,6 +41,7 @@ class Arm:
         )
         self.meters = Meters(compute.device)
         self.position = (1, 0)
+        self.seconds = 0.0
         self.history: list[dict[str, float]] = []
         self.best: dict[str, float] | None = None
 
@@ -66,20 +68,21 @@ class Arm:
         self.meters.update(losses, student["weak"].logits, batch.target, index)
         self.position = (epoch, index + 1)
 
-    def finish_epoch(self, measured: Mapping[str, float], seconds: float) -> bool:
+    def finish_epoch(self, measured: Mapping[str, float]) -> bool:
         """Close the epoch; True if it is the best so far.
 
         Args:
             measured: of its training and its evaluation.
-            seconds: that its training took, all arms of the pass together.
         """
         epoch = self.position[0]
         record = {"epoch": epoch, "lr": self.learning_rate, **measured}
         record |= {name: value.item() for name, value in self.distiller.logged().items()}
-        record |= {"seconds": seconds, "images_per_second": self.meters.images / seconds}
+        record["seconds"] = self.seconds
+        record["images_per_second"] = self.meters.images / self.seconds
         self.history.append(record)
         self.position = (epoch + 1, 0)
         self.meters.reset()
+        self.seconds = 0.0
         key = "val_top1" if "val_top1" in record else "test_top1"
         is_best = self.best is None or record[key] > self.best[key]
         if is_best:
@@ -94,6 +97,7 @@ class Arm:
             "optimizer": self.optimizer.state_dict(),
             "meters": self.meters.state_dict(),
             "position": self.position,
+            "seconds": self.seconds,
             "history": self.history,
             "best": self.best,
         }
@@ -106,6 +110,7 @@ class Arm:
         self.meters.load_state_dict(state["meters"])
         epoch, step = state["position"]
         self.position = (epoch, step)
+        self.seconds = state["seconds"]
         self.history = list(state["history"])
         self.best = state["best"]
 

@@ -9,8 +9,8 @@ from lskd_cli.data import load_dataset, num_classes
 from lskd_cli.download import Progress
 from lskd_cli.engine.device import Compute
 from lskd_cli.engine.evaluation import calibration_error, likeness, logits_of, scores
-from lskd_cli.engine.run_folder import BEST, STUDENT
 from lskd_cli.errors import RequestError
+from lskd_cli.layout import BEST, STUDENT
 
 
 @dataclass

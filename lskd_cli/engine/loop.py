@@ -28,11 +28,13 @@ class Listener:
     def epoch_begins(self, epoch: int, step: int, steps: int) -> None:
         """Epoch (from 1) of ``steps`` steps, of which ``step`` are done already."""
 
-    def step_done(self, images: int, peek: Callable[[], list[dict[str, float]]] | None) -> None:
+    def step_done(
+        self, images: int, peek: Callable[[], dict[str, dict[str, float]]] | None
+    ) -> None:
         """A step of so many images.
 
-        ``peek`` reads the means so far of every arm in this epoch, in the order of the pass; it is
-        None where reading would hold up the device.
+        ``peek`` reads the means so far of every arm in this epoch, by the names of the runs; it
+        is None where reading would hold up the device.
         """
 
     def epoch_done(self, arm: Arm, is_best: bool) -> None:
@@ -61,13 +63,12 @@ def run_pass(
     """
     preset = arms[0][0].preset
     loader = Loader(dataset.train, preset.data, preset.seed)
-    saved_at = time.monotonic()
     while waiting := [pair for pair in arms if pair[0].position[0] <= preset.schedule.epochs]:
         epoch, start = min(arm.position for arm, _ in waiting)
         present = [pair for pair in waiting if pair[0].position[0] == epoch]
         views = _union(arm.distiller.views for arm, _ in present)
         listener.epoch_begins(epoch, start, loader.steps)
-        began = time.monotonic()
+        clock = _Clock()
         for step, batch in enumerate(loader.epoch(epoch, views, start), start):
             # An arm that was stopped further on has done this step before.
             due = [arm for arm, _ in present if arm.position == (epoch, step)]
@@ -78,20 +79,33 @@ def run_pass(
             on_cpu = batch.target.device.type == "cpu"
             listener.step_done(len(batch.target), partial(_peek, present) if on_cpu else None)
             if stopping():
-                _save(present)
+                _save(present, clock)
                 raise Interrupted(f"stopped at epoch {epoch}, step {step + 1} of {loader.steps}")
-            if time.monotonic() - saved_at > SAVE_EVERY:
-                _save(present)
-                saved_at = time.monotonic()
-        seconds = time.monotonic() - began
+            if clock.seconds() > SAVE_EVERY:
+                _save(present, clock)
+        clock.charge(arm for arm, _ in present)
         for arm, folder in present:
-            _finish_epoch(arm, folder, dataset, seconds, listener)
-        saved_at = time.monotonic()
+            _finish_epoch(arm, folder, dataset, listener)
 
 
-def _finish_epoch(
-    arm: Arm, folder: RunFolder, dataset: Dataset, seconds: float, listener: Listener
-) -> None:
+class _Clock:
+    """Training time since it was last charged to arms."""
+
+    def __init__(self) -> None:
+        self.since = time.monotonic()
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.since
+
+    def charge(self, arms: Iterable[Arm]) -> None:
+        """Add the time to the epoch of each arm, and start anew."""
+        seconds = self.seconds()
+        for arm in arms:
+            arm.seconds += seconds
+        self.since = time.monotonic()
+
+
+def _finish_epoch(arm: Arm, folder: RunFolder, dataset: Dataset, listener: Listener) -> None:
     trained = arm.meters.read(arm.position[0])
     sets = {"test": dataset.test} | ({"val": dataset.val} if dataset.val else {})
     evaluated: dict[str, float] = {}
@@ -103,20 +117,21 @@ def _finish_epoch(
             )
         measured = scores(logits, images.targets)
         evaluated |= {f"{name}_{key}": value for key, value in measured.items()}
-    is_best = arm.finish_epoch(trained | evaluated, seconds)
+    is_best = arm.finish_epoch(trained | evaluated)
     folder.save_epoch(arm, is_best)
     listener.epoch_done(arm, is_best)
 
 
-def _save(arms: Iterable[tuple[Arm, RunFolder]]) -> None:
+def _save(arms: Sequence[tuple[Arm, RunFolder]], clock: _Clock) -> None:
+    clock.charge(arm for arm, _ in arms)
     for arm, folder in arms:
         # A state with a loss that is not finite must not replace a good one.
         arm.meters.read(arm.position[0])
         folder.save_state(arm)
 
 
-def _peek(arms: Iterable[tuple[Arm, RunFolder]]) -> list[dict[str, float]]:
-    return [arm.meters.read(arm.position[0]) for arm, _ in arms]
+def _peek(arms: Iterable[tuple[Arm, RunFolder]]) -> dict[str, dict[str, float]]:
+    return {arm.preset.run_name: arm.meters.read(arm.position[0]) for arm, _ in arms}
 
 
 def _union(views: Iterable[Sequence[View]]) -> list[View]:

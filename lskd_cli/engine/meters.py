@@ -53,7 +53,10 @@ class Meters:
         if bad_step >= 0:
             parts = zip(self.names, values[len(self.names) + 1 :], strict=True)
             listed = ", ".join(f"{name} = {value:g}" for name, value in parts)
-            raise RunError(f"loss not finite at epoch {epoch}, step {int(bad_step) + 1}: {listed}")
+            raise RunError(
+                f"loss not finite at epoch {epoch}, step {int(bad_step) + 1}: {listed}; what was "
+                "saved before is kept, --fresh --set optimizer.lr=LOWER starts over"
+            )
         images = max(self.images, 1)
         means = [value / images for value in values[: len(self.names)]]
         record = {"train_loss": sum(means)}

@@ -23,9 +23,7 @@ from lskd_cli.data import num_classes
 from lskd_cli.engine.arm import Arm
 from lskd_cli.errors import RequestError
 from lskd_cli.files import write_atomically, write_text
-
-PRESET, RUN, METRICS = "preset.yaml", "run.json", "metrics.jsonl"
-STUDENT, BEST, RESUME = "student.safetensors", "best.safetensors", "resume.pt"
+from lskd_cli.layout import BEST, METRICS, PRESET, RESUME, RUN, STUDENT
 
 
 class RunFolder:

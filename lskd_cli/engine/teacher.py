@@ -1,6 +1,5 @@
 """The frozen network that students learn from, and where its weights are."""
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -12,8 +11,9 @@ from lskd_cli.config import Preset, list_networks, load_preset
 from lskd_cli.data import num_classes
 from lskd_cli.engine.arm import run_network
 from lskd_cli.engine.device import Compute
-from lskd_cli.engine.run_folder import RUN, STUDENT
+from lskd_cli.engine.run_folder import RunFolder
 from lskd_cli.errors import RequestError
+from lskd_cli.layout import STUDENT, list_runs
 from lskd_cli.models import Network, Output
 from lskd_cli.view import View
 
@@ -54,10 +54,9 @@ def find_teacher(preset: Preset, checkpoints: Path, runs: Path) -> Checkpoint:
         checkpoint = load_checkpoint(path)
         if checkpoint.metadata.get("dataset", preset.data.name) == preset.data.name:
             return checkpoint
-    for info in sorted(runs.glob(f"teacher-*/seed*/{RUN}")):
-        weights = info.parent / STUDENT
-        if json.loads(info.read_text()).get("state") == "done" and weights.exists():
-            checkpoint = load_checkpoint(weights)
+    for folder in list_runs(runs, "teacher-*"):
+        if RunFolder(folder).finished:
+            checkpoint = load_checkpoint(folder / STUDENT)
             found = (checkpoint.metadata.get("model"), checkpoint.metadata.get("dataset"))
             if found == (preset.teacher, preset.data.name):
                 return checkpoint

@@ -8,6 +8,7 @@ from typing import Any
 
 from lskd_cli.config import Preset, load_preset
 from lskd_cli.errors import RequestError
+from lskd_cli.layout import METRICS, PRESET, RUN, list_runs
 
 
 @dataclass
@@ -35,7 +36,10 @@ class Run:
         The best epoch was chosen on the validation images where some were held out, else on the
         test images, as in the published rows.
         """
-        record: dict[str, float] = self.info["best"] if accuracy == "best" else self.history[-1]
+        record = self.history[-1]
+        if accuracy == "best":
+            chosen_by = "val_top1" if "val_top1" in record else "test_top1"
+            record = max(self.history, key=lambda epoch: epoch[chosen_by])
         return record["test_top1"]
 
 
@@ -53,9 +57,7 @@ def find_runs(folder: Path, given: Sequence[Path], complain: Callable[[str], Non
     if given:
         return [read_run(path) for root in given for path in _inside(root)]
     runs = []
-    for path in sorted(p.parent for p in folder.glob("*/seed*/run.json")):
-        if ".old" in path.name:
-            continue
+    for path in list_runs(folder):
         try:
             runs.append(read_run(path))
         except RequestError as error:
@@ -64,9 +66,9 @@ def find_runs(folder: Path, given: Sequence[Path], complain: Callable[[str], Non
 
 
 def _inside(root: Path) -> list[Path]:
-    found = sorted(path.parent for path in root.glob("**/run.json"))
+    found = sorted(path.parent for path in root.glob(f"**/{RUN}"))
     if not found:
-        raise RequestError(f"{root}: holds no run (no run.json in it)")
+        raise RequestError(f"{root}: holds no run (no {RUN} in it)")
     return found
 
 
@@ -76,10 +78,10 @@ def read_run(path: Path) -> Run:
     Raises:
         RequestError: a file of it is missing or damaged.
     """
-    name = "run.json"
+    name = RUN
     try:
         info = json.loads((path / name).read_text(encoding="utf-8"))
-        name = "metrics.jsonl"
+        name = METRICS
         metrics = path / name
         lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
         history = [json.loads(line) for line in lines]
@@ -87,4 +89,4 @@ def read_run(path: Path) -> Run:
         raise RequestError(f"{path / name}: cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise RequestError(f"{path / name}: damaged: {error}") from None
-    return Run(path, load_preset(path / "preset.yaml"), history, info)
+    return Run(path, load_preset(path / PRESET), history, info)

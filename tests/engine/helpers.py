@@ -44,8 +44,9 @@ def train(
     listener: Listener | None = None,
     stopping: Callable[[], bool] = lambda: False,
     fresh: bool = False,
+    compute: Compute = CPU,
 ) -> None:
-    with prepared_pass(presets, places(root), CPU, silent, fresh) as prepared:
+    with prepared_pass(presets, places(root), compute, silent, fresh) as prepared:
         prepared.run(listener or Listener(), "test", stopping)
 
 

@@ -1,0 +1,317 @@
+"""The commands as a person types them, on the small digits."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from lskd_cli.cli import main
+from lskd_cli.engine import training
+from tests.cli.helpers import Result, lskd
+from tests.engine.helpers import after, places, silent
+
+Capture = pytest.CaptureFixture[str]
+pytestmark = pytest.mark.usefixtures("small_digits")
+
+
+def _folders(root: Path) -> tuple[str, ...]:
+    where = places(root)
+    return ("--runs-dir", str(where.runs), "--checkpoints-dir", str(where.checkpoints))
+
+
+def _train(capsys: Capture, root: Path, *arguments: object) -> Result:
+    return lskd(
+        capsys, "train", *_folders(root), "--device", "cpu", "--precision", "fp32", *arguments
+    )
+
+
+def _compare(capsys: Capture, root: Path, *arguments: object) -> Result:
+    return lskd(
+        capsys, "compare", *_folders(root), "--device", "cpu", "--precision", "fp32", *arguments
+    )
+
+
+@pytest.mark.parametrize(
+    "command", ["fetch-teachers", "train", "eval", "compare", "report", "presets show"]
+)
+def test_help_shows_an_example(capsys: Capture, command: str) -> None:
+    result = lskd(capsys, *command.split(), "--help")
+    assert result.code == 0
+    assert f"Example: lskd {command}" in re.sub(r"\x1b\[[0-9;]*m", "", result.out)
+
+
+def test_the_version_is_told(capsys: Capture) -> None:
+    assert lskd(capsys, "--version").out == "lskd 0.1.0\n"
+
+
+def test_training_tells_a_line_an_epoch_where_nobody_looks(capsys: Capture, tmp_path: Path) -> None:
+    result = _train(capsys, tmp_path, "--preset", "kd-digits", "--stand", "--epochs", 2, "--json")
+    assert result.code == 0, result.err
+    lines = [line for line in result.err.splitlines() if "epoch" in line and "images/s" in line]
+    assert len(lines) == 2
+    assert re.search(
+        r"kd-digits\+stand seed 0  epoch 2/2  loss [\d.]+ \(ce [\d.]+, kd [\d.]+\)", lines[1]
+    )
+    info = json.loads(result.out)
+    assert info["state"] == "done"
+    assert info["run"].endswith("runs/kd-digits+stand/seed0")
+
+
+def test_a_finished_run_is_told_and_left_alone(capsys: Capture, tmp_path: Path) -> None:
+    command = ("--preset", "kd-digits", "--epochs", 1)
+    assert _train(capsys, tmp_path, *command).code == 0
+    again = _train(capsys, tmp_path, *command)
+    assert again.code == 0
+    assert "finished already; --fresh starts it over" in again.err
+
+
+def test_options_reach_the_preset(capsys: Capture, tmp_path: Path) -> None:
+    options = ("--seed", 3, "--val-split", 0.2, "--base-temp", 3, "--kd-weight", 6, "--stand")
+    result = _train(capsys, tmp_path, "--preset", "dkd-digits", "--epochs", 1, *options)
+    assert result.code == 0, result.err
+    preset = yaml.safe_load((tmp_path / "runs/dkd-digits+stand/seed3/preset.yaml").read_text())
+    assert (preset["seed"], preset["data"]["val_split"]) == (3, 0.2)
+    assert preset["stand"] == {"enabled": True, "temperature": 3.0, "kd_weight": 6.0}
+
+
+def test_a_dry_run_writes_nothing(capsys: Capture, tmp_path: Path) -> None:
+    result = _train(capsys, tmp_path, "--preset", "mlkd-digits", "--dry-run")
+    assert result.code == 0, result.err
+    assert yaml.safe_load(result.out)["method"]["name"] == "mlkd"
+    assert "train_cc" in result.out
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_printed_preset_is_taken_back(capsys: Capture, tmp_path: Path) -> None:
+    shown = lskd(capsys, "presets", "show", "kd-digits", "--set", "name=mine")
+    (tmp_path / "mine.yaml").write_text(shown.out)
+    assert lskd(capsys, "presets", "validate", tmp_path / "mine.yaml").code == 0
+    result = _train(capsys, tmp_path, "--preset", tmp_path / "mine.yaml", "--epochs", 1)
+    assert result.code == 0, result.err
+    assert (tmp_path / "runs/mine/seed0/student.safetensors").exists()
+
+
+def test_the_presets_are_listed_with_their_published_values(capsys: Capture) -> None:
+    names = json.loads(lskd(capsys, "presets", "list", "--json").out)
+    assert names["kd-r32x4-r8x4"] == {"top1": 73.33, "top1_stand": 76.62}
+    assert "kd-r32x4-r8x4" in lskd(capsys, "presets", "list", "r8x4").out
+
+
+def test_interruption_saves_and_says_how_to_go_on(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = training.run_pass
+    monkeypatch.setattr(
+        training, "run_pass", lambda *parts: original(*parts[:-1], after(2))
+    )  # as Ctrl-C during the second step
+    command = ["train", "--preset", "kd-digits", "--fresh", *_folders(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["lskd", *command])
+    result = lskd(capsys, *command)
+    assert result.code == 130
+    assert "stopped at epoch 1, step 2 of 3; everything is saved" in result.err
+    expected = " ".join(word for word in command if word != "--fresh")
+    assert f"go on with: lskd {expected}" in result.err
+    assert (tmp_path / "runs/kd-digits/seed0/resume.pt").exists()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shared by the tests of compare: what one has trained, the next finds."""
+    return tmp_path_factory.mktemp("compare")
+
+
+class TestCompare:
+    def _trained(self, capsys: Capture, root: Path, *more: object) -> Result:
+        command = ("--train", "--preset", "kd-digits", "--seeds", "0,1", "--epochs", 2)
+        return _compare(capsys, root, *command, *more)
+
+    def test_both_arms_are_trained_in_one_pass_over_one_teacher(
+        self, capsys: Capture, root: Path
+    ) -> None:
+        result = self._trained(capsys, root)
+        assert result.code == 0, result.err
+        for seed in (0, 1):
+            for name in ("kd-digits", "kd-digits+stand"):
+                info = json.loads((root / f"runs/{name}/seed{seed}/run.json").read_text())
+                assert info["arms_in_pass"] == ["kd-digits", "kd-digits+stand"]
+        assert "Teacher" in result.out
+        assert "KD" in result.out
+
+    def test_what_is_there_is_not_trained_again(self, capsys: Capture, root: Path) -> None:
+        self._trained(capsys, root)
+        result = self._trained(capsys, root)
+        assert result.err.count("finished already") == 4
+
+    def test_json_has_every_number(self, capsys: Capture, root: Path) -> None:
+        self._trained(capsys, root)
+        (row,) = json.loads(_compare(capsys, root, "--format", "json").out)
+        assert (row["name"], row["teacher"], row["student"]) == ("kd-digits", "resnet20", "resnet8")
+        assert (row["base_n"], row["stand_n"], row["difference_n"]) == (2, 2, 2)
+        gain = row["stand_mean"] - row["base_mean"]
+        assert row["difference_mean"] == pytest.approx(gain)
+        assert (row["accuracy"], row["teacher_top1"]) == ("best", 50.0)
+
+    @pytest.mark.parametrize(
+        ("format_", "start"),
+        [("md", "Top-1 test"), ("latex", "% Top-1"), ("csv", "accuracy,name"), ("table", "")],
+    )
+    def test_every_format_holds_the_row(
+        self, capsys: Capture, root: Path, format_: str, start: str
+    ) -> None:
+        self._trained(capsys, root)
+        result = _compare(capsys, root, "--format", format_)
+        assert result.code == 0, result.err
+        assert result.out.startswith(start)
+        assert "resnet20" in result.out
+
+    def test_the_last_epoch_can_be_asked_for(self, capsys: Capture, root: Path) -> None:
+        self._trained(capsys, root)
+        (row,) = json.loads(_compare(capsys, root, "--format", "json", "--accuracy", "last").out)
+        assert row["accuracy"] == "last"
+
+    def test_the_report_is_one_file_that_needs_nothing_else(
+        self, capsys: Capture, root: Path
+    ) -> None:
+        self._trained(capsys, root)
+        result = lskd(capsys, "report", *_folders(root)[:2], "--out", root / "report")
+        assert result.code == 0, result.err
+        page = (root / "report" / "index.html").read_text()
+        assert page.count("<svg") == 1
+        assert "KD: resnet20 → resnet8, digits" in page
+        assert not re.search(r"""(src|href)=["'](?!#)""", page.replace('xlink:href="#', ""))
+
+    def test_unfinished_runs_are_left_out_and_told(
+        self, capsys: Capture, root: Path, tmp_path: Path
+    ) -> None:
+        self._trained(capsys, root)
+        run = root / "runs/kd-digits/seed1"
+        copy = tmp_path / "runs/kd-digits/seed1"
+        copy.mkdir(parents=True)
+        for name in ("run.json", "preset.yaml", "metrics.jsonl"):
+            text = (run / name).read_text().replace('"state": "done"', '"state": "interrupted"')
+            (copy / name).write_text(text)
+        result = _compare(capsys, root, run, copy, "--format", "json")
+        assert f"left out, not finished: {copy}" in result.err
+        assert json.loads(result.out)[0]["base_n"] == 1
+
+    def test_a_run_is_measured_beside_its_teacher(self, capsys: Capture, root: Path) -> None:
+        self._trained(capsys, root)
+        run, teacher = root / "runs/kd-digits/seed0", root / "checkpoints/resnet20.safetensors"
+        result = json.loads(lskd(capsys, "eval", run, "--teacher", teacher, "--json").out)
+        recorded = json.loads((run / "run.json").read_text())["last"]
+        assert result["top1"] == pytest.approx(recorded["test_top1"])
+        assert result["loss"] == pytest.approx(recorded["test_loss"], rel=1e-4)
+        assert set(result) >= {"agreement", "kl", "kl_standardized", "calibration_error"}
+
+
+WRONG_REQUESTS = {
+    "an unknown preset": (
+        ("--preset", "kd-digit"),
+        "unknown preset 'kd-digit'; nearest: kd-digits",
+    ),
+    "an unknown key": (("--preset", "kd-digits", "--set", "method.t=3"), "method.t: unknown key"),
+    "a negative temperature": (
+        ("--preset", "kd-digits", "--base-temp", "-1"),
+        "method.temperature: should be greater than 0",
+    ),
+    "nothing to standardize": (("--preset", "alone-digits", "--stand"), "no teacher whose logits"),
+    "an unknown model": (
+        ("--preset", "kd-digits", "--set", "student=resnet9"),
+        "unknown model 'resnet9'; nearest:",
+    ),
+    "a teacher's file that is not there": (
+        ("--preset", "kd-digits", "--teacher-checkpoint", "none.safetensors"),
+        "none.safetensors: no such checkpoint",
+    ),
+    "an unknown precision": (
+        ("--preset", "kd-digits", "--precision", "fp8"),
+        "--precision fp8: expected auto, fp32, bf16",
+    ),
+    "an unknown device": (("--preset", "kd-digits", "--device", "tpu"), "--device tpu"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_REQUESTS)
+def test_a_wrong_request_is_a_line_and_exit_code_2(
+    capsys: Capture, tmp_path: Path, case: str
+) -> None:
+    arguments, message = WRONG_REQUESTS[case]
+    result = _train(capsys, tmp_path, *arguments)
+    assert result.code == 2
+    assert message in result.err
+    assert len(result.err.splitlines()) == 1
+    assert not list(tmp_path.glob("runs/**/run.json"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a CUDA device")
+def test_a_gpu_that_is_not_there_is_a_wrong_request(capsys: Capture, tmp_path: Path) -> None:
+    result = lskd(capsys, "train", "--preset", "kd-digits", "--device", "cuda")
+    assert result.code == 2
+    assert "not available here" in result.err
+
+
+def test_a_teacher_of_another_number_of_classes_is_refused(capsys: Capture, tmp_path: Path) -> None:
+    teacher = places(tmp_path).checkpoints / "resnet20.safetensors"
+    command = ("--preset", "kd-r56-r20", "--set", "teacher=resnet20", "--teacher-checkpoint")
+    result = _train(capsys, tmp_path, *command, teacher)
+    assert result.code == 2
+    assert "fc.weight is (10, 64), expected (100, 64)" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("compare", "--train"), "name what to train with --preset"),
+        (("compare", "--format", "xml"), "--format xml: expected table, json"),
+        (("compare", "--accuracy", "mean"), "--accuracy mean: expected best, last"),
+        (("compare", "--train", "-p", "kd-digits", "--seeds", "a"), "--seeds a: expected"),
+        (("compare", "nowhere"), "nowhere: holds no run"),
+        (("eval", "nowhere"), "nowhere: no such checkpoint"),
+        (("report", "nowhere"), "nowhere: holds no run"),
+        (("presets", "show", "kd"), "unknown preset 'kd'"),
+    ],
+)
+def test_other_wrong_requests_are_refused(
+    capsys: Capture, arguments: tuple[str, ...], message: str
+) -> None:
+    result = lskd(capsys, *arguments)
+    assert result.code == 2
+    assert message in result.err
+
+
+def test_no_runs_at_all_is_told_with_what_makes_some(capsys: Capture, tmp_path: Path) -> None:
+    assert "'lskd compare --train'" in lskd(capsys, "compare", "--runs-dir", tmp_path).err
+    assert "'lskd train'" in lskd(capsys, "report", "--runs-dir", tmp_path).err
+
+
+def test_a_damaged_run_is_named_and_the_others_are_shown(capsys: Capture, tmp_path: Path) -> None:
+    assert _train(capsys, tmp_path, "--preset", "kd-digits", "--epochs", 1).code == 0
+    broken = tmp_path / "runs/kd-digits/seed1/run.json"
+    broken.parent.mkdir()
+    broken.write_text("{")
+    result = _compare(capsys, tmp_path, "--format", "json")
+    assert result.code == 0
+    assert f"{broken}: damaged" in result.err
+
+
+def test_a_defect_is_a_line_without_traceback(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("lskd_cli.cli.presets.load_preset", fails)
+    result = lskd(capsys, "presets", "show", "kd-digits")
+    assert (result.code, "Traceback" in result.err) == (1, False)
+    assert "ZeroDivisionError: oops (a defect of lskd; --debug shows where)" in result.err
+    assert "Traceback" in lskd(capsys, "--debug", "presets", "show", "kd-digits").err
+
+
+def test_the_program_can_be_started_as_a_module() -> None:
+    import lskd_cli.cli
+
+    assert lskd_cli.cli.main is main
+    assert silent(0, None) is None

@@ -1,0 +1,243 @@
+"""lskd fetch-teachers against a local server: good archives, broken ones, hostile ones."""
+
+import hashlib
+import io
+import json
+import os
+import re
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lskd_cli import teachers
+from lskd_cli.checkpoints import load_checkpoint
+from lskd_cli.models import create_model
+from tests.cli.helpers import lskd
+from tests.servers import serving
+
+Capture = pytest.CaptureFixture[str]
+MEMBER = "cifar_teachers/{}_vanilla/ckpt_epoch_240.pth"
+
+
+@pytest.fixture(autouse=True)
+def _unpinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The archives of these tests hold other weights than the published ones."""
+    monkeypatch.setitem(
+        teachers.CATALOGUE, "resnet32x4", teachers.PublishedTeacher("resnet32x4", sha256=None)
+    )
+
+
+class Evil:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (os.system, (f"touch {self.path}",))
+
+
+def _pickled(content: object) -> bytes:
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    return stream.getvalue()
+
+
+def _checkpoint(name: str) -> bytes:
+    torch.manual_seed(0)
+    weights = create_model(name).state_dict()
+    return _pickled({"epoch": 240, "model": weights, "best_acc": np.float64(72.34)})
+
+
+def _archive(members: dict[str, bytes], links: dict[str, str] | None = None) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+        for name, target in (links or {}).items():
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = tarfile.SYMTYPE, target
+            tar.addfile(info)
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="module")
+def small_archive() -> bytes:
+    return _archive({MEMBER.format(name): _checkpoint(name) for name in ("resnet56", "vgg13")})
+
+
+def _nothing_is_left(folder: Path) -> bool:
+    return not folder.exists() or not list(folder.iterdir())
+
+
+def test_all_six_teachers_are_stored_with_their_metadata(tmp_path: Path, capsys: Capture) -> None:
+    archive = _archive({MEMBER.format(name): _checkpoint(name) for name in teachers.CATALOGUE})
+    with serving({"teachers.tar": archive}) as server:
+        source = server.url("teachers.tar")
+        result = lskd(capsys, "fetch-teachers", "--from", source, "--checkpoints-dir", tmp_path)
+    assert result.code == 0, result.err
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == sorted(f"{name}.safetensors" for name in teachers.CATALOGUE)
+    checkpoint = load_checkpoint(tmp_path / "resnet56.safetensors")
+    checkpoint.network("resnet56", 100)
+    pickled = hashlib.sha256(_checkpoint("resnet56")).hexdigest()
+    assert checkpoint.metadata == {
+        "model": "resnet56", "num_classes": "100", "dataset": "cifar100", "top1": "72.34",
+        "source": source, "sha256": pickled,
+    }  # fmt: skip
+
+
+def test_a_broken_download_is_resumed(
+    tmp_path: Path, capsys: Capture, small_archive: bytes
+) -> None:
+    with serving({"t.tar": small_archive}) as server:
+        server.break_after = 1_000_000
+        command = ("fetch-teachers", "resnet56", "--from", server.url("t.tar"))
+        first = lskd(capsys, *command, "--checkpoints-dir", tmp_path)
+        assert first.code == 1
+        assert "run the command again to go on" in first.err
+        assert [path.name for path in tmp_path.iterdir()] == ["cifar_teachers.tar.part"]
+        second = lskd(capsys, *command, "--checkpoints-dir", tmp_path)
+        assert second.code == 0, second.err
+        assert server.ranges == [None, "bytes=1000000-"]
+    assert [path.name for path in tmp_path.iterdir()] == ["resnet56.safetensors"]
+
+
+def test_a_local_archive_is_read_where_it_is_and_stays(
+    tmp_path: Path, capsys: Capture, small_archive: bytes
+) -> None:
+    local = tmp_path / "mine.tar"
+    local.write_bytes(small_archive)
+    folder = tmp_path / "checkpoints"
+    result = lskd(capsys, "fetch-teachers", "vgg13", "--from", local, "--checkpoints-dir", folder)
+    assert result.code == 0, result.err
+    assert local.read_bytes() == small_archive
+    assert [path.name for path in folder.iterdir()] == ["vgg13.safetensors"]
+
+
+def test_a_teacher_that_is_there_is_not_fetched_again(
+    tmp_path: Path, capsys: Capture, small_archive: bytes
+) -> None:
+    (tmp_path / "resnet56.safetensors").write_bytes(b"mine")
+    with serving({"t.tar": small_archive}) as server:
+        source = ("--from", server.url("t.tar"), "--checkpoints-dir", tmp_path)
+        result = lskd(capsys, "fetch-teachers", "resnet56", *source)
+        assert result.code == 0
+        assert "there already" in result.err
+        assert server.ranges == []
+        lskd(capsys, "fetch-teachers", "resnet56", "--fresh", *source)
+    load_checkpoint(tmp_path / "resnet56.safetensors").network("resnet56", 100)
+
+
+BAD_ARCHIVES = {
+    "the wrong digest": (lambda good, proof: good, "sha256 is .* expected 00", ("--sha256", "00")),
+    "a truncated archive": (lambda good, proof: good[: len(good) // 2], "not a whole tar", ()),
+    "no archive": (lambda good, proof: b"<html>Not found</html>" * 99, "not a whole tar", ()),
+    "an empty file": (lambda good, proof: b"", "not a whole tar", ()),
+    "a missing member": (lambda good, proof: _archive({"other": b""}), "has no member", ()),
+    "a member that points outside": (
+        lambda good, proof: _archive(
+            {MEMBER.format("resnet56"): _checkpoint("resnet56"), "../../outside": b"x"}
+        ),
+        "refused: .*outside",
+        (),
+    ),
+    "an absolute link": (
+        lambda good, proof: _archive({}, {MEMBER.format("resnet56"): "/etc/passwd"}),
+        "refused: ",
+        (),
+    ),
+    "a pickle that runs code": (
+        lambda good, proof: _archive(
+            {MEMBER.format("resnet56"): _pickled({"model": {}, "x": Evil(proof)})}
+        ),
+        "asks to run code",
+        (),
+    ),
+    "a truncated pickle": (
+        lambda good, proof: _archive({MEMBER.format("resnet56"): _checkpoint("resnet56")[:-999]}),
+        "not a checkpoint that torch can read",
+        (),
+    ),
+    "another network's weights": (
+        lambda good, proof: _archive({MEMBER.format("resnet56"): _checkpoint("resnet20")}),
+        "do not fit resnet56",
+        (),
+    ),
+}
+
+
+@pytest.mark.parametrize("remote", [True, False], ids=["from a server", "from a file"])
+@pytest.mark.parametrize("case", BAD_ARCHIVES)
+def test_a_bad_archive_ends_with_a_line_and_leaves_nothing(
+    tmp_path: Path, capsys: Capture, small_archive: bytes, case: str, remote: bool
+) -> None:
+    make, message, options = BAD_ARCHIVES[case]
+    proof, folder = tmp_path / "pwned", tmp_path / "checkpoints"
+    archive = make(small_archive, proof)
+    with serving({"t.tar": archive}) as server:
+        local = tmp_path / "t.tar"
+        local.write_bytes(archive)
+        source = server.url("t.tar") if remote else local
+        command = ("fetch-teachers", "resnet56", "--from", source, "--checkpoints-dir", folder)
+        result = lskd(capsys, *command, *options)
+    assert result.code == 1
+    *progress, error = result.err.splitlines()
+    assert re.search(message, error), result.err
+    assert all(line.startswith("downloading") for line in progress)
+    assert remote or not progress
+    assert not proof.exists()
+    assert _nothing_is_left(folder)
+    assert not (tmp_path / "outside").exists()
+    assert local.read_bytes() == archive
+
+
+def test_a_pinned_teacher_with_other_bytes_is_refused(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned = teachers.PublishedTeacher("resnet56", sha256="ab" * 32)
+    monkeypatch.setitem(teachers.CATALOGUE, "resnet56", pinned)
+    local = tmp_path / "t.tar"
+    local.write_bytes(_archive({MEMBER.format("resnet56"): _checkpoint("resnet56")}))
+    folder = tmp_path / "checkpoints"
+    result = lskd(
+        capsys, "fetch-teachers", "resnet56", "--from", local, "--checkpoints-dir", folder
+    )
+    assert result.code == 1
+    assert f"{MEMBER.format('resnet56')}: sha256 is" in result.err
+    assert _nothing_is_left(folder)
+
+
+def test_no_network_is_told_in_a_line(tmp_path: Path, capsys: Capture) -> None:
+    url = "http://127.0.0.1:9/t.tar"
+    result = lskd(capsys, "fetch-teachers", "--from", url, "--checkpoints-dir", tmp_path / "c")
+    assert result.code == 1
+    assert "Connection refused" in result.err
+    assert _nothing_is_left(tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("resnet57",), "unknown teacher 'resnet57'; one of resnet56"),
+        (("--from", "nowhere.tar"), "neither a URL nor a file"),
+    ],
+)
+def test_a_wrong_request_is_refused(
+    tmp_path: Path, capsys: Capture, arguments: tuple[str, ...], message: str
+) -> None:
+    result = lskd(capsys, "fetch-teachers", *arguments, "--checkpoints-dir", tmp_path)
+    assert result.code == 2
+    assert message in result.err
+
+
+def test_the_list_says_what_is_there(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "vgg13.safetensors").touch()
+    result = lskd(capsys, "fetch-teachers", "--list", "--json", "--checkpoints-dir", tmp_path)
+    rows = json.loads(result.out)
+    assert rows["vgg13"] == {"published_top1": 74.64, "present": True}
+    assert not rows["resnet32x4"]["present"]
+    assert len(rows) == 6

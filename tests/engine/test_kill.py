@@ -1,0 +1,64 @@
+"""kill -9 at random moments: the resumed runs end with the weights of an undisturbed one."""
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.engine.helpers import digest, digits_preset, run_path
+from tests.engine.kill_target import EPOCHS
+
+ROOT = Path(__file__).parents[2]
+
+
+def _start(root: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.engine.kill_target", str(root)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def _students(root: Path) -> list[str]:
+    presets = [digits_preset(epochs=EPOCHS), digits_preset(stand=True, epochs=EPOCHS)]
+    return [
+        digest(run_path(root, preset) / name)
+        for preset in presets
+        for name in ("student.safetensors", "best.safetensors")
+    ]
+
+
+def _kill_and_resume(root: Path, kills: int) -> None:
+    """Kill a run so many times; one that ends in between is compared, and another is started."""
+    process = _start(root / "undisturbed")
+    began = time.monotonic()
+    assert process.wait() == 0
+    whole = time.monotonic() - began
+    expected = _students(root / "undisturbed")
+    chance = random.Random(0)
+    killed, ended = 0, 0
+    while killed < kills:
+        process = _start(root / str(ended))
+        try:
+            assert process.wait(timeout=chance.uniform(0.0, whole)) == 0
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            killed += 1
+        else:
+            assert _students(root / str(ended)) == expected
+            ended += 1
+    assert _start(root / str(ended)).wait() == 0
+    assert _students(root / str(ended)) == expected
+
+
+def test_three_kills_leave_no_trace_in_the_weights(tmp_path: Path) -> None:
+    _kill_and_resume(tmp_path, kills=3)
+
+
+@pytest.mark.slow
+def test_twenty_kills_leave_no_trace_in_the_weights(tmp_path: Path) -> None:
+    _kill_and_resume(tmp_path, kills=20)

@@ -1,0 +1,131 @@
+"""Rows from runs: means, deviations, paired differences, what stands beside them."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lskd_cli.config import load_preset
+from lskd_cli.results.figures import accuracy_curves, published_curves
+from lskd_cli.results.page import render_page
+from lskd_cli.results.runs import Run
+from lskd_cli.results.table import as_csv, as_latex, as_markdown, cells, make_rows
+
+
+def _run(
+    name: str, stand: bool, seed: int, accuracies: list[float], state: str = "done", *more: str
+) -> Run:
+    preset = load_preset(name, [f"seed={seed}", *more])
+    if stand:
+        preset = preset.with_stand(True)
+    history: list[dict[str, Any]] = [
+        {"epoch": number, "test_top1": value} for number, value in enumerate(accuracies, 1)
+    ]
+    info = {
+        "state": state,
+        "best": max(history, key=lambda record: record["test_top1"]),
+        "teacher_top1": 79.42,
+        "device": "cpu",
+        "precision": "fp32",
+        "seconds": 60.0,
+    }
+    return Run(Path("runs") / preset.run_name / f"seed{seed}", preset, history, info)
+
+
+def _runs() -> list[Run]:
+    name = "kd-r32x4-r8x4"
+    return [
+        _run(name, False, 0, [70.0, 73.0]),
+        _run(name, False, 1, [74.0, 72.0]),
+        _run(name, False, 2, [71.0, 73.5]),
+        _run(name, True, 0, [75.0, 76.0]),
+        _run(name, True, 1, [74.0, 78.0]),
+    ]
+
+
+def test_a_row_has_means_deviations_and_paired_differences() -> None:
+    (row,) = make_rows(_runs(), "best")
+    assert (row.base.n, row.stand.n, row.difference.n) == (3, 2, 2)
+    assert row.base.mean == pytest.approx((73 + 74 + 73.5) / 3)
+    assert row.stand.deviation == pytest.approx(2**0.5)
+    # seed by seed: 76 - 73 and 78 - 74
+    assert row.difference.mean == pytest.approx(3.5)
+    assert row.difference.deviation == pytest.approx(0.5**0.5)
+
+
+def test_the_last_epoch_is_not_the_best() -> None:
+    (row,) = make_rows(_runs(), "last")
+    assert row.base.mean == pytest.approx((73 + 72 + 73.5) / 3)
+
+
+def test_the_published_values_stand_beside() -> None:
+    (row,) = make_rows(_runs(), "best")
+    assert cells(row) == [
+        "resnet32x4", "79.42", "resnet8x4", "KD", "240", "3/2", "73.50 ± 0.50", "77.00 ± 1.41",
+        "+3.50 ± 0.71", "73.33", "76.62", "+3.29",
+    ]  # fmt: skip
+
+
+def test_one_run_has_no_deviation() -> None:
+    (row,) = make_rows(_runs()[:1], "best")
+    assert (row.base.deviation, row.stand, row.difference) == (None, None, None)
+    assert cells(row)[6:9] == ["73.00", "", ""]
+
+
+def test_runs_with_other_settings_are_other_rows() -> None:
+    short = _run("kd-r32x4-r8x4", False, 0, [50.0], "done", "schedule.epochs=3")
+    other = _run("dkd-r32x4-r8x4", True, 0, [50.0])
+    warmer = _run("kd-r32x4-r8x4", True, 0, [50.0], "done", "stand.temperature=3")
+    rows = make_rows([*_runs(), short, other, warmer], "best")
+    assert [(row.method, row.epochs) for row in rows] == [
+        ("DKD", 240), ("KD", 240), ("KD", 240), ("KD", 3),
+    ]  # fmt: skip
+
+
+def test_unfinished_runs_do_not_count() -> None:
+    assert make_rows([_run("kd-r32x4-r8x4", False, 0, [50.0], "running")], "best") == []
+
+
+def test_markdown_has_a_caption_and_a_line_a_row() -> None:
+    lines = as_markdown(make_rows(_runs(), "best"), "best").splitlines()
+    assert "best epoch, as published" in lines[0]
+    assert lines[2].startswith("| Teacher")
+    assert "| 77.00 ± 1.41 |" in lines[4]
+
+
+def test_latex_needs_nothing_beyond_booktabs() -> None:
+    text = as_latex(make_rows(_runs(), "best"), "best")
+    assert r"77.00 $\pm$ 1.41" in text
+    assert r"\toprule" in text
+    assert "±" not in text
+    assert "Δ" not in text
+
+
+def test_csv_has_a_column_for_each_number() -> None:
+    (record,) = csv.DictReader(io.StringIO(as_csv(make_rows(_runs(), "best"), "best")))
+    assert float(record["difference_mean"]) == pytest.approx(3.5)
+    assert record["stand_n"] == "2"
+    assert record["published_stand"] == "76.62"
+
+
+def test_every_published_log_has_a_curve() -> None:
+    logs = [load_preset(f"{m}-r32x4-r8x4").published.log for m in ("kd", "dkd", "mlkd", "ctkd")]
+    lengths = [len(published_curves()[log]) for log in logs if log]
+    assert lengths == [240, 240, 480, 240]
+
+
+def test_a_figure_draws_the_runs_over_the_published_curve() -> None:
+    svg = accuracy_curves(_runs())
+    assert svg.startswith("<svg")
+    assert svg == accuracy_curves(_runs())
+
+
+def test_the_page_escapes_what_comes_from_runs() -> None:
+    runs = _runs()
+    runs[0].info["device"] = "<script>alert(1)</script>"
+    page = render_page(runs, "best")
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "77.00 ± 1.41" in page

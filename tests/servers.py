@@ -1,0 +1,70 @@
+"""A local HTTP server that can resume, break off, and refuse."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class FileServer(ThreadingHTTPServer):
+    """Serves ``files`` by path.
+
+    Attributes:
+        break_after: bytes after which the next answer breaks off; None sends everything.
+        ranges: the Range headers that came.
+        resumes: whether Range is honoured.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.files = files
+        self.break_after: int | None = None
+        self.ranges: list[str | None] = []
+        self.resumes = True
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.server_port}/{path}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: FileServer
+
+    def do_GET(self) -> None:
+        content = self.server.files.get(self.path.lstrip("/"))
+        asked = self.headers.get("Range")
+        self.server.ranges.append(asked)
+        if content is None:
+            self.send_error(404)
+            return
+        start = 0
+        if asked and self.server.resumes:
+            start = int(asked.removeprefix("bytes=").rstrip("-"))
+            if start >= len(content):
+                self.send_error(416)
+                return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        rest = content[start:]
+        if self.server.break_after is not None:
+            rest = rest[: self.server.break_after]
+            self.server.break_after = None
+        self.wfile.write(rest)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the library's)
+        pass
+
+
+@contextmanager
+def serving(files: dict[str, bytes]) -> Iterator[FileServer]:
+    """A running server of some files."""
+    server = FileServer(files)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
