@@ -159,8 +159,9 @@ def main() -> None:
             step()
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
-    seconds = measure(options.rounds, options.steps)
+    # Memory first: Linux hands the peak of a process on to those that it starts.
     memory = {name: peak_memory(name) for name in VARIANTS}
+    seconds = measure(options.rounds, options.steps)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     ratio = medians["plain"] / medians["engine"]
     compute = resolve_compute()

@@ -24,8 +24,8 @@ from lskd_cli.results.table import (
     make_rows,
 )
 
-_WIDE = 110  # columns that the whole table takes
-_TEXTS = ("Teacher", "Student", "Method")
+_WIDE = 120  # columns that the whole table takes
+_TEXTS = ("Data", "Teacher", "Student", "Method")
 
 
 def compare(
@@ -114,12 +114,14 @@ def _mention_left_out(runs: Sequence[Run]) -> None:
 
 
 def _table(rows: Sequence[Row], accuracy: str, width: int) -> Table:
-    """The table without its empty columns; on a narrow screen deviations go on a second line."""
+    """The table without columns that say nothing; deviations below their means if it is narrow."""
     texts = [cells(row) for row in rows]
     if width < _WIDE:
         texts = [[text.replace(" ± ", "\n± ") for text in row] for row in texts]
     table = Table(caption=caption(accuracy), header_style="bold", box=SIMPLE_HEAD, padding=(0, 1))
     filled = [index for index in range(len(HEADINGS)) if any(row[index] for row in texts)]
+    if len({row.dataset for row in rows}) == 1:
+        filled.remove(HEADINGS.index("Data"))
     published = HEADINGS.index("Published")
     for index in filled:
         style = "dim" if index >= published else "green" if HEADINGS[index] == "+Ours" else ""

@@ -29,7 +29,6 @@ def evaluate(
     ] = False,
     data_dir: options.DataDir = options.DATA_DIR,
     device: options.Device = "auto",
-    precision: options.Precision = "fp32",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure a network on the test images: accuracy, loss, calibration, likeness to a teacher.
@@ -37,10 +36,10 @@ def evaluate(
     Example: [bold]lskd eval runs/kd-digits/seed0 --teacher runs/teacher-digits/seed0[/]
     """
     from lskd_cli.cli.progress import DownloadBar
-    from lskd_cli.cli.training import compute_of
+    from lskd_cli.engine.device import resolve_compute
     from lskd_cli.engine.inspect import examine, open_subject
 
-    compute = compute_of(device, precision)
+    compute = resolve_compute(device)
     student = open_subject(subject, model, dataset, best)
     reference = open_subject(teacher, None, student.dataset, best) if teacher else None
     with DownloadBar(student.dataset) as bar:

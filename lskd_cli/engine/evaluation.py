@@ -9,16 +9,19 @@ from torch import Tensor
 from lskd_cli.config import Data
 from lskd_cli.data import ImageSet, normalize
 from lskd_cli.distillers.kd import kd_loss
-from lskd_cli.engine.device import Compute
 from lskd_cli.models import Network
 
 _BATCH = 250
 _BINS = 15  # of the calibration error, as in arXiv:1706.04599
 
 
-def logits_of(network: Network, images: ImageSet, data: Data, compute: Compute) -> Tensor:
-    """(N, C) float32 logits of a whole set, in evaluation mode."""
-    return torch.cat(list(_logits(network, images, data, compute)))
+def logits_of(network: Network, images: ImageSet, data: Data) -> Tensor:
+    """(N, C) logits of a whole set, in evaluation mode.
+
+    Always in float32, in whatever precision the network was trained: a reported accuracy can then
+    be measured again from the saved weights, to the last image.
+    """
+    return torch.cat(list(_logits(network, images, data)))
 
 
 def scores(logits: Tensor, targets: Tensor) -> dict[str, float]:
@@ -62,8 +65,7 @@ def likeness(student: Tensor, teacher: Tensor) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def _logits(network: Network, images: ImageSet, data: Data, compute: Compute) -> Iterator[Tensor]:
+def _logits(network: Network, images: ImageSet, data: Data) -> Iterator[Tensor]:
     network.eval()
     for part in torch.split(images.images, _BATCH):
-        with compute.autocast():
-            yield network(normalize(part.permute(0, 3, 1, 2), data)).float()
+        yield network(normalize(part.permute(0, 3, 1, 2), data))

@@ -67,7 +67,7 @@ def examine(
     logits = []
     for network in networks:
         compute.place(network)
-        logits.append(logits_of(network, test, data, compute))
+        logits.append(logits_of(network, test, data))
     result: dict[str, float | str | None] = {
         "checkpoint": str(student.checkpoint.path),
         "model": student.model,

@@ -110,7 +110,7 @@ def _finish_epoch(arm: Arm, folder: RunFolder, dataset: Dataset, listener: Liste
     sets = {"test": dataset.test} | ({"val": dataset.val} if dataset.val else {})
     evaluated: dict[str, float] = {}
     for name, images in sets.items():
-        logits = logits_of(arm.student, images, arm.preset.data, arm.compute)
+        logits = logits_of(arm.student, images, arm.preset.data)
         if not torch.isfinite(logits).all():
             raise RunError(
                 f"{arm.preset.run_name}: logits not finite after epoch {arm.position[0]}"

@@ -36,8 +36,9 @@ def accuracy_curves(runs: Sequence[Run]) -> str:
     """
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     log = runs[0].preset.published.log
+    longest = max(run.preset.schedule.epochs for run in runs)
     if log is not None:
-        curve = published_curves()[log]
+        curve = published_curves()[log][:longest]
         axes.plot(
             range(1, len(curve) + 1), curve, color=PUBLISHED, linewidth=1, label="+Ours, published"
         )

@@ -123,7 +123,7 @@ def _row(runs: Sequence[Run], accuracy: str) -> Row:
 
 
 HEADINGS = (
-    "Teacher", "top-1", "Student", "Method", "Epochs", "n", "Plain", "+Ours", "Δ",
+    "Data", "Teacher", "top-1", "Student", "Method", "Epochs", "n", "Plain", "+Ours", "Δ",
     "Published", "+Ours", "Δ",
 )  # fmt: skip
 
@@ -131,6 +131,7 @@ HEADINGS = (
 def cells(row: Row) -> list[str]:
     """The texts of a row, one for each of ``HEADINGS``."""
     return [
+        row.dataset,
         row.teacher or "",
         _value(row.teacher_top1),
         row.student,

@@ -63,6 +63,7 @@ def test_the_last_epoch_is_not_the_best() -> None:
 def test_the_published_values_stand_beside() -> None:
     (row,) = make_rows(_runs(), "best")
     assert cells(row) == [
+        "cifar100",
         "resnet32x4", "79.42", "resnet8x4", "KD", "240", "3/2", "73.50 ± 0.50", "77.00 ± 1.41",
         "+3.50 ± 0.71", "73.33", "76.62", "+3.29",
     ]  # fmt: skip
@@ -71,7 +72,7 @@ def test_the_published_values_stand_beside() -> None:
 def test_one_run_has_no_deviation() -> None:
     (row,) = make_rows(_runs()[:1], "best")
     assert (row.base.deviation, row.stand, row.difference) == (None, None, None)
-    assert cells(row)[6:9] == ["73.00", "", ""]
+    assert cells(row)[7:10] == ["73.00", "", ""]
 
 
 def test_runs_with_other_settings_are_other_rows() -> None:
@@ -91,7 +92,7 @@ def test_unfinished_runs_do_not_count() -> None:
 def test_markdown_has_a_caption_and_a_line_a_row() -> None:
     lines = as_markdown(make_rows(_runs(), "best"), "best").splitlines()
     assert "best epoch, as published" in lines[0]
-    assert lines[2].startswith("| Teacher")
+    assert lines[2].startswith("| Data")
     assert "| 77.00 ± 1.41 |" in lines[4]
 
 
