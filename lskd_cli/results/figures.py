@@ -10,6 +10,7 @@ import matplotlib
 
 matplotlib.use("svg")
 from matplotlib import pyplot as plt
+from matplotlib.ticker import MaxNLocator
 
 from lskd_cli.results.runs import Run
 
@@ -39,9 +40,8 @@ def accuracy_curves(runs: Sequence[Run]) -> str:
     longest = max(run.preset.schedule.epochs for run in runs)
     if log is not None:
         curve = published_curves()[log][:longest]
-        axes.plot(
-            range(1, len(curve) + 1), curve, color=PUBLISHED, linewidth=1, label="+Ours, published"
-        )
+        label = f"+Ours, published ({len(published_curves()[log])} epochs)"
+        axes.plot(range(1, len(curve) + 1), curve, color=PUBLISHED, linewidth=1, label=label)
     named = set()
     for run in sorted(runs, key=lambda run: run.preset.standardized):
         is_stand = run.preset.standardized
@@ -59,6 +59,7 @@ def accuracy_curves(runs: Sequence[Run]) -> str:
     axes.set_xlabel("epoch")
     axes.set_ylabel("top-1 test accuracy (%)")
     axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower right")
