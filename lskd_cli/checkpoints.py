@@ -4,6 +4,7 @@ import argparse
 import json
 import pickle
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
+from lskd_cli.download import digest
 from lskd_cli.errors import RequestError
 from lskd_cli.files import write_atomically
 from lskd_cli.models import Network, create_model
@@ -36,6 +38,11 @@ class Checkpoint:
     path: Path
     weights: dict[str, Tensor]
     metadata: dict[str, str]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the file: tells one teacher from another."""
+        return digest(self.path)
 
     def network(self, model: str, classes: int) -> Network:
         """A network with these weights, in evaluation mode, not to be trained.
@@ -124,7 +131,8 @@ def read_pickled_weights(path: Path) -> dict[str, Tensor]:
                 f"{path}: refused: its pickle asks to run code that weights do not need"
             ) from None
         raise RequestError(f"{path}: not a checkpoint that torch can read") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    # A damaged pickle can fail in any way; each is the same to the user.
+    except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RequestError(f"{path}: not a checkpoint that torch can read: {reason}") from None
     for key in ("model", "state_dict"):

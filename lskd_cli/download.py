@@ -17,7 +17,7 @@ Progress = Callable[[int, int | None], None]
 
 
 def download(url: str, target: Path, progress: Progress) -> None:
-    """Fetch ``url`` into ``target``; bytes that are already in ``target.part`` are kept.
+    """Fetch ``url`` into ``target``; bytes that an earlier try left in a part file are kept.
 
     The part file stays when the connection breaks, so that the next call goes on from there;
     ``target`` appears only when everything has arrived.
@@ -25,11 +25,14 @@ def download(url: str, target: Path, progress: Progress) -> None:
     Raises:
         RunError: no connection, an answer other than the file, or fewer bytes than announced.
     """
-    part = target.with_name(target.name + ".part")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    # The name tells the source, so that bytes of two mirrors are never put together.
+    source = hashlib.sha256(url.encode()).hexdigest()[:8]
+    part = target.with_name(f"{target.name}.{source}.part")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        have = part.stat().st_size if part.exists() else 0
+        headers = {"Range": f"bytes={have}-"} if have else {}
+        request = urllib.request.Request(url, headers=headers)
         with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
             resumed = getattr(response, "status", 200) == 206
             have = have if resumed else 0
@@ -46,7 +49,7 @@ def download(url: str, target: Path, progress: Progress) -> None:
             part.unlink()
             return download(url, target, progress)
         raise RunError(f"{url}: the server answered {error.code} {error.reason}") from None
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise RunError(
             f"{url}: {reason}; run the command again to go on, or fetch the file by other means"

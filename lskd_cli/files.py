@@ -26,9 +26,11 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         temporary.chmod(0o644)
         temporary.replace(path)
     # safetensors and torch wrap the system's error in their own.
-    except Exception as error:
+    except BaseException as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+        if not isinstance(error, Exception):
+            raise
         reason = getattr(error, "strerror", None) or error
         raise RunError(f"{path}: cannot be written: {reason}") from error
 

@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from lskd_cli.checkpoints import Checkpoint, read_pickled_weights, save_checkpoint
 from lskd_cli.config import load_preset
@@ -18,6 +17,10 @@ ARCHIVE_URL = (
     "https://github.com/megvii-research/mdistiller/releases/download/checkpoints/cifar_teachers.tar"
 )
 _DATASET, _CLASSES = "cifar100", 100
+
+
+class ArchiveError(RunError):
+    """The archive is not what it should be: another try with the same file would fail too."""
 
 
 @dataclass(frozen=True)
@@ -86,26 +89,30 @@ def fetch(
     for name in names:
         if name not in CATALOGUE:
             raise RequestError(f"unknown teacher {name!r}; one of {', '.join(CATALOGUE)}")
-    is_remote = urlsplit(source).scheme in ("http", "https", "ftp")
+    is_remote = source.startswith(("http://", "https://", "ftp://"))
     archive = folder / "cifar_teachers.tar" if is_remote else Path(source)
-    if is_remote:
-        if not archive.exists():
-            download(source, archive, progress)
+    is_ours = is_remote and not archive.exists()
+    if is_ours:
+        download(source, archive, progress)
     elif not archive.is_file():
         raise RequestError(f"--from {source}: neither a URL nor a file")
     try:
         _check(archive, sha256)
         _convert([CATALOGUE[name] for name in names], archive, folder, source, stored)
-    finally:
-        # Of no use once converted; damaged, it would be in the way of the next try.
-        if is_remote:
-            archive.unlink(missing_ok=True)
+    except ArchiveError:
+        if is_ours:
+            archive.unlink()  # damaged, it would be in the way of the next try
+        raise
+    if is_ours:
+        archive.unlink()
 
 
 def _check(file: Path, sha256: str | None, what: str | None = None) -> str:
     found = digest(file)
     if sha256 is not None and found != sha256.lower():
-        raise RunError(f"{what or file}: sha256 is {found}, expected {sha256.lower()}; not used")
+        raise ArchiveError(
+            f"{what or file}: sha256 is {found}, expected {sha256.lower()}; not used"
+        )
     return found
 
 
@@ -125,14 +132,14 @@ def _convert(
                 members[member.name] = member
             for teacher in teachers:
                 if teacher.member not in members:
-                    raise RunError(f"{archive}: has no member {teacher.member}")
+                    raise ArchiveError(f"{archive}: has no member {teacher.member}")
                 tar.extract(members[teacher.member], temporary, filter="data")
                 stored(_store(teacher, Path(temporary) / teacher.member, folder, source))
     except tarfile.FilterError as error:
-        raise RunError(f"{archive}: refused: {error}") from None
+        raise ArchiveError(f"{archive}: refused: {error}") from None
     except (tarfile.TarError, EOFError) as error:
         reason = str(error).partition("\n")[0].removesuffix(":")
-        raise RunError(f"{archive}: not a whole tar archive: {reason}") from None
+        raise ArchiveError(f"{archive}: not a whole tar archive: {reason}") from None
 
 
 def _store(teacher: PublishedTeacher, pickled: Path, folder: Path, source: str) -> Path:
@@ -141,7 +148,7 @@ def _store(teacher: PublishedTeacher, pickled: Path, folder: Path, source: str) 
         weights = read_pickled_weights(pickled)
         Checkpoint(pickled, weights, {}).check(teacher.name, create_model(teacher.name, _CLASSES))
     except RequestError as error:
-        raise RunError(str(error).replace(str(pickled), teacher.member)) from None
+        raise ArchiveError(str(error).replace(str(pickled), teacher.member)) from None
     published = load_preset(f"teacher-{teacher.name}").published.top1
     metadata = {
         "model": teacher.name,

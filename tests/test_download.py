@@ -1,5 +1,6 @@
 """Downloads: whole, resumed, broken, refused."""
 
+import hashlib
 import socket
 from pathlib import Path
 
@@ -14,6 +15,10 @@ CONTENT = bytes(range(256)) * 5000
 
 def _silent(done: int, total: int | None) -> None:
     pass
+
+
+def _part(folder: Path, url: str) -> Path:
+    return folder / f"a.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part"
 
 
 def test_a_file_arrives_whole_and_its_progress_is_told(tmp_path: Path) -> None:
@@ -31,24 +36,24 @@ def test_a_broken_download_goes_on_where_it_stopped(tmp_path: Path) -> None:
         with pytest.raises(RunError, match="run the command again to go on"):
             download(server.url("a"), tmp_path / "a", _silent)
         assert not (tmp_path / "a").exists()
-        assert (tmp_path / "a.part").stat().st_size == 300_000
+        assert next(tmp_path.glob("a.*.part")).stat().st_size == 300_000
         download(server.url("a"), tmp_path / "a", _silent)
         assert server.ranges == [None, "bytes=300000-"]
     assert (tmp_path / "a").read_bytes() == CONTENT
-    assert not (tmp_path / "a.part").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_a_server_that_cannot_resume_sends_everything_again(tmp_path: Path) -> None:
-    (tmp_path / "a.part").write_bytes(b"x" * 100)
     with serving({"a": CONTENT}) as server:
+        _part(tmp_path, server.url("a")).write_bytes(b"x" * 100)
         server.resumes = False
         download(server.url("a"), tmp_path / "a", _silent)
     assert (tmp_path / "a").read_bytes() == CONTENT
 
 
 def test_a_part_that_is_longer_than_the_file_is_thrown_away(tmp_path: Path) -> None:
-    (tmp_path / "a.part").write_bytes(b"x" * (len(CONTENT) + 1))
     with serving({"a": CONTENT}) as server:
+        _part(tmp_path, server.url("a")).write_bytes(b"x" * (len(CONTENT) + 1))
         download(server.url("a"), tmp_path / "a", _silent)
     assert (tmp_path / "a").read_bytes() == CONTENT
 

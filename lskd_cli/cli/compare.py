@@ -11,7 +11,7 @@ from rich.table import Table
 
 from lskd_cli.cli import options
 from lskd_cli.cli.console import out, say
-from lskd_cli.config import Preset
+from lskd_cli.config import Preset, load_preset
 from lskd_cli.errors import RequestError
 from lskd_cli.results.runs import Run, find_runs
 from lskd_cli.results.table import (
@@ -24,7 +24,6 @@ from lskd_cli.results.table import (
     make_rows,
 )
 
-_WIDE = 120  # columns that the whole table takes
 _TEXTS = ("Data", "Teacher", "Student", "Method")
 
 
@@ -60,11 +59,13 @@ def compare(
 
     Example: [bold]lskd compare --train --preset kd-digits --seeds 0,1,2[/]
     """
-    options.one_of("--format", format_, ("table", "json", *TEXT_FORMATS))
-    options.one_of("--accuracy", accuracy, ("best", "last"))
+    options.check_one_of("--format", format_, ("table", "json", *TEXT_FORMATS))
+    options.check_one_of("--accuracy", accuracy, ("best", "last"))
     if train:
         if not presets:
             raise RequestError("--train: name what to train with --preset")
+        if runs:
+            raise RequestError(f"{runs[0]}: --train trains presets; leave the run folders out")
         arms = [
             arm
             for name in presets
@@ -80,7 +81,8 @@ def compare(
     else:
         found = find_runs(runs_dir, runs or [], say)
         if presets:
-            found = [run for run in found if run.preset.name in presets]
+            names = {load_preset(name).name for name in presets}
+            found = [run for run in found if run.preset.name in names]
     rows = make_rows(found, accuracy)
     _mention_left_out(found)
     if not rows:
@@ -116,8 +118,6 @@ def _mention_left_out(runs: Sequence[Run]) -> None:
 def _table(rows: Sequence[Row], accuracy: str, width: int) -> Table:
     """The table without columns that say nothing; deviations below their means if it is narrow."""
     texts = [cells(row) for row in rows]
-    if width < _WIDE:
-        texts = [[text.replace(" ± ", "\n± ") for text in row] for row in texts]
     table = Table(caption=caption(accuracy), header_style="bold", box=SIMPLE_HEAD, padding=(0, 1))
     filled = [index for index in range(len(HEADINGS)) if any(row[index] for row in texts)]
     if len({row.dataset for row in rows}) == 1:
@@ -128,6 +128,10 @@ def _table(rows: Sequence[Row], accuracy: str, width: int) -> Table:
         table.add_column(
             HEADINGS[index], justify="left" if HEADINGS[index] in _TEXTS else "right", style=style
         )
+    padding = 2 * len(filled)
+    needed = padding + sum(max(len(row[i]) for row in [list(HEADINGS), *texts]) for i in filled)
+    if needed > width:
+        texts = [[text.replace(" ± ", "\n± ") for text in row] for row in texts]
     for row in texts:
         table.add_row(*(row[index] for index in filled))
     return table

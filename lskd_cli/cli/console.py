@@ -12,7 +12,7 @@ err = Console(stderr=True)
 
 def say(message: str) -> None:
     """A line for the person at the terminal."""
-    err.print(message, highlight=False, soft_wrap=True)
+    err.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
 def complain(message: str) -> None:

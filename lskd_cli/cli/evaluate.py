@@ -24,6 +24,9 @@ def evaluate(
     teacher: Annotated[
         Path | None, typer.Option(help="Compare with this run or checkpoint.")
     ] = None,
+    teacher_model: Annotated[
+        str | None, typer.Option(help="The teacher's network, where its file does not say.")
+    ] = None,
     best: Annotated[
         bool, typer.Option("--best", help="Of a run, the best epoch instead of the last.")
     ] = False,
@@ -41,7 +44,7 @@ def evaluate(
 
     compute = resolve_compute(device)
     student = open_subject(subject, model, dataset, best)
-    reference = open_subject(teacher, None, student.dataset, best) if teacher else None
+    reference = open_subject(teacher, teacher_model, dataset, best) if teacher else None
     with DownloadBar(student.dataset) as bar:
         result = examine(student, reference, data_dir, compute, bar)
     if as_json:

@@ -67,11 +67,12 @@ def requested_preset(
         overrides.append(f"seed={seed}")
     if val_split is not None:
         overrides.append(f"data.val_split={val_split}")
-    if stand and load_preset(name, overrides).stand is None:
+    preset = load_preset(name, overrides)
+    if stand and preset.stand is None:
         raise RequestError(f"--stand: preset {name} has no teacher whose logits to standardize")
     if stand:
         overrides.append("stand.enabled=true")
-    group = "stand" if stand else "method"
+    group = "stand" if stand or preset.standardized else "method"
     if base_temp is not None:
         overrides.append(f"{group}.temperature={base_temp}")
     if kd_weight is not None:
@@ -82,12 +83,11 @@ def requested_preset(
     return preset
 
 
-def one_of(option: str, value: str, allowed: tuple[str, ...]) -> str:
-    """The value, if it is allowed.
+def check_one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    """See that the value is allowed.
 
     Raises:
         RequestError: it is not; names what is.
     """
     if value not in allowed:
         raise RequestError(f"{option} {value}: expected {', '.join(allowed)}")
-    return value

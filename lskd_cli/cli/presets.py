@@ -1,7 +1,6 @@
 """lskd presets: what there is, resolved."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,6 +8,7 @@ from rich.table import Table
 
 from lskd_cli.cli.console import out, say
 from lskd_cli.config import list_presets, load_preset, to_yaml
+from lskd_cli.errors import RequestError
 
 app = typer.Typer(no_args_is_help=True, help="List, show and validate presets.")
 Name = Annotated[str, typer.Argument(help="A preset's name, or a YAML file of one.")]
@@ -63,10 +63,14 @@ def validate(names: Annotated[list[str], typer.Argument(help="Names or YAML file
 
     Example: [bold]lskd presets validate mine.yaml[/]
     """
-    from lskd_cli.models import create_model
+    from lskd_cli.engine.training import check_networks
 
+    problems = []
     for name in names:
-        preset = load_preset(name)
-        for model in filter(None, (preset.teacher, preset.student)):
-            create_model(model)
-        say(f"{Path(name)}: valid")
+        try:
+            check_networks([load_preset(name)])
+            say(f"{name}: valid")
+        except RequestError as error:
+            problems.append(str(error))
+    if problems:
+        raise RequestError("\n".join(problems))

@@ -24,7 +24,7 @@ def report(
 
     Example: [bold]lskd report --out report[/]
     """
-    options.one_of("--accuracy", accuracy, ("best", "last"))
+    options.check_one_of("--accuracy", accuracy, ("best", "last"))
     from lskd_cli.files import write_text
     from lskd_cli.results.page import render_page
     from lskd_cli.results.runs import find_runs

@@ -5,20 +5,20 @@ import sys
 from collections.abc import Sequence
 
 from lskd_cli.cli.console import say
-from lskd_cli.cli.options import one_of
+from lskd_cli.cli.options import check_one_of
 from lskd_cli.cli.progress import DownloadBar
 from lskd_cli.cli.screen import Screen
 from lskd_cli.cli.signals import stop_requests
 from lskd_cli.config import Preset
 from lskd_cli.engine.device import Compute, resolve_compute
 from lskd_cli.engine.run_folder import RunFolder
-from lskd_cli.engine.training import Pass, Places, group_passes, prepared_pass
+from lskd_cli.engine.training import Pass, Places, prepared
 from lskd_cli.errors import Interrupted
 
 
 def compute_of(device: str, precision: str) -> Compute:
     """The device and precision that the options name."""
-    one_of("--precision", precision, ("auto", "fp32", "bf16"))
+    check_one_of("--precision", precision, ("auto", "fp32", "bf16"))
     return resolve_compute(device, precision)  # type: ignore[arg-type]
 
 
@@ -28,43 +28,39 @@ def train_presets(
     """Train what is not finished, pass after pass.
 
     Returns:
-        The folders of all presets, in their order.
+        The folders of all presets.
 
     Raises:
         RequestError: settings, teacher, data or folders do not fit the request.
         RunError: the training failed.
         Interrupted: it was stopped; the message says how to go on.
     """
-    # A preset named twice is one run.
-    by_folder = {RunFolder.of(places.runs, preset).path: preset for preset in presets}
-    for group in group_passes(list(by_folder.values())):
-        with (
-            DownloadBar(group[0].data.name) as bar,
-            prepared_pass(group, places, compute, bar, fresh) as prepared,
-        ):
-            for folder in prepared.finished:
-                say(f"{folder.path}: finished already; --fresh starts it over")
-            if prepared.arms:
-                _train(prepared)
-    return [RunFolder(path) for path in by_folder]
+    with (
+        DownloadBar(presets[0].data.name) as bar,
+        prepared(presets, places, compute, bar, fresh) as job,
+    ):
+        for folder in job.finished:
+            say(f"{folder.path}: finished already; --fresh starts it over")
+        for one in job.passes:
+            _train(one)
+    return job.finished + [folder for one in job.passes for _, folder in one.runs]
 
 
-def _train(prepared: Pass) -> None:
-    presets = [arm.preset for arm, _ in prepared.arms]
-    assert prepared.dataset is not None
-    for arm, folder in prepared.arms:
+def _train(one: Pass) -> None:
+    arms = one.arms()
+    for arm, folder in arms:
         epoch, step = arm.position
         if (epoch, step) > (1, 0):
             say(f"{folder.path}: going on at epoch {epoch}, step {step + 1}")
-    screen = Screen(presets, len(prepared.dataset.train), _heading(prepared))
+    screen = Screen([arm.preset for arm, _ in arms], len(one.dataset.train), _heading(one))
     try:
         with screen, stop_requests() as stopping:
-            prepared.run(screen, shlex.join(["lskd", *sys.argv[1:]]), stopping)
+            one.train(arms, screen, shlex.join(["lskd", *sys.argv[1:]]), stopping)
     except Interrupted as stopped:
-        # The same words go on where they stopped; --fresh would not.
+        # The same words go on where they stopped; --fresh, which is done, would start over.
         again = shlex.join(["lskd", *(word for word in sys.argv[1:] if word != "--fresh")])
         raise Interrupted(f"{stopped}; everything is saved, go on with: {again}") from None
-    for arm, folder in prepared.arms:
+    for arm, folder in arms:
         best = arm.best or arm.history[-1]
         say(
             f"{folder.path}: top-1 {arm.history[-1]['test_top1']:.2f} % after the last epoch, "
@@ -72,8 +68,8 @@ def _train(prepared: Pass) -> None:
         )
 
 
-def _heading(prepared: Pass) -> str:
-    preset, compute = prepared.arms[0][0].preset, prepared.compute
+def _heading(one: Pass) -> str:
+    preset, compute = one.runs[0][0], one.compute
     networks = f"{preset.teacher} → {preset.student}" if preset.teacher else preset.student
     return (
         f"{networks} on {preset.data.name}, seed {preset.seed}, "

@@ -24,7 +24,7 @@ def parse(text: str, source: str) -> Any:
     """The value of a YAML text; a syntax error becomes a RequestError that names ``source``."""
     try:
         return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # PyYAML lets impossible dates through
         problem = " ".join(str(error).split())
         raise RequestError(f"{source}: not valid YAML: {problem}") from None
 

@@ -1,6 +1,6 @@
 """Images: data sets, views, batches. Everything stays on the training device as uint8."""
 
 from lskd_cli.data.datasets import Dataset, ImageSet, load_dataset, num_classes
-from lskd_cli.data.loader import Batch, Loader, normalize
+from lskd_cli.data.loader import Batch, Loader, Normalizer
 
-__all__ = ["Batch", "Dataset", "ImageSet", "Loader", "load_dataset", "normalize", "num_classes"]
+__all__ = ["Batch", "Dataset", "ImageSet", "Loader", "Normalizer", "load_dataset", "num_classes"]

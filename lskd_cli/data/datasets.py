@@ -1,6 +1,7 @@
 """CIFAR-100 and the handwritten digits of scikit-learn, as tensors."""
 
 import tarfile
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from lskd_cli.errors import RequestError, RunError
 # Splits are the same in every run, whatever its seed: runs stay comparable.
 _SPLIT_SEED = 0
 _DIGITS_TEST_SHARE = 0.2
+_CLASSES = {"cifar100": 100, "digits": 10}
 
 
 @dataclass
@@ -50,10 +52,21 @@ class Dataset:
     test: ImageSet
     val: ImageSet | None = None
 
+    def to(self, device: torch.device) -> "Dataset":
+        """The same on another device."""
+        val = self.val.to(device) if self.val else None
+        return Dataset(self.train.to(device), self.test.to(device), val)
+
 
 def num_classes(name: str) -> int:
-    """Classes of a data set by its name in presets."""
-    return {"cifar100": 100, "digits": 10}[name]
+    """Classes of a data set by its name in presets.
+
+    Raises:
+        RequestError: there is none of this name.
+    """
+    if name not in _CLASSES:
+        raise RequestError(f"unknown data set {name!r}; one of {', '.join(_CLASSES)}")
+    return _CLASSES[name]
 
 
 def load_dataset(data: Data, folder: Path, progress: Progress) -> Dataset:
@@ -105,8 +118,10 @@ def _download_cifar100(folder: Path, progress: Progress) -> None:
     if digest(archive, "md5") != CIFAR100.tgz_md5:
         archive.unlink()
         raise RunError(f"{archive}: not the official archive (wrong md5), removed; try again")
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
+    # Unpacked beside its place and then renamed: the folder is whole or not there.
+    with tarfile.open(archive) as tar, tempfile.TemporaryDirectory(dir=folder) as temporary:
+        tar.extractall(temporary, filter="data")
+        (Path(temporary) / CIFAR100.base_folder).rename(folder / CIFAR100.base_folder)
     archive.unlink()
 
 

@@ -63,6 +63,7 @@ class Loader:
         self.images = images
         self.data = data
         self.seed = seed
+        self.normalize = Normalizer(data, images.targets.device)
         self.steps = -(-len(images) // data.batch_size)  # the last partial batch is kept
 
     def epoch(self, epoch: int, views: Collection[View], start: int = 0) -> Iterator[Batch]:
@@ -89,7 +90,7 @@ class Loader:
                 images = self._cut(index, crop, part)
                 if view == "strong" and strong is not None:
                     images = strong.apply(images, part)
-                batch[view] = normalize(images, self.data)
+                batch[view] = self.normalize(images)
             yield Batch(batch, self.images.targets[index])
 
     def _cut(self, index: Tensor, crops: CropDraws, part: slice) -> Tensor:
@@ -112,8 +113,13 @@ class Loader:
         return torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
 
 
-def normalize(images: Tensor, data: Data) -> Tensor:
-    """(B, 3, 32, 32) uint8 to float32 with the mean and deviation of the data."""
-    mean = torch.tensor(data.mean, device=images.device).view(3, 1, 1)
-    std = torch.tensor(data.std, device=images.device).view(3, 1, 1)
-    return images.to(torch.float32).div_(255).sub_(mean).div_(std)
+class Normalizer:
+    """(B, 3, 32, 32) uint8 to float32, with the mean and deviation of the data."""
+
+    def __init__(self, data: Data, device: torch.device) -> None:
+        # Made once: a copy to the device for every batch would hold it up.
+        self.mean = torch.tensor(data.mean, device=device).view(3, 1, 1)
+        self.std = torch.tensor(data.std, device=device).view(3, 1, 1)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return images.to(torch.float32).div_(255).sub_(self.mean).div_(self.std)

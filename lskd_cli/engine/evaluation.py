@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lskd_cli.config import Data
-from lskd_cli.data import ImageSet, normalize
+from lskd_cli.data import ImageSet, Normalizer
 from lskd_cli.distillers.kd import kd_loss
 from lskd_cli.models import Network
 
@@ -67,5 +67,6 @@ def likeness(student: Tensor, teacher: Tensor) -> dict[str, float]:
 @torch.inference_mode()
 def _logits(network: Network, images: ImageSet, data: Data) -> Iterator[Tensor]:
     network.eval()
+    normalize = Normalizer(data, images.targets.device)
     for part in torch.split(images.images, _BATCH):
-        yield network(normalize(part.permute(0, 3, 1, 2), data))
+        yield network(normalize(part.permute(0, 3, 1, 2)))

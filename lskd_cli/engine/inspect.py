@@ -27,8 +27,8 @@ def open_subject(path: Path, model: str | None, dataset: str | None, best: bool)
 
     Args:
         path: a folder that holds student.safetensors, or a file.
-        model: the network; needed where the file does not name it.
-        dataset: where the file does not name it; cifar100 if None.
+        model: the network; None where the file names it.
+        dataset: None takes the file's, or cifar100 where it names none.
         best: of a run, the best epoch instead of the last.
 
     Raises:
@@ -39,8 +39,10 @@ def open_subject(path: Path, model: str | None, dataset: str | None, best: bool)
     checkpoint = load_checkpoint(path)
     model = model or checkpoint.metadata.get("model")
     if model is None:
-        raise RequestError(f"{path}: does not say which network it is; add --model NAME")
-    return Subject(checkpoint, model, checkpoint.metadata.get("dataset", dataset or "cifar100"))
+        raise RequestError(
+            f"{path}: does not say which network it is; add --model NAME, or --teacher-model NAME"
+        )
+    return Subject(checkpoint, model, dataset or checkpoint.metadata.get("dataset", "cifar100"))
 
 
 def examine(

@@ -1,9 +1,10 @@
 """A run's folder on disk, loadable at every moment.
 
 ``resume.pt`` alone says how far a run is: everything else of an epoch is written before it, and
-written again, with the same bytes, when an epoch is repeated after a kill.
+written again when an epoch is repeated after a kill: the weights with the same bytes.
 """
 
+import io
 import json
 import platform
 import time
@@ -17,7 +18,7 @@ import torchvision
 from filelock import FileLock, Timeout
 
 from lskd_cli import __version__
-from lskd_cli.checkpoints import save_checkpoint
+from lskd_cli.checkpoints import Checkpoint, save_checkpoint
 from lskd_cli.config import Preset, load_preset, to_yaml
 from lskd_cli.data import num_classes
 from lskd_cli.engine.arm import Arm
@@ -45,16 +46,20 @@ class RunFolder:
             RequestError: another process writes to this folder, or it cannot be made.
         """
         lock = self.path.with_name(f".{self.path.name}.lock")
+        guard = FileLock(lock)
         try:
             lock.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(lock, timeout=0):
-                yield
+            guard.acquire(timeout=0)
         except Timeout:
             raise RequestError(
                 f"{self.path}: another process is writing this run; wait for it or stop it"
             ) from None
-        except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        except OSError as error:
             raise RequestError(f"{lock.parent}: cannot be written: {error.strerror}") from None
+        try:
+            yield
+        finally:
+            guard.release()
 
     def info(self) -> dict[str, Any]:
         """What run.json says; empty where there is no run.
@@ -78,20 +83,27 @@ class RunFolder:
         """Whether the run has reached its last epoch."""
         return self.info().get("state") == "done"
 
-    def check(self, preset: Preset, precision: str) -> None:
+    def check(self, preset: Preset, precision: str, teacher: Checkpoint | None) -> None:
         """See that the run in the folder, if any, is the one asked for.
+
+        Args:
+            preset: as asked for.
+            precision: of this process; a finished run may have had another.
+            teacher: that it would go on with; None if no teacher matters any more.
 
         Raises:
             RequestError: it has other settings; names each.
         """
         if not (self.path / PRESET).exists():
             return
-        there = load_preset(self.path / PRESET).model_dump(exclude={"published"})
-        asked = preset.model_dump(exclude={"published"})
+        there, asked = _settings(load_preset(self.path / PRESET)), _settings(preset)
         differing = [
             f"{key} is {old!r} there, {new!r} here" for key, old, new in _differences(there, asked)
         ]
-        started_in = self.info().get("precision", precision)
+        info = self.info()
+        if teacher and info.get("teacher_sha256", teacher.sha256) != teacher.sha256:
+            differing.append(f"its teacher is {info['teacher']} there, another file here")
+        started_in = info.get("precision", precision)
         if started_in != precision and not self.finished:
             differing.append(f"precision is {started_in} there, {precision} here")
         if differing:
@@ -121,6 +133,7 @@ class RunFolder:
         path = self.path / RESUME
         if not path.exists():
             return
+        # Whatever is wrong with the file or in it, the remedy is the same.
         try:
             arm.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         except Exception as error:
@@ -154,7 +167,9 @@ class RunFolder:
     def save_state(self, arm: Arm) -> None:
         """Write where the arm is, so that ``resume`` goes on from there."""
         state = arm.state_dict()
-        write_atomically(self.path / RESUME, lambda temporary: torch.save(state, temporary))
+        content = io.BytesIO()  # on a full disk torch.save itself would not say that it is full
+        torch.save(state, content)
+        write_atomically(self.path / RESUME, lambda file: file.write_bytes(content.getbuffer()))
 
     def save_epoch(self, arm: Arm, is_best: bool) -> None:
         """Write what an epoch has brought: weights, metrics, state."""
@@ -192,6 +207,12 @@ def _metadata(preset: Preset, record: dict[str, float]) -> dict[str, str]:
         "epoch": str(record["epoch"]),
         "top1": f"{record['test_top1']:.2f}",
     }
+
+
+def _settings(preset: Preset) -> dict[str, Any]:
+    """What of a preset has an effect on its run."""
+    unused = {"published"} if preset.standardized else {"published", "stand"}
+    return preset.model_dump(exclude=unused)
 
 
 def _differences(

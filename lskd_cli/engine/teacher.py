@@ -65,7 +65,9 @@ def find_teacher(preset: Preset, checkpoints: Path, runs: Path) -> Checkpoint:
         for name in list_networks()
         if name.startswith("teacher-") and _trains(name, preset)
     ]
-    fetching = [f"'lskd fetch-teachers {preset.teacher}'"] if preset.data.name == "cifar100" else []
+    # The published teachers are those that have a CIFAR-100 preset.
+    is_published = training and preset.data.name == "cifar100"
+    fetching = [f"'lskd fetch-teachers {preset.teacher}'"] if is_published else []
     raise RequestError(
         f"teacher {preset.teacher} ({classes} classes) is neither in {checkpoints} nor a finished "
         f"teacher-* run in {runs}; "

@@ -1,7 +1,7 @@
-"""From presets to finished runs: what one command trains, checked before anything is written."""
+"""From presets to finished runs: a whole request, checked before anything is written."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -18,8 +18,8 @@ from lskd_cli.engine.device import Compute
 from lskd_cli.engine.loop import Listener, run_pass
 from lskd_cli.engine.run_folder import RunFolder
 from lskd_cli.engine.teacher import Teacher, find_teacher
-from lskd_cli.errors import Interrupted, RunError
-from lskd_cli.models import create_model
+from lskd_cli.errors import Interrupted, RequestError, RunError
+from lskd_cli.models import create_model, list_models, nearest_models
 
 
 @dataclass
@@ -34,49 +34,146 @@ class Places:
 
 @dataclass
 class Pass:
-    """Arms that are trained together, ready to start.
+    """Runs that are trained together: same images, teacher, seed and number of epochs.
 
     Attributes:
-        arms: unfinished runs with their folders.
-        finished: runs that need nothing.
-        teacher: the frozen network.
-        teacher_source: the file that it came from.
+        runs: unfinished ones, each with its folder.
+        source: the teacher's file; None where no method needs a teacher.
+        dataset: on the device.
     """
 
-    arms: list[tuple[Arm, RunFolder]]
-    finished: list[RunFolder]
+    runs: list[tuple[Preset, RunFolder]]
     compute: Compute
-    teacher: Teacher | None
-    teacher_source: Checkpoint | None
-    dataset: Dataset | None
+    source: Checkpoint | None
+    dataset: Dataset
 
-    def run(self, listener: Listener, command: str, stopping: Callable[[], bool]) -> None:
-        """Train to the end; the state of every run is kept up to date in its run.json."""
-        if not self.arms or self.dataset is None:
-            return
+    def arms(self) -> list[tuple[Arm, RunFolder]]:
+        """The students, each where its run was left.
+
+        Raises:
+            RequestError: a saved state is damaged.
+        """
+        arms = []
+        for preset, folder in self.runs:
+            arm = Arm(preset, self.compute)
+            folder.resume(arm)
+            arms.append((arm, folder))
+        return arms
+
+    def train(
+        self,
+        arms: Sequence[tuple[Arm, RunFolder]],
+        listener: Listener,
+        command: str,
+        stopping: Callable[[], bool],
+    ) -> None:
+        """Train to the end; every run.json says how it ended.
+
+        Raises:
+            Interrupted: ``stopping`` said so; every state is saved.
+            RunError: a loss was not finite, memory or disk were full; the last state is kept.
+        """
         details: dict[str, Any] = {
             "command": command,
             "device": _device_name(self.compute),
             "precision": self.compute.precision,
-            **_teacher_details(self.teacher_source),
-            "arms_in_pass": [arm.preset.run_name for arm, _ in self.arms],
+            **_teacher_details(self.source),
+            "arms_in_pass": [arm.preset.run_name for arm, _ in arms],
         }
-        for arm, folder in self.arms:
-            folder.begin(arm.preset, details)
         try:
-            run_pass(self.arms, self.teacher, self.dataset, listener, stopping)
+            for arm, folder in arms:
+                folder.begin(arm.preset, details)
+            run_pass(arms, self._teacher(arms), self.dataset, listener, stopping)
         except Interrupted:
             self._mark("interrupted")
             raise
-        except RunError as error:
+        except torch.OutOfMemoryError as error:
+            self._mark("failed", error=str(error))
+            raise RunError(
+                f"{self.compute.device}: out of memory; fewer --preset or --seeds at a time, "
+                "or --set data.batch_size=LOWER"
+            ) from error
+        except Exception as error:
             self._mark("failed", error=str(error))
             raise
-        for _, folder in self.arms:
+        for _, folder in arms:
             folder.finish()
 
+    def _teacher(self, arms: Sequence[tuple[Arm, RunFolder]]) -> Teacher | None:
+        if self.source is None:
+            return None
+        preset = arms[0][0].preset
+        assert preset.teacher is not None
+        network = self.source.network(preset.teacher, num_classes(preset.data.name))
+        features = any(arm.distiller.needs_features for arm, _ in arms)
+        return Teacher(network, self.compute, features)
+
     def _mark(self, state: str, **details: str) -> None:
-        for _, folder in self.arms:
-            folder.update(state=state, **details)
+        for _, folder in self.runs:
+            # Where the disk is full this cannot be written either; the first error is the one.
+            with suppress(RunError):
+                folder.update(state=state, **details)
+
+
+@dataclass
+class Job:
+    """What a request comes to."""
+
+    passes: list[Pass]
+    finished: list[RunFolder]
+
+
+@contextmanager
+def prepared(
+    presets: Sequence[Preset],
+    places: Places,
+    compute: Compute,
+    progress: Progress,
+    fresh: bool = False,
+) -> Iterator[Job]:
+    """Lock the folders of all runs, and see that everything their training needs is there.
+
+    Only then are earlier runs moved aside, with ``fresh``, and is anything written. A preset that
+    is named twice is one run.
+
+    Raises:
+        RequestError: networks, settings, teacher, data or folders do not fit the request.
+        RunError: a download failed.
+    """
+    check_networks(presets)
+    by_path = {RunFolder.of(places.runs, preset).path: preset for preset in presets}
+    given = load_checkpoint(places.teacher_checkpoint) if places.teacher_checkpoint else None
+    finished, unfinished, sources = [], [], {}
+    with ExitStack() as stack:
+        for path, preset in by_path.items():
+            folder = RunFolder(path)
+            stack.enter_context(folder.locked())
+            is_finished = not fresh and folder.finished
+            source = given if preset.teacher else None
+            if preset.teacher and not is_finished:
+                source = source or find_teacher(preset, places.checkpoints, places.runs)
+                source.network(preset.teacher, num_classes(preset.data.name))
+                sources[path] = source
+            if not fresh:
+                folder.check(preset, compute.precision, source)
+            if is_finished:
+                finished.append(folder)
+            else:
+                unfinished.append(preset)
+        datasets: dict[str, Dataset] = {}
+        for preset in unfinished:
+            if str(preset.data) not in datasets:
+                dataset = load_dataset(preset.data, places.data, progress)
+                datasets[str(preset.data)] = dataset.to(compute.device)
+        passes = []
+        for group in group_passes(unfinished):
+            runs = [(preset, RunFolder.of(places.runs, preset)) for preset in group]
+            source = sources.get(runs[0][1].path)
+            passes.append(Pass(runs, compute, source, datasets[str(group[0].data)]))
+        if fresh:
+            for path in by_path:
+                RunFolder(path).move_aside()
+        yield Job(passes, finished)
 
 
 def group_passes(presets: Sequence[Preset]) -> list[list[Preset]]:
@@ -89,50 +186,20 @@ def group_passes(presets: Sequence[Preset]) -> list[list[Preset]]:
     return [list(group) for _, group in groupby(sorted(presets, key=key), key=key)]
 
 
-@contextmanager
-def prepared_pass(
-    presets: Sequence[Preset],
-    places: Places,
-    compute: Compute,
-    progress: Progress,
-    fresh: bool = False,
-) -> Iterator[Pass]:
-    """Lock the folders of presets that share a pass, and build everything their training needs.
-
-    Nothing is written before all of it is there. With ``fresh``, earlier runs are moved aside.
+def check_networks(presets: Sequence[Preset]) -> None:
+    """See that every teacher and student is a network.
 
     Raises:
-        RequestError: settings, teacher, data or folders do not fit the request.
-        RunError: a download failed.
+        RequestError: some are not; one line each, with the nearest that is.
     """
-    with ExitStack() as stack:
-        unfinished, finished = [], []
-        for preset in presets:
-            folder = RunFolder.of(places.runs, preset)
-            stack.enter_context(folder.locked())
-            if not fresh:
-                folder.check(preset, compute.precision)
-            if folder.finished and not fresh:
-                finished.append(folder)
-            else:
-                unfinished.append((Arm(preset, compute), folder))
-        if not unfinished:
-            yield Pass([], finished, compute, None, None, None)
-            return
-        teacher, source = _teacher([arm for arm, _ in unfinished], places, compute)
-        data = unfinished[0][0].preset.data
-        dataset = load_dataset(data, places.data, progress)
-        for arm, folder in unfinished:
-            if fresh:
-                folder.move_aside()
-            else:
-                folder.resume(arm)
-        dataset = Dataset(
-            dataset.train.to(compute.device),
-            dataset.test.to(compute.device),
-            dataset.val.to(compute.device) if dataset.val else None,
-        )
-        yield Pass(unfinished, finished, compute, teacher, source, dataset)
+    problems = {
+        f"preset {preset.name}: {key}: unknown model {name!r}; nearest: {nearest_models(name)}"
+        for preset in presets
+        for key, name in (("teacher", preset.teacher), ("student", preset.student))
+        if name is not None and name not in list_models()
+    }
+    if problems:
+        raise RequestError("\n".join(sorted(problems)))
 
 
 def rehearse(preset: Preset, compute: Compute) -> dict[str, float]:
@@ -145,6 +212,7 @@ def rehearse(preset: Preset, compute: Compute) -> dict[str, float]:
         RequestError: the preset names a network that does not exist.
         RunError: a loss is not finite.
     """
+    check_networks([preset])
     arm = Arm(preset, compute)
     classes = num_classes(preset.data.name)
     generator = torch.Generator().manual_seed(preset.seed)
@@ -162,28 +230,15 @@ def rehearse(preset: Preset, compute: Compute) -> dict[str, float]:
     return arm.meters.read(epoch=1)
 
 
-def _teacher(
-    arms: Sequence[Arm], places: Places, compute: Compute
-) -> tuple[Teacher | None, Checkpoint | None]:
-    learning = [arm for arm in arms if arm.distiller.needs_teacher]
-    if not learning:
-        return None, None
-    preset = learning[0].preset
-    assert preset.teacher is not None
-    if places.teacher_checkpoint is not None:
-        checkpoint = load_checkpoint(places.teacher_checkpoint)
-    else:
-        checkpoint = find_teacher(preset, places.checkpoints, places.runs)
-    network = checkpoint.network(preset.teacher, num_classes(preset.data.name))
-    features = any(arm.distiller.needs_features for arm in learning)
-    return Teacher(network, compute, features), checkpoint
-
-
 def _teacher_details(source: Checkpoint | None) -> dict[str, str | float | None]:
     if source is None:
-        return {"teacher": None, "teacher_top1": None}
+        return {}
     top1 = source.metadata.get("top1")
-    return {"teacher": str(source.path), "teacher_top1": float(top1) if top1 else None}
+    return {
+        "teacher": str(source.path),
+        "teacher_sha256": source.sha256,
+        "teacher_top1": float(top1) if top1 else None,
+    }
 
 
 def _device_name(compute: Compute) -> str:

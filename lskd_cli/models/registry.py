@@ -33,6 +33,10 @@ def create_model(name: str, num_classes: int = 100) -> Network:
         RequestError: no network has this name; the message gives the nearest ones.
     """
     if name not in _MODELS:
-        near = get_close_matches(name, _MODELS, n=3, cutoff=0.5) or list_models()
-        raise RequestError(f"unknown model {name!r}; nearest: {', '.join(near)}")
+        raise RequestError(f"unknown model {name!r}; nearest: {nearest_models(name)}")
     return _MODELS[name](num_classes=num_classes)
+
+
+def nearest_models(name: str) -> str:
+    """The up to three names most like one that is not there, else all, for a message."""
+    return ", ".join(get_close_matches(name, _MODELS, n=3, cutoff=0.5) or list_models())

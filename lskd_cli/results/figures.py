@@ -38,9 +38,10 @@ def accuracy_curves(runs: Sequence[Run]) -> str:
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     log = runs[0].preset.published.log
     longest = max(run.preset.schedule.epochs for run in runs)
-    if log is not None:
-        curve = published_curves()[log][:longest]
-        label = f"+Ours, published ({len(published_curves()[log])} epochs)"
+    if log in published_curves():
+        whole = published_curves()[log]
+        label = f"+Ours, published ({len(whole)} epochs in all)"
+        curve = whole[:longest]
         axes.plot(range(1, len(curve) + 1), curve, color=PUBLISHED, linewidth=1, label=label)
     named = set()
     for run in sorted(runs, key=lambda run: run.preset.standardized):

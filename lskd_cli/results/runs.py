@@ -48,7 +48,7 @@ def find_runs(folder: Path, given: Sequence[Path], complain: Callable[[str], Non
 
     Args:
         folder: searched where ``given`` is empty.
-        given: run folders, or folders of them.
+        given: runs (NAME/seedN), presets' folders (NAME), or folders of those.
         complain: told of runs in ``folder`` that cannot be read; given ones raise.
 
     Raises:
@@ -66,7 +66,9 @@ def find_runs(folder: Path, given: Sequence[Path], complain: Callable[[str], Non
 
 
 def _inside(root: Path) -> list[Path]:
-    found = sorted(path.parent for path in root.glob(f"**/{RUN}"))
+    if (root / RUN).exists():
+        return [root]
+    found = list_runs(root.parent, root.name) or list_runs(root)
     if not found:
         raise RequestError(f"{root}: holds no run (no {RUN} in it)")
     return found
@@ -89,4 +91,8 @@ def read_run(path: Path) -> Run:
         raise RequestError(f"{path / name}: cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise RequestError(f"{path / name}: damaged: {error}") from None
+    if not isinstance(info, dict) or not all(isinstance(record, dict) for record in history):
+        raise RequestError(f"{path}: {RUN} or {METRICS} damaged: not what a run writes")
+    if info.get("state") == "done" and not history:
+        raise RequestError(f"{path / METRICS}: missing or empty, though the run is finished")
     return Run(path, load_preset(path / PRESET), history, info)

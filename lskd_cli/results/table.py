@@ -9,6 +9,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from lskd_cli.errors import RequestError
 from lskd_cli.results.runs import Run
 
 # As the field's tables name them.
@@ -79,30 +80,50 @@ def make_rows(runs: Sequence[Run], accuracy: str) -> list[Row]:
     Args:
         runs: finished or not.
         accuracy: "best" or "last" epoch.
+
+    Raises:
+        RequestError: two runs are of the same settings and seed.
     """
-    groups: dict[str, list[Run]] = {}
+    plain: dict[str, list[Run]] = {}
+    standardized: dict[str, dict[str, list[Run]]] = {}
     for run in runs:
-        if run.finished:
-            groups.setdefault(_experiment(run), []).append(run)
-    return [_row(groups[key], accuracy) for key in sorted(groups)]
+        if run.finished and run.preset.standardized:
+            settings = standardized.setdefault(_experiment(run), {})
+            settings.setdefault(str(run.preset.stand), []).append(run)
+        elif run.finished:
+            plain.setdefault(_experiment(run), []).append(run)
+    rows = []
+    for key in sorted(plain.keys() | standardized.keys()):
+        # The method alone is the same beside every setting of its standardization.
+        settings = standardized.get(key, {"": []})
+        rows += [_row(plain.get(key, []), settings[name], accuracy) for name in sorted(settings)]
+    return rows
 
 
 def _experiment(run: Run) -> str:
-    """Equal for runs that differ at most in seed and in being standardized."""
-    preset = run.preset
-    if preset.stand is not None:
-        preset = preset.with_stand(False)
-    # stand's settings differ between rows of one preset only if somebody set them.
-    return preset.model_copy(update={"seed": 0}).model_dump_json(exclude={"published"})
+    """Equal for runs that differ at most in seed and in standardization."""
+    preset = run.preset.model_copy(update={"seed": 0})
+    return preset.model_dump_json(exclude={"published", "stand"}) + str(
+        run.info.get("teacher_sha256")
+    )
 
 
-def _row(runs: Sequence[Run], accuracy: str) -> Row:
+def _by_seed(runs: Sequence[Run], accuracy: str) -> dict[int, float]:
+    found: dict[int, Run] = {}
+    for run in runs:
+        seed = run.preset.seed
+        if seed in found:
+            raise RequestError(
+                f"{run.path}: the same run as {found[seed].path}; name one of the two"
+            )
+        found[seed] = run
+    return {seed: run.top1(accuracy) for seed, run in found.items()}
+
+
+def _row(plain: Sequence[Run], standardized: Sequence[Run], accuracy: str) -> Row:
+    runs = [*plain, *standardized]
     preset = runs[0].preset
-    by_arm = {
-        stand: {r.preset.seed: r.top1(accuracy) for r in runs if r.preset.standardized == stand}
-        for stand in (False, True)
-    }
-    base, stand = by_arm[False], by_arm[True]
+    base, stand = _by_seed(plain, accuracy), _by_seed(standardized, accuracy)
     gains = [stand[seed] - base[seed] for seed in sorted(base.keys() & stand.keys())]
     teachers = [r.info.get("teacher_top1") for r in runs if r.info.get("teacher_top1") is not None]
     return Row(

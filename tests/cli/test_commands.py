@@ -2,16 +2,18 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from lskd_cli.cli import main
 from lskd_cli.engine import training
 from tests.cli.helpers import Result, lskd
-from tests.engine.helpers import after, places, silent
+from tests.engine.helpers import after, places
 
 Capture = pytest.CaptureFixture[str]
 pytestmark = pytest.mark.usefixtures("small_digits")
@@ -156,7 +158,7 @@ class TestCompare:
 
     @pytest.mark.parametrize(
         ("format_", "start"),
-        [("md", "Top-1 test"), ("latex", "% Top-1"), ("csv", "accuracy,name"), ("table", "")],
+        [("md", "Top-1 test"), ("latex", "% Top-1"), ("csv", "accuracy,name"), ("table", "Teacher")],
     )
     def test_every_format_holds_the_row(
         self, capsys: Capture, root: Path, format_: str, start: str
@@ -164,7 +166,7 @@ class TestCompare:
         self._trained(capsys, root)
         result = _compare(capsys, root, "--format", format_)
         assert result.code == 0, result.err
-        assert result.out.startswith(start)
+        assert result.out.lstrip().startswith(start)
         assert "resnet20" in result.out
 
     def test_the_last_epoch_can_be_asked_for(self, capsys: Capture, root: Path) -> None:
@@ -220,7 +222,7 @@ WRONG_REQUESTS = {
     "nothing to standardize": (("--preset", "alone-digits", "--stand"), "no teacher whose logits"),
     "an unknown model": (
         ("--preset", "kd-digits", "--set", "student=resnet9"),
-        "unknown model 'resnet9'; nearest:",
+        "preset kd-digits: student: unknown model 'resnet9'; nearest:",
     ),
     "a teacher's file that is not there": (
         ("--preset", "kd-digits", "--teacher-checkpoint", "none.safetensors"),
@@ -265,6 +267,8 @@ def test_a_teacher_of_another_number_of_classes_is_refused(capsys: Capture, tmp_
     ("arguments", "message"),
     [
         (("compare", "--train"), "name what to train with --preset"),
+        (("compare", "--preset", "kd-digit"), "unknown preset 'kd-digit'"),
+        (("compare", "a", "--train", "-p", "kd-digits"), "a: --train trains presets"),
         (("compare", "--format", "xml"), "--format xml: expected table, json"),
         (("compare", "--accuracy", "mean"), "--accuracy mean: expected best, last"),
         (("compare", "--train", "-p", "kd-digits", "--seeds", "a"), "--seeds a: expected"),
@@ -311,7 +315,56 @@ def test_a_defect_is_a_line_without_traceback(
 
 
 def test_the_program_can_be_started_as_a_module() -> None:
-    import lskd_cli.cli
+    command = [sys.executable, "-m", "lskd_cli", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == "lskd 0.1.0\n"
 
-    assert lskd_cli.cli.main is main
-    assert silent(0, None) is None
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_the_run_and_the_printed_command_goes_on(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    command = [sys.executable, "-m", "lskd_cli", "train", "--preset", "kd-digits", "--epochs", "3"]
+    process = subprocess.Popen(
+        [*command, *_folders(tmp_path)], stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    assert process.stderr is not None
+    while "epoch 1/3" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(number)
+    rest = process.stderr.read()
+    assert process.wait() == 130
+    assert "stopping after this step" in rest
+    assert re.search(r"stopped at epoch 2, step \d+ of 23; everything is saved, go on with: ", rest)
+    info = json.loads((tmp_path / "runs/kd-digits/seed0/run.json").read_text())
+    assert info["state"] == "interrupted"
+    again = subprocess.run([*command, *_folders(tmp_path)], capture_output=True, text=True)
+    assert again.returncode == 0
+    assert "going on at epoch 2, step" in again.stderr
+
+
+def test_settings_of_a_standardized_preset_go_to_its_standardization(
+    capsys: Capture, tmp_path: Path
+) -> None:
+    options = ("--set", "stand.enabled=true", "--base-temp", 5, "--dry-run")
+    preset = yaml.safe_load(_train(capsys, tmp_path, "--preset", "kd-digits", *options).out)
+    assert (preset["stand"]["temperature"], preset["method"]["temperature"]) == (5.0, 4.0)
+
+
+def test_compare_after_a_fresh_start_shows_the_new_run(capsys: Capture, tmp_path: Path) -> None:
+    command = ("--preset", "kd-digits", "--epochs", 1)
+    _train(capsys, tmp_path, *command)
+    _train(capsys, tmp_path, *command, "--set", "method.temperature=3", "--fresh")
+    rows = json.loads(_compare(capsys, tmp_path, tmp_path / "runs", "--format", "json").out)
+    assert [row["base_n"] for row in rows] == [1]
+
+
+def test_every_wrong_file_is_told_by_validate(capsys: Capture, tmp_path: Path) -> None:
+    for name, text in (("a.yaml", "x: 1"), ("b.yaml", "- 1")):
+        (tmp_path / name).write_text(text)
+    result = lskd(
+        capsys, "presets", "validate", tmp_path / "a.yaml", "kd-digits", tmp_path / "b.yaml"
+    )
+    assert result.code == 2
+    assert "kd-digits: valid" in result.err
+    assert "a.yaml: x: unknown key" in result.err
+    assert "b.yaml: expected keys and values" in result.err

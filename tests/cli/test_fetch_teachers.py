@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import resource
 import tarfile
 from pathlib import Path
 
@@ -99,7 +100,8 @@ def test_a_broken_download_is_resumed(
         first = lskd(capsys, *command, "--checkpoints-dir", tmp_path)
         assert first.code == 1
         assert "run the command again to go on" in first.err
-        assert [path.name for path in tmp_path.iterdir()] == ["cifar_teachers.tar.part"]
+        (part,) = tmp_path.iterdir()
+        assert re.fullmatch(r"cifar_teachers\.tar\.[0-9a-f]{8}\.part", part.name)
         second = lskd(capsys, *command, "--checkpoints-dir", tmp_path)
         assert second.code == 0, second.err
         assert server.ranges == [None, "bytes=1000000-"]
@@ -209,6 +211,24 @@ def test_a_pinned_teacher_with_other_bytes_is_refused(
     assert result.code == 1
     assert f"{MEMBER.format('resnet56')}: sha256 is" in result.err
     assert _nothing_is_left(folder)
+
+
+def test_a_full_disk_while_converting_keeps_the_download(
+    tmp_path: Path, capsys: Capture, small_archive: bytes
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with serving({"t.tar": small_archive}) as server:
+        command = ("fetch-teachers", "vgg13", "--from", server.url("t.tar"))
+        try:
+            # Enough for the archive, not for the converted file that is left out of it.
+            (tmp_path / "cifar_teachers.tar").write_bytes(small_archive)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+            result = lskd(capsys, *command, "--checkpoints-dir", tmp_path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert result.code == 1
+    assert "File too large" in result.err
+    assert [path.name for path in tmp_path.iterdir()] == ["cifar_teachers.tar"]
 
 
 def test_no_network_is_told_in_a_line(tmp_path: Path, capsys: Capture) -> None:

@@ -7,7 +7,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
 from lskd_cli.config import Data, load_preset
-from lskd_cli.data import ImageSet, Loader, normalize
+from lskd_cli.data import ImageSet, Loader, Normalizer
 from lskd_cli.data.loader import CropDraws
 
 DATA = load_preset("kd-r32x4-r8x4").data
@@ -100,4 +100,4 @@ def test_no_flip_and_no_padding_leave_the_images_as_they_are() -> None:
 def test_normalization_is_that_of_torchvision() -> None:
     images = _images().images.permute(0, 3, 1, 2)
     expected = tv.normalize(tv.to_dtype(images, torch.float32, scale=True), DATA.mean, DATA.std)
-    torch.testing.assert_close(normalize(images, DATA), expected)
+    torch.testing.assert_close(Normalizer(DATA, images.device)(images), expected)

@@ -11,7 +11,7 @@ from lskd_cli.checkpoints import save_checkpoint
 from lskd_cli.config import Preset, load_preset
 from lskd_cli.engine.device import Compute
 from lskd_cli.engine.loop import Listener
-from lskd_cli.engine.training import Places, prepared_pass
+from lskd_cli.engine.training import Places, prepared
 from lskd_cli.models import create_model
 
 CPU = Compute(torch.device("cpu"), "fp32")
@@ -46,8 +46,9 @@ def train(
     fresh: bool = False,
     compute: Compute = CPU,
 ) -> None:
-    with prepared_pass(presets, places(root), compute, silent, fresh) as prepared:
-        prepared.run(listener or Listener(), "test", stopping)
+    with prepared(presets, places(root), compute, silent, fresh) as job:
+        for one in job.passes:
+            one.train(one.arms(), listener or Listener(), "test", stopping)
 
 
 def after(steps: int) -> Callable[[], bool]:

@@ -2,18 +2,21 @@
 
 import json
 import math
+import resource
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
 
+from lskd_cli.checkpoints import save_checkpoint
 from lskd_cli.engine import loop
 from lskd_cli.engine.arm import Arm, initial_student
 from lskd_cli.engine.loop import Listener
 from lskd_cli.engine.run_folder import RunFolder
-from lskd_cli.engine.training import Places, group_passes, prepared_pass
+from lskd_cli.engine.training import Places, group_passes, prepared
 from lskd_cli.errors import Interrupted, RequestError, RunError
+from lskd_cli.models import create_model
 from tests.engine.helpers import (
     CPU,
     after,
@@ -139,9 +142,9 @@ def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:
     train([preset], tmp_path)
     folder = run_path(tmp_path, preset)
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    with prepared_pass([preset], places(tmp_path), CPU, silent) as prepared:
-        assert prepared.arms == []
-        assert [finished.path for finished in prepared.finished] == [folder]
+    with prepared([preset], places(tmp_path), CPU, silent) as job:
+        assert job.passes == []
+        assert [finished.path for finished in job.finished] == [folder]
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
@@ -170,7 +173,7 @@ def test_an_unfinished_run_is_not_gone_on_with_in_another_precision(tmp_path: Pa
         train([preset], tmp_path, stopping=after(1))
     folder = RunFolder(run_path(tmp_path, preset))
     with pytest.raises(RequestError, match="precision is fp32 there, bf16 here"):
-        folder.check(preset, "bf16")
+        folder.check(preset, "bf16", None)
 
 
 def test_a_folder_that_is_being_written_is_refused(tmp_path: Path) -> None:
@@ -213,26 +216,81 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_state(
     assert "epoch 2, step 2" in info["error"]
 
 
-def test_no_space_left_ends_the_run_and_keeps_what_was_saved(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_ends_the_run_and_keeps_what_was_saved(tmp_path: Path) -> None:
     preset = digits_preset(epochs=3)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     class FillsTheDisk(Listener):
         def epoch_done(self, arm: Arm, is_best: bool) -> None:
-            def no_space(*_: object) -> None:
-                raise OSError(28, "No space left on device")
+            # Less than the weights take: from here on they cannot be written.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
 
-            monkeypatch.setattr(torch, "save", no_space)
-
-    with pytest.raises(RunError, match=r"resume\.pt: cannot be written: No space left on device"):
-        train([preset], tmp_path, FillsTheDisk())
+    message = r"\.(safetensors|pt): cannot be written: File too large"
+    try:
+        with pytest.raises(RunError, match=message):
+            train([preset], tmp_path, FillsTheDisk())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     folder = run_path(tmp_path, preset)
     arm = Arm(preset, CPU)
     RunFolder(folder).resume(arm)
     assert arm.position == (2, 0)
-    assert not list(folder.glob(".*.tmp"))
-    monkeypatch.undo()
+    assert json.loads((folder / "run.json").read_text())["state"] == "failed"
+    train([preset], tmp_path)
+    assert len(metrics(folder)) == 3
+
+
+def test_a_run_does_not_go_on_with_another_teacher(tmp_path: Path) -> None:
+    preset = digits_preset()
+    with pytest.raises(Interrupted):
+        train([preset], tmp_path, stopping=after(1))
+    other = create_model("resnet20", 10).state_dict()
+    save_checkpoint(tmp_path / "checkpoints" / "resnet20.safetensors", other, {})
+    with pytest.raises(RequestError, match=r"its teacher is .* there, another file here"):
+        train([preset], tmp_path)
+
+
+def test_fresh_starts_a_damaged_run_over(tmp_path: Path) -> None:
+    preset = digits_preset(epochs=1)
+    train([preset], tmp_path)
+    damaged = run_path(tmp_path, preset) / "run.json"
+    damaged.write_text("{")
+    with pytest.raises(RequestError, match=r"run\.json: damaged; .*--fresh"):
+        train([preset], tmp_path)
+    train([preset], tmp_path, fresh=True)
+    assert json.loads(damaged.read_text())["state"] == "done"
+
+
+def test_a_fresh_request_starts_all_its_passes_over_before_the_first(tmp_path: Path) -> None:
+    presets = [digits_preset("kd", False, 1, f"seed={seed}") for seed in (0, 1)]
+    train(presets, tmp_path)
+    with pytest.raises(Interrupted):
+        train(presets, tmp_path, stopping=after(1), fresh=True)
+    for preset in presets:
+        assert run_path(tmp_path, preset).with_name(f"seed{preset.seed}.old1").exists()
+    train(presets, tmp_path)
+    assert all(len(metrics(run_path(tmp_path, preset))) == 1 for preset in presets)
+
+
+def test_nothing_is_written_before_every_pass_of_a_request_is_checked(tmp_path: Path) -> None:
+    good, bad = digits_preset(), digits_preset("kd", False, 2, "seed=1", "teacher=resnet32")
+    with pytest.raises(RequestError, match=r"teacher resnet32 .* is neither in"):
+        train([good, bad], tmp_path)
+    assert not run_path(tmp_path, good).exists()
+
+
+def test_memory_that_is_not_enough_is_told_with_its_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    preset = digits_preset()
+    monkeypatch.setattr(Arm, "step", full)
+    with pytest.raises(RunError, match=r"out of memory; .*data\.batch_size"):
+        train([preset], tmp_path)
+    info = json.loads((run_path(tmp_path, preset) / "run.json").read_text())
+    assert info["state"] == "failed"
 
 
 def test_the_best_epoch_is_chosen_on_the_held_out_images(tmp_path: Path) -> None:
@@ -248,7 +306,7 @@ def test_a_missing_teacher_is_told_with_its_remedies(tmp_path: Path) -> None:
     empty = Places(tmp_path, tmp_path / "checkpoints", tmp_path / "runs")
     with (
         pytest.raises(RequestError, match=r"'lskd train --preset teacher-digits'"),
-        prepared_pass([digits_preset()], empty, CPU, silent),
+        prepared([digits_preset()], empty, CPU, silent),
     ):
         pass
     assert not (tmp_path / "runs" / "kd-digits" / "seed0").exists()
@@ -259,9 +317,10 @@ def test_a_finished_teacher_run_is_found(tmp_path: Path) -> None:
     train([teacher], tmp_path)
     (tmp_path / "checkpoints" / "resnet20.safetensors").unlink()
     where = Places(tmp_path, tmp_path / "checkpoints", tmp_path / "runs")
-    with prepared_pass([digits_preset("dkd")], where, CPU, silent) as prepared:
-        assert prepared.teacher_source is not None
-        assert prepared.teacher_source.path == run_path(tmp_path, teacher) / "student.safetensors"
+    with prepared([digits_preset("dkd")], where, CPU, silent) as job:
+        source = job.passes[0].source
+        assert source is not None
+        assert source.path == run_path(tmp_path, teacher) / "student.safetensors"
 
 
 def test_presets_share_a_pass_where_images_teacher_seed_and_length_agree() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from lskd_cli.config import load_preset
+from lskd_cli.config import list_presets, load_preset
+from lskd_cli.errors import RequestError
 from lskd_cli.results.figures import accuracy_curves, published_curves
 from lskd_cli.results.page import render_page
 from lskd_cli.results.runs import Run
@@ -85,6 +86,25 @@ def test_runs_with_other_settings_are_other_rows() -> None:
     ]  # fmt: skip
 
 
+def test_plain_runs_stand_beside_every_setting_of_the_standardization() -> None:
+    name = "kd-r32x4-r8x4"
+    warmer = _run(name, True, 0, [77.0], "done", "stand.temperature=3")
+    first, second = make_rows([*_runs(), warmer], "best")
+    assert first.base == second.base
+    assert {first.stand.n, second.stand.n} == {1, 2}
+
+
+def test_two_runs_of_the_same_seed_are_refused() -> None:
+    with pytest.raises(RequestError, match="the same run as"):
+        make_rows([*_runs(), _runs()[0]], "best")
+
+
+def test_runs_of_other_teachers_are_other_rows() -> None:
+    other = _run("kd-r32x4-r8x4", True, 2, [70.0])
+    other.info["teacher_sha256"] = "another"
+    assert len(make_rows([*_runs(), other], "best")) == 2
+
+
 def test_unfinished_runs_do_not_count() -> None:
     assert make_rows([_run("kd-r32x4-r8x4", False, 0, [50.0], "running")], "best") == []
 
@@ -112,9 +132,10 @@ def test_csv_has_a_column_for_each_number() -> None:
 
 
 def test_every_published_log_has_a_curve() -> None:
-    logs = [load_preset(f"{m}-r32x4-r8x4").published.log for m in ("kd", "dkd", "mlkd", "ctkd")]
-    lengths = [len(published_curves()[log]) for log in logs if log]
-    assert lengths == [240, 240, 480, 240]
+    logs = {load_preset(name).published.log for name in list_presets()} - {None}
+    assert logs == set(published_curves())
+    assert len(logs) == 54
+    assert {len(curve) for curve in published_curves().values()} == {240, 480, 960}
 
 
 def test_a_figure_draws_the_runs_over_the_published_curve() -> None:
