@@ -1,7 +1,6 @@
 """Weights in files: ours, and the pickles of others."""
 
 import argparse
-import os
 import pickle
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 from lskd_cli.checkpoints import load_checkpoint, read_pickled_weights, save_checkpoint
 from lskd_cli.errors import RequestError, RunError
 from lskd_cli.models import create_model
+from tests.hostile import Evil
 
 METADATA = {"model": "resnet8", "num_classes": "100", "dataset": "cifar100", "top1": "60.00"}
 
@@ -19,14 +19,6 @@ METADATA = {"model": "resnet8", "num_classes": "100", "dataset": "cifar100", "to
 def _weights() -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     return create_model("resnet8").state_dict()
-
-
-class Evil:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (os.system, (f"touch {self.path}",))
 
 
 def test_weights_and_metadata_come_back(tmp_path: Path) -> None:

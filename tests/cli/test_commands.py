@@ -158,7 +158,7 @@ class TestCompare:
 
     @pytest.mark.parametrize(
         ("format_", "start"),
-        [("md", "Top-1 test"), ("latex", "% Top-1"), ("csv", "accuracy,name"), ("table", "Teacher")],
+        [("md", "Top-1"), ("latex", "% Top-1"), ("csv", "accuracy,name"), ("table", "Teacher")],
     )
     def test_every_format_holds_the_row(
         self, capsys: Capture, root: Path, format_: str, start: str

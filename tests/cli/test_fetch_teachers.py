@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import os
 import re
 import resource
 import tarfile
@@ -17,6 +16,7 @@ from lskd_cli import teachers
 from lskd_cli.checkpoints import load_checkpoint
 from lskd_cli.models import create_model
 from tests.cli.helpers import lskd
+from tests.hostile import Evil
 from tests.servers import serving
 
 Capture = pytest.CaptureFixture[str]
@@ -29,14 +29,6 @@ def _unpinned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
         teachers.CATALOGUE, "resnet32x4", teachers.PublishedTeacher("resnet32x4", sha256=None)
     )
-
-
-class Evil:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (os.system, (f"touch {self.path}",))
 
 
 def _pickled(content: object) -> bytes:
