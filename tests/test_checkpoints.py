@@ -110,6 +110,7 @@ def test_the_company_of_published_weights_is_accepted(tmp_path: Path) -> None:
     assert set(read_pickled_weights(tmp_path / "old.pth")) == set(_weights())
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("save", [torch.save, lambda c, p: p.write_bytes(pickle.dumps(c))])
 def test_code_in_a_pickle_is_never_run(tmp_path: Path, save: object) -> None:
     proof = tmp_path / "pwned"
