@@ -45,7 +45,8 @@ bench: setup ## the engine's step against a plain PyTorch loop: speed and memory
 fetch-teachers: setup ## download the six published CIFAR-100 teachers
 	$(BIN)/lskd fetch-teachers
 
-headline: setup ## the headline row, three seeds (hours; wants a GPU): resnet32x4 -> resnet8x4, KD and KD+Ours
+headline: setup ## the headline row on CIFAR-100, three seeds (hours; wants a GPU)
+	$(BIN)/lskd fetch-teachers resnet32x4
 	$(BIN)/lskd compare --train --preset kd-r32x4-r8x4 --seeds 0,1,2
 
 clean: ## remove the virtual environment and caches; runs, data and checkpoints stay

@@ -93,7 +93,10 @@ def fetch(
     archive = folder / "cifar_teachers.tar" if is_remote else Path(source)
     is_ours = is_remote and not archive.exists()
     if is_ours:
-        download(source, archive, progress)
+        try:
+            download(source, archive, progress)
+        except RunError as error:
+            raise RunError(f"{error} (--from takes a mirror or a local copy)") from None
     elif not archive.is_file():
         raise RequestError(f"--from {source}: neither a URL nor a file")
     try:
