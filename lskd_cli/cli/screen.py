@@ -50,7 +50,6 @@ class Screen(Listener):
         self.images = images
         self.heading = heading
         self.names = [preset.run_name for preset in presets]
-        self.epoch = 1
         self.now: dict[str, dict[str, float]] = {}
         self.arms: dict[str, Arm] = {}
         self.looked_at = 0.0
@@ -90,7 +89,6 @@ class Screen(Listener):
         return Group(Text(self.heading, style="bold"), self.bars, self._table())
 
     def epoch_begins(self, epoch: int, step: int, steps: int) -> None:
-        self.epoch = epoch
         share = step / steps
         done = round((epoch - 1 + share) * self.images)
         if self.images_at_start is None:
@@ -111,7 +109,7 @@ class Screen(Listener):
             self.looked_at = time.monotonic()
             self.now |= peek()
 
-    def epoch_done(self, arm: Arm, is_best: bool) -> None:
+    def epoch_done(self, arm: Arm) -> None:
         name = arm.preset.run_name
         self.arms[name] = arm
         self.now[name] = arm.history[-1]

@@ -37,7 +37,7 @@ class Listener:
         is None where reading would hold up the device.
         """
 
-    def epoch_done(self, arm: Arm, is_best: bool) -> None:
+    def epoch_done(self, arm: Arm) -> None:
         """An arm's record of the epoch is its last in ``arm.history``."""
 
 
@@ -117,9 +117,8 @@ def _finish_epoch(arm: Arm, folder: RunFolder, dataset: Dataset, listener: Liste
             )
         measured = scores(logits, images.targets)
         evaluated |= {f"{name}_{key}": value for key, value in measured.items()}
-    is_best = arm.finish_epoch(trained | evaluated)
-    folder.save_epoch(arm, is_best)
-    listener.epoch_done(arm, is_best)
+    folder.save_epoch(arm, is_best=arm.finish_epoch(trained | evaluated))
+    listener.epoch_done(arm)
 
 
 def _save(arms: Sequence[tuple[Arm, RunFolder]], clock: _Clock) -> None:

@@ -221,7 +221,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_saved(tmp_path: Path) -> No
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     class FillsTheDisk(Listener):
-        def epoch_done(self, arm: Arm, is_best: bool) -> None:
+        def epoch_done(self, arm: Arm) -> None:
             # Less than the weights take: from here on they cannot be written.
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
 
