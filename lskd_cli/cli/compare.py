@@ -17,14 +17,13 @@ from lskd_cli.results.runs import Run, find_runs
 from lskd_cli.results.table import (
     HEADINGS,
     TEXT_FORMATS,
+    TEXT_HEADINGS,
     Row,
     as_record,
     caption,
     cells,
     make_rows,
 )
-
-_TEXTS = ("Data", "Teacher", "Student", "Method")
 
 
 def compare(
@@ -126,7 +125,9 @@ def _table(rows: Sequence[Row], accuracy: str, width: int) -> Table:
     for index in filled:
         style = "dim" if index >= published else "green" if HEADINGS[index] == "+Ours" else ""
         table.add_column(
-            HEADINGS[index], justify="left" if HEADINGS[index] in _TEXTS else "right", style=style
+            HEADINGS[index],
+            justify="left" if HEADINGS[index] in TEXT_HEADINGS else "right",
+            style=style,
         )
     padding = 2 * len(filled)
     needed = padding + sum(max(len(row[i]) for row in [list(HEADINGS), *texts]) for i in filled)

@@ -147,6 +147,7 @@ HEADINGS = (
     "Data", "Teacher", "top-1", "Student", "Method", "Epochs", "n", "Plain", "+Ours", "Δ",
     "Published", "+Ours", "Δ",
 )  # fmt: skip
+TEXT_HEADINGS = ("Data", "Teacher", "Student", "Method")  # the others are numbers
 
 
 def cells(row: Row) -> list[str]:
@@ -185,17 +186,19 @@ def _value(value: float | None, form: str = ".2f") -> str:
 
 def as_markdown(rows: Sequence[Row], accuracy: str) -> str:
     """A Markdown table with its caption."""
-    body = tabulate([cells(r) for r in rows], HEADINGS, tablefmt="github", disable_numparse=True)
-    return f"{caption(accuracy)}\n\n{body}\n"
+    return f"{caption(accuracy)}\n\n{_tabulate(rows, 'pipe')}\n"
 
 
 def as_latex(rows: Sequence[Row], accuracy: str) -> str:
     """A LaTeX tabular for the booktabs package, its caption as a comment."""
-    body = tabulate(
-        [cells(r) for r in rows], HEADINGS, tablefmt="latex_booktabs", disable_numparse=True
-    )
-    body = body.replace("Δ", r"$\Delta$").replace("±", r"$\pm$")
+    body = _tabulate(rows, "latex_booktabs").replace("Δ", r"$\Delta$").replace("±", r"$\pm$")
     return f"% {caption(accuracy)}\n{body}\n"
+
+
+def _tabulate(rows: Sequence[Row], form: str) -> str:
+    alignment = ["left" if heading in TEXT_HEADINGS else "right" for heading in HEADINGS]
+    texts = [cells(row) for row in rows]
+    return tabulate(texts, HEADINGS, tablefmt=form, colalign=alignment, disable_numparse=True)
 
 
 def as_csv(rows: Sequence[Row], accuracy: str) -> str:
