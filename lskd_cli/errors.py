@@ -1,8 +1,8 @@
-"""The two ways a command can end badly, and the exit code of each."""
+"""The ways a command can end before its time, and the exit code of each."""
 
 
 class RequestError(Exception):
-    """The request was wrong: nothing was done. Exit code 2.
+    """The request was wrong: nothing was trained or overwritten. Exit code 2.
 
     The message is one line that names the file, the key and what would be right.
     """

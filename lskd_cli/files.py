@@ -25,14 +25,12 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
-    # safetensors and torch wrap the system's error in their own.
     except BaseException as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-        if not isinstance(error, Exception):
-            raise
-        reason = getattr(error, "strerror", None) or error
-        raise RunError(f"{path}: cannot be written: {reason}") from error
+        if isinstance(error, OSError):
+            raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

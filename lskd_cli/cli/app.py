@@ -57,9 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             complain(str(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        say("interrupted")
-        sys.exit(Interrupted.exit_code)
     except OSError as error:
         _traceback_if_wanted(given)
         complain(f"{error.filename or 'file system'}: {error.strerror or error}")

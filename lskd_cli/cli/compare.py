@@ -3,10 +3,11 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.table import Table
 
 from lskd_cli.cli import options
@@ -15,13 +16,11 @@ from lskd_cli.config import Preset, load_preset
 from lskd_cli.errors import RequestError
 from lskd_cli.results.runs import Run, find_runs
 from lskd_cli.results.table import (
-    HEADINGS,
     TEXT_FORMATS,
-    TEXT_HEADINGS,
     Row,
     as_record,
     caption,
-    cells,
+    columns,
     make_rows,
 )
 
@@ -36,7 +35,9 @@ def compare(
     train: Annotated[
         bool, typer.Option("--train", help="Train what is missing: with and without --stand.")
     ] = False,
-    seeds: Annotated[str, typer.Option(help="Seeds to train, as 0,1,2.")] = "0",
+    seeds: Annotated[
+        str | None, typer.Option(help="Seeds to train, as 0,1,2; 0 if not given.")
+    ] = None,
     format_: Annotated[
         str, typer.Option("--format", help="table, md, latex, csv or json.")
     ] = "table",
@@ -65,10 +66,12 @@ def compare(
             raise RequestError("--train: name what to train with --preset")
         if runs:
             raise RequestError(f"{runs[0]}: --train trains presets; leave the run folders out")
+        if any(setting.partition("=")[0].strip() == "seed" for setting in settings or []):
+            raise RequestError("--set seed: with --train the seeds are those of --seeds")
         arms = [
             arm
             for name in presets
-            for seed in _seeds(seeds)
+            for seed in _seeds(seeds or "0")
             for arm in _both(options.requested_preset(name, settings, seed, epochs, val_split))
         ]
         from lskd_cli.cli.training import compute_of, train_presets
@@ -78,6 +81,13 @@ def compare(
         folders = train_presets(arms, places, compute_of(device, precision), fresh)
         found = find_runs(runs_dir, [folder.path for folder in folders], say)
     else:
+        training_only = {
+            "--seeds": seeds, "--set": settings, "--epochs": epochs, "--val-split": val_split,
+            "--teacher-checkpoint": teacher_checkpoint, "--fresh": fresh,
+        }  # fmt: skip
+        given = [option for option, value in training_only.items() if value]
+        if given:
+            raise RequestError(f"{', '.join(given)}: of use only with --train")
         found = find_runs(runs_dir, runs or [], say)
         if presets:
             names = {load_preset(name).name for name in presets}
@@ -85,7 +95,8 @@ def compare(
     rows = make_rows(found, accuracy)
     _mention_left_out(found)
     if not rows:
-        raise RequestError(f"no finished run in {runs_dir}; 'lskd compare --train' makes some")
+        searched = ", ".join(map(str, runs or [runs_dir]))
+        raise RequestError(f"no finished run in {searched}; 'lskd compare --train' makes some")
     if format_ == "json":
         out.print_json(json.dumps([as_record(row, accuracy) for row in rows]))
     elif format_ == "table":
@@ -115,24 +126,31 @@ def _mention_left_out(runs: Sequence[Run]) -> None:
 
 
 def _table(rows: Sequence[Row], accuracy: str, width: int) -> Table:
-    """The table without columns that say nothing; deviations below their means if it is narrow."""
-    texts = [cells(row) for row in rows]
-    table = Table(caption=caption(accuracy), header_style="bold", box=SIMPLE_HEAD, padding=(0, 1))
-    filled = [index for index in range(len(HEADINGS)) if any(row[index] for row in texts)]
-    if len({row.dataset for row in rows}) == 1:
-        filled.remove(HEADINGS.index("Data"))
-    published = HEADINGS.index("Published")
-    for index in filled:
-        style = "dim" if index >= published else "green" if HEADINGS[index] == "+Ours" else ""
-        table.add_column(
-            HEADINGS[index],
-            justify="left" if HEADINGS[index] in TEXT_HEADINGS else "right",
-            style=style,
-        )
-    padding = 2 * len(filled)
-    needed = padding + sum(max(len(row[i]) for row in [list(HEADINGS), *texts]) for i in filled)
-    if needed > width:
+    """The table; on a narrower screen deviations below means, then rows as columns."""
+    shown = columns(rows)
+    headings = [column.heading for column in shown]
+    texts = [[column.text(row) for column in shown] for row in rows]
+    if _width(headings, texts) > width:
         texts = [[text.replace(" ± ", "\n± ") for text in row] for row in texts]
-    for row in texts:
-        table.add_row(*(row[index] for index in filled))
+    if _width(headings, texts) > width:
+        table = Table(caption=caption(accuracy), box=SIMPLE_HEAD, show_header=False)
+        for index, heading in enumerate(headings):
+            table.add_row(heading, *(line[index] for line in texts))
+        return table
+    table = Table(caption=caption(accuracy), header_style="bold", box=SIMPLE_HEAD)
+    styles = {"ours": "green", "published": "dim"}
+    for column in shown:
+        justify: Literal["left", "right"] = "left" if column.kind == "text" else "right"
+        table.add_column(column.heading, justify=justify, style=styles.get(column.kind))
+    for line in texts:
+        table.add_row(*line)
     return table
+
+
+def _width(headings: list[str], texts: list[list[str]]) -> int:
+    """Columns that a table with these cells takes, two of padding each and the edges."""
+    longest = (
+        max(cell_len(part) for text in column for part in text.split("\n"))
+        for column in zip(headings, *texts, strict=True)
+    )
+    return sum(width + 2 for width in longest) + len(headings) + 1

@@ -45,7 +45,7 @@ def evaluate(
     compute = resolve_compute(device)
     student = open_subject(subject, model, dataset, best)
     reference = open_subject(teacher, teacher_model, dataset, best) if teacher else None
-    with DownloadBar(student.dataset) as bar:
+    with DownloadBar(student.data.name) as bar:
         result = examine(student, reference, data_dir, compute, bar)
     if as_json:
         out.print_json(json.dumps(result))

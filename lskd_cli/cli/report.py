@@ -31,7 +31,8 @@ def report(
 
     found = [run for run in find_runs(runs_dir, runs or [], say) if run.history]
     if not found:
-        raise RequestError(f"no run with a finished epoch in {runs_dir}; 'lskd train' makes one")
+        searched = ", ".join(map(str, runs or [runs_dir]))
+        raise RequestError(f"no run with a finished epoch in {searched}; 'lskd train' makes one")
     page = out_dir / "index.html"
     write_text(page, render_page(found, accuracy))
     if as_json:

@@ -24,6 +24,7 @@ from lskd_cli.engine.arm import Arm
 from lskd_cli.engine.loop import Listener
 
 _REFRESH = 0.5  # seconds between two looks at the losses of the running epoch
+_WIDE = 100  # columns for everything; a narrower screen leaves out the number of the best epoch
 _LOSS = "train_"
 
 
@@ -119,7 +120,7 @@ class Screen(Listener):
     def _table(self) -> Table:
         parts = sorted({key for record in self.now.values() for key in _parts(record)})
         table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column("run")
+        table.add_column("run", overflow="fold")
         headings = ["loss", *(part.removeprefix(_LOSS) for part in parts)]
         for heading in (*headings, "train top-1", "test top-1", "best", "lr"):
             table.add_column(heading, justify="right")
@@ -128,7 +129,7 @@ class Screen(Listener):
             losses = [_number(now.get(key), ".4f") for key in ("train_loss", *parts)]
             last = arm.history[-1] if arm else {}
             best = arm.best if arm and arm.best else {}
-            at = f" (epoch {best['epoch']})" if best else ""
+            at = f" (epoch {best['epoch']})" if best and err.width >= _WIDE else ""
             table.add_row(
                 Text(name, style="green" if name.endswith("+stand") else ""),
                 *losses,

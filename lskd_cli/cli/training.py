@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lskd_cli.cli.console import say
 from lskd_cli.cli.options import check_one_of
@@ -39,27 +39,36 @@ def train_presets(
         DownloadBar(presets[0].data.name) as bar,
         prepared(presets, places, compute, bar, fresh) as job,
     ):
+        for path in job.moved:
+            say(f"{path}: the earlier run")
         for folder in job.finished:
             say(f"{folder.path}: finished already; --fresh starts it over")
-        for one in job.passes:
-            _train(one)
+        # The same words go on where they stopped; --fresh, which is done, would start over.
+        again = shlex.join(["lskd", *(word for word in sys.argv[1:] if word != "--fresh")])
+        try:
+            with stop_requests() as stopping:
+                for one in job.passes:
+                    if stopping():
+                        raise Interrupted("stopped between two passes")
+                    _train(one, stopping)
+        except Interrupted as stopped:
+            raise Interrupted(f"{stopped}; everything is saved, go on with: {again}") from None
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"ended at once; what was saved before is kept, go on with: {again}"
+            ) from None
     return job.finished + [folder for one in job.passes for _, folder in one.runs]
 
 
-def _train(one: Pass) -> None:
+def _train(one: Pass, stopping: Callable[[], bool]) -> None:
     arms = one.arms()
     for arm, folder in arms:
         epoch, step = arm.position
-        if (epoch, step) > (1, 0):
+        if (1, 0) < (epoch, step) < (arm.preset.schedule.epochs + 1, 0):
             say(f"{folder.path}: going on at epoch {epoch}, step {step + 1}")
     screen = Screen([arm.preset for arm, _ in arms], len(one.dataset.train), _heading(one))
-    try:
-        with screen, stop_requests() as stopping:
-            one.train(arms, screen, shlex.join(["lskd", *sys.argv[1:]]), stopping)
-    except Interrupted as stopped:
-        # The same words go on where they stopped; --fresh, which is done, would start over.
-        again = shlex.join(["lskd", *(word for word in sys.argv[1:] if word != "--fresh")])
-        raise Interrupted(f"{stopped}; everything is saved, go on with: {again}") from None
+    with screen:
+        one.train(arms, screen, shlex.join(["lskd", *sys.argv[1:]]), stopping)
     for arm, folder in arms:
         best = arm.best or arm.history[-1]
         say(

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lskd_cli.checkpoints import Checkpoint, load_checkpoint
-from lskd_cli.config import load_data
+from lskd_cli.config import Data, load_data, load_preset
 from lskd_cli.data import load_dataset, num_classes
 from lskd_cli.download import Progress
 from lskd_cli.engine.device import Compute
 from lskd_cli.engine.evaluation import calibration_error, likeness, logits_of, scores
 from lskd_cli.errors import RequestError
-from lskd_cli.layout import BEST, STUDENT
+from lskd_cli.layout import PRESET, weights_file
 
 
 @dataclass
@@ -19,7 +19,7 @@ class Subject:
 
     checkpoint: Checkpoint
     model: str
-    dataset: str
+    data: Data
 
 
 def open_subject(path: Path, model: str | None, dataset: str | None, best: bool) -> Subject:
@@ -34,15 +34,18 @@ def open_subject(path: Path, model: str | None, dataset: str | None, best: bool)
     Raises:
         RequestError: nothing readable is there, or its network is not known.
     """
-    if path.is_dir():
-        path = path / (BEST if best else STUDENT)
+    path = weights_file(path, best)
     checkpoint = load_checkpoint(path)
     model = model or checkpoint.metadata.get("model")
     if model is None:
         raise RequestError(
             f"{path}: does not say which network it is; add --model NAME, or --teacher-model NAME"
         )
-    return Subject(checkpoint, model, dataset or checkpoint.metadata.get("dataset", "cifar100"))
+    dataset = dataset or checkpoint.metadata.get("dataset", "cifar100")
+    # A run may have been trained on images that were normalized in its own way.
+    preset = path.with_name(PRESET)
+    data = load_preset(preset).data if preset.exists() else load_data(dataset)
+    return Subject(checkpoint, model, data)
 
 
 def examine(
@@ -57,23 +60,22 @@ def examine(
     Raises:
         RequestError: weights do not fit the network, or the two are of different data sets.
     """
-    data = load_data(student.dataset)
-    if teacher and num_classes(teacher.dataset) != num_classes(student.dataset):
+    if teacher and teacher.data.name != student.data.name:
         raise RequestError(
-            f"--teacher {teacher.checkpoint.path}: trained on {teacher.dataset}, "
-            f"the student on {student.dataset}"
+            f"--teacher {teacher.checkpoint.path}: trained on {teacher.data.name}, "
+            f"the student on {student.data.name}"
         )
     subjects = [student] + ([teacher] if teacher else [])
-    networks = [s.checkpoint.network(s.model, num_classes(s.dataset)) for s in subjects]
-    test = load_dataset(data, data_dir, progress).test.to(compute.device)
+    networks = [s.checkpoint.network(s.model, num_classes(s.data.name)) for s in subjects]
+    test = load_dataset(student.data, data_dir, progress).test.to(compute.device)
     logits = []
-    for network in networks:
+    for subject, network in zip(subjects, networks, strict=True):
         compute.place(network)
-        logits.append(logits_of(network, test, data))
+        logits.append(logits_of(network, test, subject.data))
     result: dict[str, float | str | None] = {
         "checkpoint": str(student.checkpoint.path),
         "model": student.model,
-        "dataset": student.dataset,
+        "dataset": student.data.name,
         **scores(logits[0], test.targets),
         "calibration_error": calibration_error(logits[0], test.targets),
         "recorded_top1": student.checkpoint.metadata.get("top1"),

@@ -122,25 +122,29 @@ class RunFolder:
         self.path.rename(aside)
         return aside
 
-    def resume(self, arm: Arm) -> None:
-        """Bring an arm to where this run was; a run without a saved state starts anew.
+    def state(self) -> dict[str, Any] | None:
+        """The saved state of an unfinished run, if it has one.
 
         Raises:
-            RequestError: the saved state is damaged.
+            RequestError: it is damaged.
         """
-        for stale in self.path.glob(".*.tmp"):
-            stale.unlink()
         path = self.path / RESUME
         if not path.exists():
-            return
-        # Whatever is wrong with the file or in it, the remedy is the same.
+            return None
         try:
-            arm.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        # A damaged file can fail in any way; each is the same to the user.
         except Exception as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise RequestError(
-                f"{path}: damaged ({reason}); --fresh starts the run over"
-            ) from error
+            raise RequestError(f"{path}: damaged; remove {self.path} to start over") from error
+        return state
+
+    def resume(self, arm: Arm) -> None:
+        """Bring an arm to where this run was; a run without a saved state starts anew."""
+        for stale in self.path.glob(".*.tmp"):
+            stale.unlink()
+        state = self.state()
+        if state is not None:
+            arm.load_state_dict(state)
 
     def begin(self, preset: Preset, details: dict[str, Any]) -> None:
         """Write what the run is: its preset and the first run.json."""
@@ -181,20 +185,25 @@ class RunFolder:
         lines = [json.dumps(epoch) + "\n" for epoch in arm.history]
         write_text(self.path / METRICS, "".join(lines))
         self.save_state(arm)
-        seconds = sum(epoch["seconds"] for epoch in arm.history)
-        self.update(best=arm.best, last=record, seconds=seconds)
+        self.update(**_progress(arm))
 
     def update(self, **changes: Any) -> None:
         """Change entries of run.json."""
         self._write_info({**self.info(), **changes})
 
-    def finish(self) -> None:
+    def finish(self, arm: Arm) -> None:
         """Mark the run as done; its state is no longer needed."""
-        self.update(state="done", finished=_now())
+        self.update(state="done", finished=_now(), **_progress(arm))
         (self.path / RESUME).unlink(missing_ok=True)
 
     def _write_info(self, info: dict[str, Any]) -> None:
         write_text(self.path / RUN, json.dumps(info, indent=2) + "\n")
+
+
+def _progress(arm: Arm) -> dict[str, Any]:
+    """What run.json tells of an arm."""
+    seconds = sum(epoch["seconds"] for epoch in arm.history)
+    return {"best": arm.best, "last": arm.history[-1], "seconds": seconds}
 
 
 def _metadata(preset: Preset, record: dict[str, float]) -> dict[str, str]:

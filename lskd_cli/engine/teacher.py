@@ -1,6 +1,7 @@
 """The frozen network that students learn from, and where its weights are."""
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -55,11 +56,13 @@ def find_teacher(preset: Preset, checkpoints: Path, runs: Path) -> Checkpoint:
         if checkpoint.metadata.get("dataset", preset.data.name) == preset.data.name:
             return checkpoint
     for folder in list_runs(runs, "teacher-*"):
-        if RunFolder(folder).finished:
-            checkpoint = load_checkpoint(folder / STUDENT)
-            found = (checkpoint.metadata.get("model"), checkpoint.metadata.get("dataset"))
-            if found == (preset.teacher, preset.data.name):
-                return checkpoint
+        # One that is damaged may be another teacher's; if it is ours, none is found below.
+        with suppress(RequestError):
+            if RunFolder(folder).finished:
+                checkpoint = load_checkpoint(folder / STUDENT)
+                found = (checkpoint.metadata.get("model"), checkpoint.metadata.get("dataset"))
+                if found == (preset.teacher, preset.data.name):
+                    return checkpoint
     training = [
         f"'lskd train --preset {name}'"
         for name in list_networks()

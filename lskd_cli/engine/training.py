@@ -19,6 +19,7 @@ from lskd_cli.engine.loop import Listener, run_pass
 from lskd_cli.engine.run_folder import RunFolder
 from lskd_cli.engine.teacher import Teacher, find_teacher
 from lskd_cli.errors import Interrupted, RequestError, RunError
+from lskd_cli.layout import weights_file
 from lskd_cli.models import create_model, list_models, nearest_models
 
 
@@ -96,8 +97,8 @@ class Pass:
         except Exception as error:
             self._mark("failed", error=str(error))
             raise
-        for _, folder in arms:
-            folder.finish()
+        for arm, folder in arms:
+            folder.finish(arm)
 
     def _teacher(self, arms: Sequence[tuple[Arm, RunFolder]]) -> Teacher | None:
         if self.source is None:
@@ -117,10 +118,17 @@ class Pass:
 
 @dataclass
 class Job:
-    """What a request comes to."""
+    """What a request comes to.
+
+    Attributes:
+        passes: to be trained, one after the other.
+        finished: runs that need nothing.
+        moved: where earlier runs are now, with ``fresh``.
+    """
 
     passes: list[Pass]
     finished: list[RunFolder]
+    moved: list[Path]
 
 
 @contextmanager
@@ -133,17 +141,19 @@ def prepared(
 ) -> Iterator[Job]:
     """Lock the folders of all runs, and see that everything their training needs is there.
 
-    Only then are earlier runs moved aside, with ``fresh``, and is anything written. A preset that
-    is named twice is one run.
+    Only then are earlier runs moved aside, with ``fresh``, and is anything but locks written.
 
     Raises:
         RequestError: networks, settings, teacher, data or folders do not fit the request.
         RunError: a download failed.
     """
     check_networks(presets)
-    by_path = {RunFolder.of(places.runs, preset).path: preset for preset in presets}
-    given = load_checkpoint(places.teacher_checkpoint) if places.teacher_checkpoint else None
-    finished, unfinished, sources = [], [], {}
+    by_path = _by_folder(presets, places.runs)
+    given = None
+    if places.teacher_checkpoint is not None:
+        given = load_checkpoint(weights_file(places.teacher_checkpoint))
+    finished, unfinished = [], []
+    sources: dict[tuple[str, str], Checkpoint] = {}
     with ExitStack() as stack:
         for path, preset in by_path.items():
             folder = RunFolder(path)
@@ -151,11 +161,15 @@ def prepared(
             is_finished = not fresh and folder.finished
             source = given if preset.teacher else None
             if preset.teacher and not is_finished:
-                source = source or find_teacher(preset, places.checkpoints, places.runs)
-                source.network(preset.teacher, num_classes(preset.data.name))
-                sources[path] = source
+                key = (preset.teacher, preset.data.name)
+                if key not in sources:
+                    found = given or find_teacher(preset, places.checkpoints, places.runs)
+                    found.network(preset.teacher, num_classes(preset.data.name))
+                    sources[key] = found
+                source = sources[key]
             if not fresh:
                 folder.check(preset, compute.precision, source)
+                folder.state()
             if is_finished:
                 finished.append(folder)
             else:
@@ -168,12 +182,22 @@ def prepared(
         passes = []
         for group in group_passes(unfinished):
             runs = [(preset, RunFolder.of(places.runs, preset)) for preset in group]
-            source = sources.get(runs[0][1].path)
+            source = sources.get((group[0].teacher or "", group[0].data.name))
             passes.append(Pass(runs, compute, source, datasets[str(group[0].data)]))
-        if fresh:
-            for path in by_path:
-                RunFolder(path).move_aside()
-        yield Job(passes, finished)
+        moved = [RunFolder(path).move_aside() for path in by_path] if fresh else []
+        yield Job(passes, finished, [path for path in moved if path is not None])
+
+
+def _by_folder(presets: Sequence[Preset], runs: Path) -> dict[Path, Preset]:
+    """Presets by the folders of their runs; one that is named twice is one run."""
+    by_path: dict[Path, Preset] = {}
+    for preset in presets:
+        path = RunFolder.of(runs, preset).path
+        if by_path.setdefault(path, preset) != preset:
+            raise RequestError(
+                f"{path}: asked for twice with different settings; give one preset another name"
+            )
+    return by_path
 
 
 def group_passes(presets: Sequence[Preset]) -> list[list[Preset]]:

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from lskd_cli import __version__
 from lskd_cli.results.figures import accuracy_curves
 from lskd_cli.results.runs import Run
-from lskd_cli.results.table import HEADINGS, METHOD_NAMES, caption, cells, make_rows
+from lskd_cli.results.table import METHOD_NAMES, caption, columns, make_rows
 
 
 def render_page(runs: Sequence[Run], accuracy: str) -> str:
@@ -24,13 +24,15 @@ def render_page(runs: Sequence[Run], accuracy: str) -> str:
     by_preset: dict[str, list[Run]] = {}
     for run in runs:
         by_preset.setdefault(run.preset.name, []).append(run)
+    rows = make_rows(runs, accuracy)
+    shown = columns(rows)
     return environment.get_template("page.html.j2").render(
         version=__version__,
         runs=runs,
         finished=sum(run.finished for run in runs),
-        headings=HEADINGS,
+        columns=shown,
         caption=caption(accuracy),
-        rows=[cells(row) for row in make_rows(runs, accuracy)],
+        rows=[[(column.kind, column.text(row)) for column in shown] for row in rows],
         # Our own SVG; everything else in the page is escaped.
         figures=[
             (_title(group[0]), Markup(accuracy_curves(group))) for group in by_preset.values()
@@ -41,6 +43,6 @@ def render_page(runs: Sequence[Run], accuracy: str) -> str:
 def _title(run: Run) -> str:
     preset = run.preset
     if preset.teacher is None:
-        return f"{preset.student} alone, {preset.data.name}"
+        return f"{preset.student} alone, {preset.data.name} ({preset.name})"
     method = METHOD_NAMES.get(preset.method.name, preset.method.name)
-    return f"{method}: {preset.teacher} → {preset.student}, {preset.data.name}"
+    return f"{method}: {preset.teacher} → {preset.student}, {preset.data.name} ({preset.name})"

@@ -8,7 +8,7 @@ from typing import Any
 
 from lskd_cli.config import Preset, load_preset
 from lskd_cli.errors import RequestError
-from lskd_cli.layout import METRICS, PRESET, RUN, list_runs
+from lskd_cli.layout import METRICS, PRESET, RUN, list_runs, list_seeds
 
 
 @dataclass
@@ -68,7 +68,7 @@ def find_runs(folder: Path, given: Sequence[Path], complain: Callable[[str], Non
 def _inside(root: Path) -> list[Path]:
     if (root / RUN).exists():
         return [root]
-    found = list_runs(root.parent, root.name) or list_runs(root)
+    found = list_seeds(root) or list_runs(root)
     if not found:
         raise RequestError(f"{root}: holds no run (no {RUN} in it)")
     return found

@@ -84,28 +84,35 @@ def make_rows(runs: Sequence[Run], accuracy: str) -> list[Row]:
     Raises:
         RequestError: two runs are of the same settings and seed.
     """
-    plain: dict[str, list[Run]] = {}
-    standardized: dict[str, dict[str, list[Run]]] = {}
+    plain: dict[str, dict[str, list[Run]]] = {}
+    standardized: dict[str, dict[tuple[str, str], list[Run]]] = {}
     for run in runs:
-        if run.finished and run.preset.standardized:
-            settings = standardized.setdefault(_experiment(run), {})
-            settings.setdefault(str(run.preset.stand), []).append(run)
-        elif run.finished:
-            plain.setdefault(_experiment(run), []).append(run)
+        if not run.finished:
+            continue
+        key, preset = _experiment(run), run.preset
+        if preset.standardized:
+            arm = (preset.name, str(preset.stand))
+            standardized.setdefault(key, {}).setdefault(arm, []).append(run)
+        else:
+            plain.setdefault(key, {}).setdefault(preset.name, []).append(run)
     rows = []
     for key in sorted(plain.keys() | standardized.keys()):
+        alone = dict(plain.get(key, {}))
         # The method alone is the same beside every setting of its standardization.
-        settings = standardized.get(key, {"": []})
-        rows += [_row(plain.get(key, []), settings[name], accuracy) for name in sorted(settings)]
-    return rows
+        any_plain = next(iter(alone.values()), [])
+        for (name, _), arm_runs in sorted(standardized.get(key, {}).items()):
+            rows.append(_row(plain.get(key, {}).get(name, any_plain), arm_runs, accuracy))
+            alone.pop(name, None)
+        if any_plain and key in standardized:
+            alone.pop(any_plain[0].preset.name, None)
+        rows += [_row(alone[name], [], accuracy) for name in sorted(alone)]
+    return sorted(rows, key=lambda row: row.name)
 
 
 def _experiment(run: Run) -> str:
-    """Equal for runs that differ at most in seed and in standardization."""
-    preset = run.preset.model_copy(update={"seed": 0})
-    return preset.model_dump_json(exclude={"published", "stand"}) + str(
-        run.info.get("teacher_sha256")
-    )
+    """Equal for runs that differ at most in name, seed and standardization."""
+    settings = run.preset.model_dump_json(exclude={"name", "seed", "published", "stand"})
+    return f"{settings} {run.info.get('teacher_sha256')}"
 
 
 def _by_seed(runs: Sequence[Run], accuracy: str) -> dict[int, float]:
@@ -121,7 +128,7 @@ def _by_seed(runs: Sequence[Run], accuracy: str) -> dict[int, float]:
 
 
 def _row(plain: Sequence[Run], standardized: Sequence[Run], accuracy: str) -> Row:
-    runs = [*plain, *standardized]
+    runs = [*standardized, *plain]
     preset = runs[0].preset
     base, stand = _by_seed(plain, accuracy), _by_seed(standardized, accuracy)
     gains = [stand[seed] - base[seed] for seed in sorted(base.keys() & stand.keys())]
@@ -143,29 +150,52 @@ def _row(plain: Sequence[Run], standardized: Sequence[Run], accuracy: str) -> Ro
     )
 
 
-HEADINGS = (
-    "Data", "Teacher", "top-1", "Student", "Method", "Epochs", "n", "Plain", "+Ours", "Δ",
-    "Published", "+Ours", "Δ",
-)  # fmt: skip
-TEXT_HEADINGS = ("Data", "Teacher", "Student", "Method")  # the others are numbers
+@dataclass(frozen=True)
+class Column:
+    """One column of the table: its heading, what it shows of a row, and what kind of thing that is.
+
+    Kinds: text, number, ours (measured with standardization), published.
+    """
+
+    heading: str
+    kind: str
+    text: Callable[[Row], str]
 
 
-def cells(row: Row) -> list[str]:
-    """The texts of a row, one for each of ``HEADINGS``."""
+COLUMNS = (
+    Column("Preset", "text", lambda row: row.name),
+    Column("Data", "text", lambda row: row.dataset),
+    Column("Teacher", "text", lambda row: row.teacher or ""),
+    Column("top-1", "number", lambda row: _value(row.teacher_top1)),
+    Column("Student", "text", lambda row: row.student),
+    Column("Method", "text", lambda row: row.method),
+    Column("Epochs", "number", lambda row: _epochs(row)),
+    Column("n", "number", lambda row: _counts(row)),
+    Column("Plain", "number", lambda row: row.base.text() if row.base else ""),
+    Column("+Ours", "ours", lambda row: row.stand.text() if row.stand else ""),
+    Column("Δ", "ours", lambda row: row.difference.text(signed=True) if row.difference else ""),
+    Column("Published", "published", lambda row: _value(row.published_base)),
+    Column("+Ours", "published", lambda row: _value(row.published_stand)),
+    Column("Δ", "published", lambda row: _value(row.published_difference, "+.2f")),
+)
+
+
+def columns(rows: Sequence[Row]) -> list[Column]:
+    """The columns that say something of these rows.
+
+    Empty ones are left out, and the data where all rows have the same. Presets' names come in only
+    where nothing else tells two rows apart.
+    """
+    identity = [(r.dataset, r.teacher, r.student, r.method, r.epochs) for r in rows]
+    needless = set()
+    if len(set(identity)) == len(rows):
+        needless.add("Preset")
+    if len({row.dataset for row in rows}) == 1:
+        needless.add("Data")
     return [
-        row.dataset,
-        row.teacher or "",
-        _value(row.teacher_top1),
-        row.student,
-        row.method,
-        str(row.epochs) + (" (val)" if row.selection == "val" else ""),
-        _counts(row),
-        row.base.text() if row.base else "",
-        row.stand.text() if row.stand else "",
-        row.difference.text(signed=True) if row.difference else "",
-        _value(row.published_base),
-        _value(row.published_stand),
-        _value(row.published_difference, "+.2f"),
+        column
+        for column in COLUMNS
+        if column.heading not in needless and any(column.text(row) for row in rows)
     ]
 
 
@@ -173,6 +203,10 @@ def caption(accuracy: str) -> str:
     """What the numbers are."""
     which = "the best epoch, as published" if accuracy == "best" else "the last epoch"
     return f"Top-1 test accuracy (%) of {which}; Plain: the method alone, +Ours: standardized."
+
+
+def _epochs(row: Row) -> str:
+    return f"{row.epochs} (val)" if row.selection == "val" else str(row.epochs)
 
 
 def _counts(row: Row) -> str:
@@ -196,9 +230,14 @@ def as_latex(rows: Sequence[Row], accuracy: str) -> str:
 
 
 def _tabulate(rows: Sequence[Row], form: str) -> str:
-    alignment = ["left" if heading in TEXT_HEADINGS else "right" for heading in HEADINGS]
-    texts = [cells(row) for row in rows]
-    return tabulate(texts, HEADINGS, tablefmt=form, colalign=alignment, disable_numparse=True)
+    shown = columns(rows)
+    return tabulate(
+        [[column.text(row) for column in shown] for row in rows],
+        [column.heading for column in shown],
+        tablefmt=form,
+        colalign=["left" if column.kind == "text" else "right" for column in shown],
+        disable_numparse=True,
+    )
 
 
 def as_csv(rows: Sequence[Row], accuracy: str) -> str:

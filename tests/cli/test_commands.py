@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from rich.console import Console
 
 from lskd_cli.engine import training
 from tests.cli.helpers import Result, lskd
@@ -272,6 +273,8 @@ def test_a_teacher_of_another_number_of_classes_is_refused(capsys: Capture, tmp_
         (("compare", "--format", "xml"), "--format xml: expected table, json"),
         (("compare", "--accuracy", "mean"), "--accuracy mean: expected best, last"),
         (("compare", "--train", "-p", "kd-digits", "--seeds", "a"), "--seeds a: expected"),
+        (("compare", "--epochs", "3", "--fresh"), "--epochs, --fresh: of use only with --train"),
+        (("compare", "--train", "-p", "kd-digits", "--set", "seed=3"), "those of --seeds"),
         (("compare", "nowhere"), "nowhere: holds no run"),
         (("eval", "nowhere"), "nowhere: no such checkpoint"),
         (("report", "nowhere"), "nowhere: holds no run"),
@@ -348,6 +351,54 @@ def test_settings_of_a_standardized_preset_go_to_its_standardization(
     options = ("--set", "stand.enabled=true", "--base-temp", 5, "--dry-run")
     preset = yaml.safe_load(_train(capsys, tmp_path, "--preset", "kd-digits", *options).out)
     assert (preset["stand"]["temperature"], preset["method"]["temperature"]) == (5.0, 4.0)
+
+
+def test_presets_that_would_share_a_folder_are_refused(capsys: Capture, tmp_path: Path) -> None:
+    command = ("--train", "-p", "kd-digits", "-p", "dkd-digits", "--set", "name=both")
+    result = _compare(capsys, tmp_path, *command)
+    assert result.code == 2
+    assert "asked for twice with different settings" in result.err
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_no_number_is_cut_on_a_narrow_screen(
+    capsys: Capture, root: Path, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    TestCompare()._trained(capsys, root)
+    monkeypatch.setattr("lskd_cli.cli.compare.out", Console(width=width))
+    result = _compare(capsys, root)
+    assert result.code == 0, result.err
+    assert "…" not in result.out
+    assert max(map(len, result.out.splitlines())) <= width
+
+
+@pytest.mark.parametrize("where", [".", "kd-digits", "kd-digits/seed0"])
+def test_runs_can_be_named_from_inside_their_folder(
+    capsys: Capture, root: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    TestCompare()._trained(capsys, root)
+    monkeypatch.chdir(root / "runs")
+    assert lskd(capsys, "compare", where).code == 0
+
+
+def test_eval_takes_the_normalization_of_the_run(capsys: Capture, tmp_path: Path) -> None:
+    options = ("--set", "data.mean=[0.9,0.9,0.9]", "--set", "data.std=[0.1,0.1,0.1]")
+    _train(capsys, tmp_path, "--preset", "kd-digits", "--epochs", 2, *options)
+    run = tmp_path / "runs/kd-digits/seed0"
+    recorded = json.loads((run / "run.json").read_text())["last"]
+    result = json.loads(lskd(capsys, "eval", run, "--json").out)
+    assert result["loss"] == pytest.approx(recorded["test_loss"], rel=1e-4)
+
+
+def test_a_folder_of_a_run_is_taken_for_its_weights(capsys: Capture, tmp_path: Path) -> None:
+    teacher = ("--preset", "teacher-digits", "--epochs", 1)
+    assert _train(capsys, tmp_path, *teacher).code == 0
+    folder = tmp_path / "runs/teacher-digits/seed0"
+    student = ("--preset", "kd-digits", "--epochs", 1, "--teacher-checkpoint", folder)
+    assert _train(capsys, tmp_path, *student).code == 0
+    empty = _train(capsys, tmp_path, *student[:-1], folder.parent, "--fresh")
+    assert empty.code == 2
+    assert "holds no student.safetensors" in empty.err
 
 
 def test_compare_after_a_fresh_start_shows_the_new_run(capsys: Capture, tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def test_a_damaged_state_is_named_with_its_remedy(tmp_path: Path, content: bytes
         train([preset], tmp_path, stopping=after(1))
     state = run_path(tmp_path, preset) / "resume.pt"
     state.write_bytes(content)
-    with pytest.raises(RequestError, match=r"resume\.pt: damaged .* --fresh"):
+    with pytest.raises(RequestError, match=r"resume\.pt: damaged; remove .*seed0 to start over"):
         train([preset], tmp_path)
     assert state.read_bytes() == content
 
@@ -310,6 +310,46 @@ def test_a_missing_teacher_is_told_with_its_remedies(tmp_path: Path) -> None:
     ):
         pass
     assert not (tmp_path / "runs" / "kd-digits" / "seed0").exists()
+
+
+def test_a_kill_after_the_last_epoch_leaves_the_whole_story(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preset = digits_preset()
+
+    def killed(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "update", killed)
+        with pytest.raises(MemoryError):
+            train([preset], tmp_path)
+    train([preset], tmp_path)
+    folder = run_path(tmp_path, preset)
+    assert json.loads((folder / "run.json").read_text())["last"] == metrics(folder)[-1]
+
+
+def test_a_damaged_teacher_run_of_another_name_is_passed_over(tmp_path: Path) -> None:
+    where = places(tmp_path)
+    broken = where.runs / "teacher-aaa" / "seed0" / "run.json"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("{")
+    (where.checkpoints / "resnet20.safetensors").unlink()
+    with (
+        pytest.raises(RequestError, match="is neither in"),
+        prepared([digits_preset()], where, CPU, silent),
+    ):
+        pass
+
+
+def test_a_damaged_state_is_told_before_the_first_pass_trains(tmp_path: Path) -> None:
+    first, second = (digits_preset("kd", False, 2, f"seed={seed}") for seed in (0, 1))
+    with pytest.raises(Interrupted):
+        train([second], tmp_path, stopping=after(1))
+    (run_path(tmp_path, second) / "resume.pt").write_bytes(b"nonsense")
+    with pytest.raises(RequestError, match="damaged; remove"):
+        train([first, second], tmp_path)
+    assert not run_path(tmp_path, first).exists()
 
 
 def test_a_finished_teacher_run_is_found(tmp_path: Path) -> None:

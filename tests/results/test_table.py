@@ -12,7 +12,7 @@ from lskd_cli.errors import RequestError
 from lskd_cli.results.figures import accuracy_curves, published_curves
 from lskd_cli.results.page import render_page
 from lskd_cli.results.runs import Run
-from lskd_cli.results.table import as_csv, as_latex, as_markdown, cells, make_rows
+from lskd_cli.results.table import as_csv, as_latex, as_markdown, columns, make_rows
 
 
 def _run(
@@ -63,8 +63,7 @@ def test_the_last_epoch_is_not_the_best() -> None:
 
 def test_the_published_values_stand_beside() -> None:
     (row,) = make_rows(_runs(), "best")
-    assert cells(row) == [
-        "cifar100",
+    assert [column.text(row) for column in columns([row])] == [
         "resnet32x4", "79.42", "resnet8x4", "KD", "240", "3/2", "73.50 ± 0.50", "77.00 ± 1.41",
         "+3.50 ± 0.71", "73.33", "76.62", "+3.29",
     ]  # fmt: skip
@@ -73,7 +72,9 @@ def test_the_published_values_stand_beside() -> None:
 def test_one_run_has_no_deviation() -> None:
     (row,) = make_rows(_runs()[:1], "best")
     assert (row.base.deviation, row.stand, row.difference) == (None, None, None)
-    assert cells(row)[7:10] == ["73.00", "", ""]
+    assert [column.heading for column in columns([row])][6:] == [
+        "Plain", "Published", "+Ours", "Δ",
+    ]  # fmt: skip
 
 
 def test_runs_with_other_settings_are_other_rows() -> None:
@@ -94,6 +95,20 @@ def test_plain_runs_stand_beside_every_setting_of_the_standardization() -> None:
     assert {first.stand.n, second.stand.n} == {1, 2}
 
 
+def test_a_standardized_run_of_another_name_stands_beside_the_plain_ones() -> None:
+    warmer = _run("kd-r32x4-r8x4", True, 0, [77.0], "done", "stand.temperature=3", "name=warmer")
+    rows = make_rows([*_runs(), warmer], "best")
+    assert [(row.name, row.base.n, row.stand.n) for row in rows] == [
+        ("kd-r32x4-r8x4", 3, 2), ("warmer", 3, 1),
+    ]  # fmt: skip
+    assert columns(rows)[0].heading == "Preset"
+
+
+def test_plain_runs_of_two_names_are_two_rows() -> None:
+    other = _run("kd-r32x4-r8x4", False, 0, [77.0], "done", "name=other")
+    assert [row.name for row in make_rows([*_runs(), other], "best")] == ["kd-r32x4-r8x4", "other"]
+
+
 def test_two_runs_of_the_same_seed_are_refused() -> None:
     with pytest.raises(RequestError, match="the same run as"):
         make_rows([*_runs(), _runs()[0]], "best")
@@ -112,7 +127,7 @@ def test_unfinished_runs_do_not_count() -> None:
 def test_markdown_has_a_caption_and_a_line_a_row() -> None:
     lines = as_markdown(make_rows(_runs(), "best"), "best").splitlines()
     assert "best epoch, as published" in lines[0]
-    assert lines[2].startswith("| Data")
+    assert lines[2].startswith("| Teacher")
     assert "| 77.00 ± 1.41 |" in lines[4]
 
 
