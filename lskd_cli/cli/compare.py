@@ -133,11 +133,11 @@ def _table(rows: Sequence[Row], accuracy: str, width: int) -> Table:
     if _width(headings, texts) > width:
         texts = [[text.replace(" ± ", "\n± ") for text in row] for row in texts]
     if _width(headings, texts) > width:
-        table = Table(caption=caption(accuracy), box=SIMPLE_HEAD, show_header=False)
+        table = Table(caption=caption(rows, accuracy), box=SIMPLE_HEAD, show_header=False)
         for index, heading in enumerate(headings):
             table.add_row(heading, *(line[index] for line in texts))
         return table
-    table = Table(caption=caption(accuracy), header_style="bold", box=SIMPLE_HEAD)
+    table = Table(caption=caption(rows, accuracy), header_style="bold", box=SIMPLE_HEAD)
     styles = {"ours": "green", "published": "dim"}
     for column in shown:
         justify: Literal["left", "right"] = "left" if column.kind == "text" else "right"

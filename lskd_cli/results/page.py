@@ -31,7 +31,7 @@ def render_page(runs: Sequence[Run], accuracy: str) -> str:
         runs=runs,
         finished=sum(run.finished for run in runs),
         columns=shown,
-        caption=caption(accuracy),
+        caption=caption(rows, accuracy),
         rows=[[(column.kind, column.text(row)) for column in shown] for row in rows],
         # Our own SVG; everything else in the page is escaped.
         figures=[

@@ -199,10 +199,14 @@ def columns(rows: Sequence[Row]) -> list[Column]:
     ]
 
 
-def caption(accuracy: str) -> str:
-    """What the numbers are."""
+def caption(rows: Sequence[Row], accuracy: str) -> str:
+    """What the numbers are; names the data where all rows have the same."""
+    data = {row.dataset for row in rows}
+    where = f" on {data.pop()}" if len(data) == 1 else ""
     which = "the best epoch, as published" if accuracy == "best" else "the last epoch"
-    return f"Top-1 test accuracy (%) of {which}; Plain: the method alone, +Ours: standardized."
+    return (
+        f"Top-1 test accuracy (%){where} of {which}; Plain: the method alone, +Ours: standardized."
+    )
 
 
 def _epochs(row: Row) -> str:
@@ -220,13 +224,13 @@ def _value(value: float | None, form: str = ".2f") -> str:
 
 def as_markdown(rows: Sequence[Row], accuracy: str) -> str:
     """A Markdown table with its caption."""
-    return f"{caption(accuracy)}\n\n{_tabulate(rows, 'pipe')}\n"
+    return f"{caption(rows, accuracy)}\n\n{_tabulate(rows, 'pipe')}\n"
 
 
 def as_latex(rows: Sequence[Row], accuracy: str) -> str:
     """A LaTeX tabular for the booktabs package, its caption as a comment."""
     body = _tabulate(rows, "latex_booktabs").replace("Δ", r"$\Delta$").replace("±", r"$\pm$")
-    return f"% {caption(accuracy)}\n{body}\n"
+    return f"% {caption(rows, accuracy)}\n{body}\n"
 
 
 def _tabulate(rows: Sequence[Row], form: str) -> str:
