@@ -1,0 +1,31 @@
+"""The frozen teacher computes what its network does, whatever is folded."""
+
+import pytest
+import torch
+
+from lskd_cli.engine.teacher import Teacher
+from lskd_cli.models import create_model, list_models
+from tests.engine.helpers import CPU
+
+IMAGES = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", list_models())
+@torch.no_grad()
+def test_the_teachers_logits_are_those_of_its_network(name: str) -> None:
+    torch.manual_seed(0)
+    network = create_model(name).train()
+    network(IMAGES)  # batch norms that do something
+    network.eval()
+    expected = network(IMAGES)
+    output = Teacher(network, CPU, needs_features=False)({"weak": IMAGES}, ["weak"])["weak"]
+    scale = expected.abs().max().item()
+    torch.testing.assert_close(output.logits / scale, expected / scale, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_features_come_where_they_are_wanted() -> None:
+    network = create_model("resnet8")
+    output = Teacher(network, CPU, needs_features=True)({"weak": IMAGES}, ["weak"])["weak"]
+    assert [feature.shape[1] for feature in output.feats] == [16, 16, 32, 64]
+    assert not network.training
