@@ -4,6 +4,7 @@ Depth is 6n + 2. The "x4" networks are four times as wide after a stem of twice 
 the benchmark of Tian et al. (arXiv:1910.10699), whose parameter names are kept.
 """
 
+from collections.abc import Iterable
 from functools import partial
 
 import torch.nn.functional as F
@@ -49,6 +50,16 @@ class Stage(nn.Sequential):
         return x, preact
 
 
+def run_stages(x: Tensor, stages: Iterable[Stage]) -> tuple[list[Tensor], list[Tensor]]:
+    """Features from the stem's output on, and the same before their last activation."""
+    feats, preacts = [x], [x]
+    for stage in stages:
+        x, preact = stage(x)
+        feats.append(x)
+        preacts.append(preact)
+    return feats, preacts
+
+
 class ResNet(Network):
     """Stem, three stages of ``blocks`` basic blocks, linear classifier."""
 
@@ -64,12 +75,8 @@ class ResNet(Network):
 
     def forward_features(self, images: Tensor) -> Output:
         x = F.relu(self.bn1(self.conv1(images)))
-        feats, preacts = [x], [x]
-        for stage in (self.layer1, self.layer2, self.layer3):
-            x, preact = stage(x)
-            feats.append(x)
-            preacts.append(preact)
-        pooled = pool(x)
+        feats, preacts = run_stages(x, (self.layer1, self.layer2, self.layer3))
+        pooled = pool(feats[-1])
         return Output(self.fc(pooled), feats, preacts, pooled)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lskd_cli.models.blocks import conv1x1, conv3x3, init_he, pool
 from lskd_cli.models.output import Network, Output
-from lskd_cli.models.resnet import Stage
+from lskd_cli.models.resnet import Stage, run_stages
 
 
 class ShortcutBlock(nn.Module):
@@ -100,12 +100,8 @@ class WideStemResNet(Network):
 
     def forward_features(self, images: Tensor) -> Output:
         x = F.relu(self.bn1(self.conv1(images)))
-        feats, preacts = [x], [x]
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x, preact = stage(x)
-            feats.append(x)
-            preacts.append(preact)
-        pooled = pool(x)
+        feats, preacts = run_stages(x, (self.layer1, self.layer2, self.layer3, self.layer4))
+        pooled = pool(feats[-1])
         return Output(self.linear(pooled), feats, preacts, pooled)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lskd_cli.models.blocks import concat, conv1x1, conv3x3, pool, shuffle_channels
 from lskd_cli.models.output import Network, Output
-from lskd_cli.models.resnet import Stage
+from lskd_cli.models.resnet import Stage, run_stages
 
 STEM = 24
 GROUPS = 3  # of V1's pointwise convolutions
@@ -104,7 +104,8 @@ class ShuffleNetV1(Network):
         self.linear = nn.Linear(960, num_classes)
 
     def forward_features(self, images: Tensor) -> Output:
-        feats, preacts = _run_stages(self, images)
+        stem = F.relu(self.bn1(self.conv1(images)))
+        feats, preacts = run_stages(stem, (self.layer1, self.layer2, self.layer3))
         pooled = pool(feats[-1])
         return Output(self.linear(pooled), feats, preacts, pooled)
 
@@ -124,21 +125,10 @@ class ShuffleNetV2(Network):
         self.linear = nn.Linear(1024, num_classes)
 
     def forward_features(self, images: Tensor) -> Output:
-        feats, preacts = _run_stages(self, images)
+        stem = F.relu(self.bn1(self.conv1(images)))
+        feats, preacts = run_stages(stem, (self.layer1, self.layer2, self.layer3))
         pooled = pool(F.relu(self.bn2(self.conv2(feats[-1])), inplace=True))
         return Output(self.linear(pooled), feats, preacts, pooled)
-
-
-def _run_stages(
-    network: ShuffleNetV1 | ShuffleNetV2, images: Tensor
-) -> tuple[list[Tensor], list[Tensor]]:
-    x = F.relu(network.bn1(network.conv1(images)))
-    feats, preacts = [x], [x]
-    for stage in (network.layer1, network.layer2, network.layer3):
-        x, preact = stage(x)
-        feats.append(x)
-        preacts.append(preact)
-    return feats, preacts
 
 
 def _grouped_stage(in_planes: int, planes: int, blocks: int) -> Stage:
