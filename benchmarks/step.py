@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -26,9 +27,11 @@ from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
 from lskd_cli.config import load_preset
-from lskd_cli.data import ImageSet, Loader
+from lskd_cli.data import ImageSet, Loader, rows
 from lskd_cli.engine.arm import Arm
 from lskd_cli.engine.device import resolve_compute
+from lskd_cli.engine.replay import execution
+from lskd_cli.engine.step import take_steps
 from lskd_cli.engine.teacher import Teacher
 from lskd_cli.models import create_model
 
@@ -108,12 +111,17 @@ def engine_step(images: ImageSet, device: torch.device) -> Step:
     compute = resolve_compute(str(device))
     arm = Arm(PRESET, compute)
     teacher = Teacher(create_model("resnet32x4"), compute, needs_features=False)
-    loader = Loader(images.to(compute.device), PRESET.data, seed=0)
-    batches = forever(lambda: loader.epoch(arm.position[0], arm.distiller.views))
+    loader = Loader(images.to(compute.device), PRESET.data)
+    execute = execution(compute, print)
+    arm.begin_epoch()
+    draws = loader.draws(1, arm.distiller.views)
+    take = partial(take_steps, loader, teacher, [arm], execute)
+    starts = forever(lambda: iter(range(0, loader.steps - execute.ahead, execute.ahead)))
 
     def step() -> None:
-        batch = next(batches)
-        arm.step(batch, teacher(batch.views, arm.distiller.views))  # type: ignore[attr-defined, arg-type]
+        start = next(starts)
+        assert isinstance(start, int)
+        execute("step", take, rows(draws, loader.part(start, execute.ahead)))
 
     return step
 

@@ -51,6 +51,8 @@ def compare(
     runs_dir: options.RunsDir = options.RUNS_DIR,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
+    graphs: options.Graphs = None,
+    compile_: options.Compile = False,
     fresh: options.Fresh = False,
 ) -> None:
     """Compare each method with and without standardization, beside the published values.
@@ -78,12 +80,14 @@ def compare(
         from lskd_cli.engine.training import Places
 
         places = Places(data_dir, checkpoints_dir, runs_dir, teacher_checkpoint)
-        folders = train_presets(arms, places, compute_of(device, precision), fresh)
+        compute = compute_of(device, precision, graphs, compile_)
+        folders = train_presets(arms, places, compute, fresh)
         found = find_runs(runs_dir, [folder.path for folder in folders], say)
     else:
         training_only = {
             "--seeds": seeds, "--set": settings, "--epochs": epochs, "--val-split": val_split,
             "--teacher-checkpoint": teacher_checkpoint, "--fresh": fresh,
+            "--graphs": graphs, "--compile": compile_,
         }  # fmt: skip
         given = [option for option, value in training_only.items() if value]
         if given:

@@ -19,7 +19,23 @@ CheckpointsDir = Annotated[Path, typer.Option(help="Folder of teachers, NAME.saf
 RunsDir = Annotated[Path, typer.Option(help="Folder of the runs.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Precision = Annotated[
-    str, typer.Option(help="auto, fp32 or bf16; auto takes bf16 where the hardware has it.")
+    str,
+    typer.Option(
+        help="auto, fp32, tf32 (CUDA) or bf16; auto takes bf16 where the hardware has it."
+    ),
+]
+Graphs = Annotated[
+    bool | None,
+    typer.Option(
+        "--graphs/--no-graphs",
+        help="Record steps as CUDA graphs and replay them; on by default on CUDA.",
+    ),
+]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile/--no-compile", help="Compile the networks first: a minute, then faster steps."
+    ),
 ]
 TeacherCheckpoint = Annotated[
     Path | None,

@@ -50,7 +50,11 @@ class Screen(Listener):
         self.epochs = presets[0].schedule.epochs
         self.images = images
         self.heading = heading
-        self.names = [preset.run_name for preset in presets]
+        several = len({preset.seed for preset in presets}) > 1
+        self.labels = {
+            preset.run_path: f"{preset.run_name} seed {preset.seed}" if several else preset.run_name
+            for preset in presets
+        }
         self.now: dict[str, dict[str, float]] = {}
         self.arms: dict[str, Arm] = {}
         self.looked_at = 0.0
@@ -101,7 +105,7 @@ class Screen(Listener):
             description=f"epoch {epoch}/{self.epochs}",
         )
 
-    def step_done(
+    def steps_done(
         self, images: int, peek: Callable[[], dict[str, dict[str, float]]] | None
     ) -> None:
         self.bars.advance(self.all_images, images)
@@ -110,10 +114,13 @@ class Screen(Listener):
             self.looked_at = time.monotonic()
             self.now |= peek()
 
+    def notice(self, message: str) -> None:
+        say(message)
+
     def epoch_done(self, arm: Arm) -> None:
-        name = arm.preset.run_name
-        self.arms[name] = arm
-        self.now[name] = arm.history[-1]
+        path = arm.preset.run_path
+        self.arms[path] = arm
+        self.now[path] = arm.history[-1]
         if not err.is_terminal:
             say(self._line(arm))
 
@@ -124,14 +131,14 @@ class Screen(Listener):
         headings = ["loss", *(part.removeprefix(_LOSS) for part in parts)]
         for heading in (*headings, "train top-1", "test top-1", "best", "lr"):
             table.add_column(heading, justify="right")
-        for name in self.names:
-            now, arm = self.now.get(name, {}), self.arms.get(name)
+        for path, label in self.labels.items():
+            now, arm = self.now.get(path, {}), self.arms.get(path)
             losses = [_number(now.get(key), ".4f") for key in ("train_loss", *parts)]
             last = arm.history[-1] if arm else {}
             best = arm.best if arm and arm.best else {}
             at = f" (epoch {best['epoch']})" if best and err.width >= _WIDE else ""
             table.add_row(
-                Text(name, style="green" if name.endswith("+stand") else ""),
+                Text(label, style="green" if "+stand" in label else ""),
                 *losses,
                 _number(now.get("train_top1"), ".2f"),
                 _number(last.get("test_top1"), ".2f"),

@@ -26,9 +26,7 @@ def train(
         float | None, typer.Option(help="Weight of the distillation loss.")
     ] = None,
     settings: options.Settings = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Of initial weights, order and augmentation.")
-    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the initial weights.")] = None,
     epochs: options.Epochs = None,
     val_split: options.ValSplit = None,
     teacher_checkpoint: options.TeacherCheckpoint = None,
@@ -37,6 +35,8 @@ def train(
     runs_dir: options.RunsDir = options.RUNS_DIR,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
+    graphs: options.Graphs = None,
+    compile_: options.Compile = False,
     fresh: options.Fresh = False,
     dry_run: Annotated[
         bool,
@@ -59,7 +59,7 @@ def train(
     from lskd_cli.cli.training import compute_of, train_presets
     from lskd_cli.engine.training import Places, rehearse
 
-    compute = compute_of(device, precision)
+    compute = compute_of(device, precision, graphs, compile_)
     if dry_run:
         from lskd_cli.config import to_yaml
 

@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from typing import get_args
 
 from lskd_cli.cli.console import say
 from lskd_cli.cli.options import check_one_of
@@ -10,16 +11,16 @@ from lskd_cli.cli.progress import DownloadBar
 from lskd_cli.cli.screen import Screen
 from lskd_cli.cli.signals import stop_requests
 from lskd_cli.config import Preset
-from lskd_cli.engine.device import Compute, resolve_compute
+from lskd_cli.engine.device import Compute, PrecisionName, resolve_compute
 from lskd_cli.engine.run_folder import RunFolder
 from lskd_cli.engine.training import Pass, Places, prepared
 from lskd_cli.errors import Interrupted
 
 
-def compute_of(device: str, precision: str) -> Compute:
-    """The device and precision that the options name."""
-    check_one_of("--precision", precision, ("auto", "fp32", "bf16"))
-    return resolve_compute(device, precision)  # type: ignore[arg-type]
+def compute_of(device: str, precision: str, graphs: bool | None, compiled: bool) -> Compute:
+    """The device and precision that the options name, and how fast it is to be."""
+    check_one_of("--precision", precision, get_args(PrecisionName))
+    return resolve_compute(device, precision, graphs, compiled)  # type: ignore[arg-type]
 
 
 def train_presets(
@@ -79,8 +80,15 @@ def _train(one: Pass, stopping: Callable[[], bool]) -> None:
 
 def _heading(one: Pass) -> str:
     preset, compute = one.runs[0][0], one.compute
-    networks = f"{preset.teacher} → {preset.student}" if preset.teacher else preset.student
+    students = ", ".join(dict.fromkeys(preset.student for preset, _ in one.runs))
+    seeds = ", ".join(dict.fromkeys(str(preset.seed) for preset, _ in one.runs))
+    faster = "".join(
+        f", {name}"
+        for name, is_on in (("graphs", compute.graphs), ("compiled", compute.compiled))
+        if is_on
+    )
     return (
-        f"{networks} on {preset.data.name}, seed {preset.seed}, "
-        f"batch {preset.data.batch_size}, {compute.device}, {compute.precision}"
+        f"{f'{preset.teacher} → ' if preset.teacher else ''}{students} on {preset.data.name}, "
+        f"seed {seeds}, batch {preset.data.batch_size}, "
+        f"{compute.device}, {compute.precision}{faster}"
     )

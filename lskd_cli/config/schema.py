@@ -8,6 +8,7 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -26,6 +27,7 @@ class Data(Part):
     flip: bool  # mirror every second image on average
     mean: Annotated[list[float], Field(min_length=3, max_length=3)]  # per channel, images in 0..1
     std: Annotated[list[Positive], Field(min_length=3, max_length=3)]
+    seed: Seed = 0  # of order and augmentation, with the epoch: students of one pass share them
     val_split: Share = 0.0  # share of the training images held out to choose the best epoch
 
 
@@ -145,7 +147,7 @@ class Preset(Part):
     method: Method
     stand: Stand | None = None
     published: Published = Published()
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Seed = 0  # of initial weights
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Preset":
@@ -172,6 +174,11 @@ class Preset(Part):
     def run_name(self) -> str:
         """Folder of its runs: the preset's name, with +stand where logits are standardized."""
         return f"{self.name}+stand" if self.standardized else self.name
+
+    @property
+    def run_path(self) -> str:
+        """Where the run is among others: NAME/seedN."""
+        return f"{self.run_name}/seed{self.seed}"
 
     def applied_method(self) -> Method:
         """The method with the hyper-parameters of standardization where it is on."""

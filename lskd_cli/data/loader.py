@@ -1,11 +1,11 @@
 """Batches of views, cut on the device that holds the images.
 
-What an epoch looks like derives from (seed, epoch) alone: the order and every random number are
-drawn on the CPU at its start. A resumed run therefore needs no generator state, and all arms of a
-pass see the same images on every device.
+What an epoch looks like derives from (data.seed, epoch) alone: the order and all random numbers
+are drawn on the CPU at its start. A resumed run needs no generator state, and all arms of a
+pass see the same images on every device. Cutting reads nothing back from the device.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lskd_cli.config import Data
 from lskd_cli.data.datasets import ImageSet
-from lskd_cli.data.strong import StrongDraws
+from lskd_cli.data.strong import draw_strong, strengthen
 from lskd_cli.view import View
 
 _SIZE = 32
@@ -22,84 +22,80 @@ _SIZE = 32
 _ORDER_STREAM, _STRONG_STREAM = 0, 3
 _CROP_STREAMS: dict[View, int] = {"weak": 1, "strong": 2}
 
+# What decides how some images are seen, by name, (N, ...) each: "index" into the training images,
+# "weak.top", "weak.left", "weak.flip" of a crop, and so on.
+Draws = dict[str, Tensor]
+
 
 @dataclass
 class Batch:
-    """Views of a batch, each (B, 3, 32, 32) float32 normalized, channels last; targets (B,)."""
+    """Views of some images, each (N, 3, 32, 32) float32 normalized, channels last; targets (N,)."""
 
     views: dict[View, Tensor]
     target: Tensor
 
-
-@dataclass
-class CropDraws:
-    """Where each image of an epoch is cut, by position in the epoch's order."""
-
-    top: Tensor
-    left: Tensor
-    flip: Tensor
-
-    @staticmethod
-    def draw(count: int, padding: int, flip: bool, generator: torch.Generator) -> "CropDraws":
-        offsets = torch.randint(0, 2 * padding + 1, (2, count), generator=generator)
-        mirrored = torch.rand(count, generator=generator) < (0.5 if flip else 0.0)
-        return CropDraws(offsets[0], offsets[1], mirrored)
-
-    def to(self, device: torch.device) -> "CropDraws":
-        return CropDraws(self.top.to(device), self.left.to(device), self.flip.to(device))
+    def part(self, rows: slice) -> "Batch":
+        """The same of some of the images."""
+        views = {view: images[rows] for view, images in self.views.items()}
+        return Batch(views, self.target[rows])
 
 
 class Loader:
     """Training batches of an image set."""
 
-    def __init__(self, images: ImageSet, data: Data, seed: int) -> None:
+    def __init__(self, images: ImageSet, data: Data) -> None:
         """Take the training images, on the device where the batches are wanted.
 
         Args:
             images: the training images.
-            data: batch size, padding, flip, mean and std.
-            seed: of order and augmentation, together with the epoch.
+            data: batch size, padding, flip, mean and std; its seed is that of order and views.
         """
         self.images = images
         self.data = data
-        self.seed = seed
         self.normalize = Normalizer(data, images.targets.device)
         self.steps = -(-len(images) // data.batch_size)  # the last partial batch is kept
 
-    def epoch(self, epoch: int, views: Collection[View], start: int = 0) -> Iterator[Batch]:
-        """Batches of an epoch (from 1), from step ``start`` (from 0) on."""
-        count, device = len(self.images), self.images.targets.device
-        order = torch.randperm(count, generator=self._generator(epoch, _ORDER_STREAM)).to(device)
-        padding, flip = self.data.padding, self.data.flip
-        crops = {
-            view: CropDraws.draw(
-                count, padding, flip, self._generator(epoch, _CROP_STREAMS[view])
-            ).to(device)
-            for view in views
-        }
-        strong = (
-            StrongDraws.draw(count, self._generator(epoch, _STRONG_STREAM))
-            if "strong" in views
-            else None
-        )
-        for step in range(start, self.steps):
-            part = slice(step * self.data.batch_size, (step + 1) * self.data.batch_size)
-            index = order[part]
-            batch = {}
-            for view, crop in crops.items():
-                images = self._cut(index, crop, part)
-                if view == "strong" and strong is not None:
-                    images = strong.apply(images, part)
-                batch[view] = self.normalize(images)
-            yield Batch(batch, self.images.targets[index])
+    def draws(self, epoch: int, views: Collection[View]) -> Draws:
+        """Order and random numbers of an epoch (from 1), on the device."""
+        count = len(self.images)
+        draws = {"index": torch.randperm(count, generator=self._generator(epoch, _ORDER_STREAM))}
+        for view in views:
+            generator = self._generator(epoch, _CROP_STREAMS[view])
+            draws |= _named(view, self._draw_crops(count, generator))
+        if "strong" in views:
+            draws |= _named("strong", draw_strong(count, self._generator(epoch, _STRONG_STREAM)))
+        return {name: values.to(self.images.targets.device) for name, values in draws.items()}
 
-    def _cut(self, index: Tensor, crops: CropDraws, part: slice) -> Tensor:
-        """(B, 3, 32, 32) uint8 crops of the images with a black border, some of them mirrored."""
-        top, left, flip = crops.top[part], crops.left[part], crops.flip[part]
+    def cut(self, draws: Mapping[str, Tensor]) -> Batch:
+        """The views of the images that the draws name, of all or part of an epoch."""
+        index = draws["index"]
+        views: dict[View, Tensor] = {}
+        for view in _CROP_STREAMS:
+            if f"{view}.top" in draws:
+                of_view = _unnamed(view, draws)
+                images = self._crop(index, of_view)
+                if view == "strong":
+                    images = strengthen(images.contiguous(), of_view)
+                normal = self.normalize(images)
+                views[view] = normal.contiguous(memory_format=torch.channels_last)
+        return Batch(views, self.images.targets[index])
+
+    def part(self, start: int, steps: int) -> slice:
+        """Where the images of ``steps`` steps from ``start`` (from 0) on are in an epoch."""
+        return slice(start * self.data.batch_size, (start + steps) * self.data.batch_size)
+
+    def _draw_crops(self, count: int, generator: torch.Generator) -> Draws:
+        offsets = torch.randint(0, 2 * self.data.padding + 1, (2, count), generator=generator)
+        share = 0.5 if self.data.flip else 0.0
+        flip = torch.rand(count, generator=generator) < share
+        return {"top": offsets[0], "left": offsets[1], "flip": flip}
+
+    def _crop(self, index: Tensor, crops: Mapping[str, Tensor]) -> Tensor:
+        """(N, 3, 32, 32) uint8 crops of the images with a black border, some of them mirrored."""
         offset = torch.arange(_SIZE, device=index.device)
-        rows = (top[:, None] + offset - self.data.padding)[:, :, None]
-        mirrored = torch.where(flip[:, None], _SIZE - 1 - offset, offset)
-        columns = (left[:, None] + mirrored - self.data.padding)[:, None, :]
+        rows = (crops["top"][:, None] + offset - self.data.padding)[:, :, None]
+        mirrored = torch.where(crops["flip"][:, None], _SIZE - 1 - offset, offset)
+        columns = (crops["left"][:, None] + mirrored - self.data.padding)[:, None, :]
         # The border is masked instead of stored: padded images would take half as much again.
         inside = (rows >= 0) & (rows < _SIZE) & (columns >= 0) & (columns < _SIZE)
         last = _SIZE - 1
@@ -109,7 +105,7 @@ class Loader:
         return (pixels * inside[..., None]).permute(0, 3, 1, 2)
 
     def _generator(self, epoch: int, stream: int) -> torch.Generator:
-        entropy = np.random.SeedSequence([self.seed, epoch, stream])
+        entropy = np.random.SeedSequence([self.data.seed, epoch, stream])
         return torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
 
 
@@ -123,3 +119,17 @@ class Normalizer:
 
     def __call__(self, images: Tensor) -> Tensor:
         return images.to(torch.float32).div_(255).sub_(self.mean).div_(self.std)
+
+
+def rows(draws: Mapping[str, Tensor], part: slice | Tensor) -> Draws:
+    """The draws of some of the images."""
+    return {name: values[part] for name, values in draws.items()}
+
+
+def _named(view: View, draws: Mapping[str, Tensor]) -> Draws:
+    return {f"{view}.{name}": values for name, values in draws.items()}
+
+
+def _unnamed(view: View, draws: Mapping[str, Tensor]) -> Draws:
+    prefix = f"{view}."
+    return {k.removeprefix(prefix): v for k, v in draws.items() if k.startswith(prefix)}

@@ -1,136 +1,157 @@
-"""Fourteen image operations on batches, one parameter per image, with Pillow's results.
+"""Fourteen image operations on a batch, each image with its own operation and parameter.
 
-Each takes (B, 3, H, W) uint8 images and (B,) float64 parameters and returns new uint8 images.
+Pixels are those of Pillow, bit for bit. The host reads nothing: every image goes through a table of
+its pixel values, an affine transform and a blend, of which at least two leave it as it is.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2 import functional as tv
 
-# Rec. 601 luma in 16-bit fixed point, as Pillow's conversion to "L" has it.
-_LUMA = (19595, 38470, 7471)
-
-
-def identity(images: Tensor, parameter: Tensor) -> Tensor:
-    """Nothing."""
-    return images
-
-
-def auto_contrast(images: Tensor, parameter: Tensor) -> Tensor:
-    """Stretch each channel to 0..255."""
-    stretched: Tensor = tv.autocontrast(images)
-    return stretched
-
-
-def equalize(images: Tensor, parameter: Tensor) -> Tensor:
-    """Flatten the histogram of each channel."""
-    equalized: Tensor = tv.equalize(images)
-    return equalized
+# Each with the range that its parameter is drawn from, uniformly; 0 where it has none.
+OPERATIONS: dict[str, tuple[float, float]] = {
+    "AutoContrast": (0, 0),  # stretch each channel to 0..255
+    "Brightness": (0.05, 0.95),  # share of the image in a blend with black
+    "Color": (0.05, 0.95),  # ... with its greys
+    "Contrast": (0.05, 0.95),  # ... with its mean grey
+    "Equalize": (0, 0),  # flatten the histogram of each channel
+    "Identity": (0, 0),
+    "Posterize": (4, 8),  # bits that are kept, cut to a whole number
+    "Rotate": (-30, 30),  # degrees, counter-clockwise about the centre
+    "Sharpness": (0.05, 0.95),  # share of the image in a blend with its smoothed copy
+    "ShearX": (-0.3, 0.3),  # shift of a row, in multiples of its height
+    "ShearY": (-0.3, 0.3),  # shift of a column, in multiples of its position
+    "Solarize": (0, 256),  # values from here on are inverted
+    "TranslateX": (-0.3, 0.3),  # shares of the width
+    "TranslateY": (-0.3, 0.3),  # shares of the height
+}
+_INDEX = {name: index for index, name in enumerate(OPERATIONS)}
 
 
-def posterize(images: Tensor, parameter: Tensor) -> Tensor:
-    """Keep the highest int(parameter) bits."""
-    step = 2 ** (8 - parameter.long())
-    return images - images % _per_image(step).to(torch.uint8)
+def operate(images: Tensor, operation: Tensor, parameter: Tensor) -> Tensor:
+    """One operation on each image.
+
+    Args:
+        images: (B, 3, H, W) uint8.
+        operation: (B,) places in ``OPERATIONS``.
+        parameter: (B,) float64.
+
+    Returns:
+        (B, 3, H, W) uint8.
+    """
+    is_chosen = {name: operation == index for name, index in _INDEX.items()}
+    images = _look_up(images, is_chosen, parameter)
+    images = _transform(images, is_chosen, parameter)
+    return _blend_with_itself(images, is_chosen, parameter)
 
 
-def solarize(images: Tensor, parameter: Tensor) -> Tensor:
-    """Invert the values from the parameter on."""
-    return torch.where(images < _per_image(parameter), images, 255 - images)
+def _look_up(images: Tensor, is_chosen: dict[str, Tensor], parameter: Tensor) -> Tensor:
+    """Operations that map pixel values, by a table of 256 for each channel of each image."""
+    pixels = images.flatten(2)
+    value = torch.arange(256, device=images.device).view(1, 1, 256)
+    share = parameter.view(-1, 1, 1)
+    # Clamped for images whose parameter is that of another operation.
+    kept_in_steps_of = 1 << (8 - share.long().clamp(1, 8))
+    mean = (_grey(images).double().mean(dim=(1, 2, 3)) + 0.5).to(torch.uint8).view(-1, 1, 1)
+    tables = {
+        "AutoContrast": _stretching(pixels, value),
+        "Brightness": _blend(torch.zeros_like(mean), value, share),
+        "Contrast": _blend(mean, value, share),
+        "Equalize": _equalizing(pixels, value),
+        "Posterize": value - value % kept_in_steps_of,
+        "Solarize": torch.where(value < share, value, 255 - value),
+    }
+    table = value.expand(len(images), 3, 256)
+    for name, other in tables.items():
+        table = torch.where(is_chosen[name].view(-1, 1, 1), other, table)
+    return table.to(torch.uint8).gather(2, pixels.long()).view(images.shape)
 
 
-def brightness(images: Tensor, parameter: Tensor) -> Tensor:
-    """Blend with black; the parameter is the share of the image, here and below."""
-    return _blend(torch.zeros_like(images), images, parameter)
+def _stretching(pixels: Tensor, value: Tensor) -> Tensor:
+    low, high = (end.double() for end in pixels.aminmax(dim=2, keepdim=True))
+    # A number over a tensor would be a product with its reciprocal: rounded twice. A constant
+    # channel gives infinity here, and stays as it is.
+    scale = torch.full_like(low, 255) / (high - low)
+    stretched = (value * scale - low * scale).clamp(0, 255)
+    return torch.where(high > low, stretched, value.double()).long()
 
 
-def color(images: Tensor, parameter: Tensor) -> Tensor:
-    """Blend with its greys."""
-    return _blend(_grey(images), images, parameter)
+def _equalizing(pixels: Tensor, value: Tensor) -> Tensor:
+    count = torch.zeros(*pixels.shape[:2], 256, dtype=torch.int64, device=pixels.device)
+    count.scatter_add_(2, pixels.long(), torch.ones_like(pixels, dtype=torch.int64))
+    below = count.cumsum(dim=2) - count
+    of_highest = count.gather(2, pixels.amax(dim=2, keepdim=True).long())
+    step = (pixels.shape[2] - of_highest) // 255
+    equalized = ((step // 2 + below) // step.clamp(min=1)).clamp(max=255)
+    return torch.where(step > 0, equalized, value)
 
 
-def contrast(images: Tensor, parameter: Tensor) -> Tensor:
-    """Blend with its mean grey."""
-    mean = (_grey(images).double().mean(dim=(1, 2, 3), keepdim=True) + 0.5).to(torch.uint8)
-    return _blend(mean, images, parameter)
-
-
-def sharpness(images: Tensor, parameter: Tensor) -> Tensor:
-    """Blend with a smoothed copy: 3x3, the centre five times the rest; the border stays."""
-    kernel = torch.ones(3, 1, 3, 3, device=images.device)
-    kernel[:, :, 1, 1] = 5
-    # Whole numbers up to 13 * 255 are exact in float32: only the division rounds.
-    inner = F.conv2d(images.float(), kernel, groups=3) / kernel[0].sum()
-    smooth = images.clone()
-    smooth[:, :, 1:-1, 1:-1] = (inner + 0.5).to(torch.uint8)
-    return _blend(smooth, images, parameter)
-
-
-def rotate(images: Tensor, parameter: Tensor) -> Tensor:
-    """Rotate counter-clockwise by degrees about the centre."""
+def _transform(images: Tensor, is_chosen: dict[str, Tensor], parameter: Tensor) -> Tensor:
+    """Operations that move pixels: one affine matrix for each image."""
     height, width = images.shape[-2:]
+    zero, one = torch.zeros_like(parameter), torch.ones_like(parameter)
     angle = -parameter.deg2rad()
     cos, sin = angle.cos(), angle.sin()
     x, y = width / 2, height / 2
-    return _affine(images, (cos, sin, x - cos * x - sin * y, -sin, cos, y + sin * x - cos * y))
+    matrices = {
+        "Rotate": (cos, sin, x - cos * x - sin * y, -sin, cos, y + sin * x - cos * y),
+        "ShearX": (one, parameter, zero, zero, one, zero),
+        "ShearY": (one, zero, zero, parameter, one, zero),
+        "TranslateX": (one, zero, parameter * width, zero, one, zero),
+        "TranslateY": (one, zero, zero, zero, one, parameter * height),
+    }
+    matrix = torch.stack([one, zero, zero, zero, one, zero])
+    for name, other in matrices.items():
+        matrix = torch.where(is_chosen[name], torch.stack(other), matrix)
+    return _affine(images, matrix)
 
 
-def shear_x(images: Tensor, parameter: Tensor) -> Tensor:
-    """Move each row by the parameter times its height."""
-    zero, one = torch.zeros_like(parameter), torch.ones_like(parameter)
-    return _affine(images, (one, parameter, zero, zero, one, zero))
+def _blend_with_itself(images: Tensor, is_chosen: dict[str, Tensor], share: Tensor) -> Tensor:
+    """Operations that blend an image with a poorer copy of itself."""
+    is_color = is_chosen["Color"]
+    is_blended = is_color | is_chosen["Sharpness"]
+    poorer = torch.where(_per_image(is_color), _grey(images), _smooth(images))
+    # A share of 1 gives the image itself, exactly.
+    return _blend(poorer, images, _per_image(torch.where(is_blended, share, 1.0))).to(torch.uint8)
 
 
-def shear_y(images: Tensor, parameter: Tensor) -> Tensor:
-    """Move each column by the parameter times its position."""
-    zero, one = torch.zeros_like(parameter), torch.ones_like(parameter)
-    return _affine(images, (one, zero, zero, parameter, one, zero))
-
-
-def translate_x(images: Tensor, parameter: Tensor) -> Tensor:
-    """Move sideways by a share of the width."""
-    zero, one = torch.zeros_like(parameter), torch.ones_like(parameter)
-    return _affine(images, (one, zero, parameter * images.shape[-1], zero, one, zero))
-
-
-def translate_y(images: Tensor, parameter: Tensor) -> Tensor:
-    """Move up or down by a share of the height."""
-    zero, one = torch.zeros_like(parameter), torch.ones_like(parameter)
-    return _affine(images, (one, zero, zero, zero, one, parameter * images.shape[-2]))
-
-
-def _per_image(parameter: Tensor) -> Tensor:
-    return parameter.view(-1, 1, 1, 1)
+def _per_image(values: Tensor) -> Tensor:
+    return values.view(-1, 1, 1, 1)
 
 
 def _grey(images: Tensor) -> Tensor:
-    """(B, 1, H, W) uint8 luma."""
-    weights = torch.tensor(_LUMA, device=images.device).view(1, 3, 1, 1)
-    luma = (images.to(torch.int32) * weights).sum(dim=1, keepdim=True)
-    return ((luma + (1 << 15)) >> 16).to(torch.uint8)
+    """(B, 1, H, W) uint8 luma: Rec. 601 in 16-bit fixed point, as Pillow's "L" has it."""
+    red, green, blue = images.to(torch.int32).unbind(dim=1)
+    luma: Tensor = (19595 * red + 38470 * green + 7471 * blue + (1 << 15)) >> 16
+    return luma.to(torch.uint8)[:, None]
 
 
-def _blend(degenerate: Tensor, images: Tensor, share: Tensor) -> Tensor:
-    """Degenerate + share * (image - degenerate), cut to whole numbers as Pillow does."""
-    start = degenerate.float()
-    return (start + _per_image(share).float() * (images.float() - start)).to(torch.uint8)
+def _smooth(images: Tensor) -> Tensor:
+    """3x3 mean with the centre counted five times, rounded; the border stays."""
+    wide = images.to(torch.int32)
+    rows = wide[..., :-2, :] + wide[..., 1:-1, :] + wide[..., 2:, :]
+    sums = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
+    inner = sums + 4 * wide[..., 1:-1, 1:-1]
+    smooth = images.clone()
+    smooth[..., 1:-1, 1:-1] = ((2 * inner + 13) // 26).to(torch.uint8)
+    return smooth
 
 
-def _affine(
-    images: Tensor, matrix: tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
-) -> Tensor:
+def _blend(poorer: Tensor, values: Tensor, share: Tensor) -> Tensor:
+    """Poorer + share * (values - poorer) in float32, cut to whole numbers as Pillow does."""
+    start = poorer.float()
+    return (start + share.float() * (values.float() - start)).long()
+
+
+def _affine(images: Tensor, matrix: Tensor) -> Tensor:
     """Nearest-neighbour affine transform with black outside, in Pillow's fixed point.
 
-    The matrix (a, b, c, d, e, f), each (B,), maps an output pixel to its source:
+    The (6, B) matrix (a, b, c, d, e, f) maps an output pixel to its source:
     (a x + b y + c, d x + e y + f), taken at pixel centres.
     """
     height, width = images.shape[-2:]
-    a, b, c, d, e, f = matrix
     x = torch.arange(width, device=images.device)
     y = torch.arange(height, device=images.device)[:, None]
-    column = _source(a, b, c, x, y)
-    row = _source(d, e, f, x, y)
+    column, row = _source(matrix[:3], x, y), _source(matrix[3:], x, y)
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     flat = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
     index = flat.flatten(1)[:, None].expand(-1, images.shape[1], -1)
@@ -138,11 +159,13 @@ def _affine(
     return moved * inside[:, None]
 
 
-def _source(of_x: Tensor, of_y: Tensor, shift: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """(B, H, W) source coordinates: 16 fractional bits, cut down."""
-    start = _fixed(shift + 0.5 * of_x + 0.5 * of_y).view(-1, 1, 1)
-    return (start + _fixed(of_x).view(-1, 1, 1) * x + _fixed(of_y).view(-1, 1, 1) * y) >> 16
+def _source(matrix: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """(B, H, W) source coordinates of a (3, B) row of the matrix: 16 fractional bits, cut down."""
+    of_x, of_y, shift = matrix
+    start = _fixed(shift + 0.5 * of_x + 0.5 * of_y)
+    return (start + _fixed(of_x) * x + _fixed(of_y) * y) >> 16
 
 
 def _fixed(value: Tensor) -> Tensor:
-    return (value * 65536 + 0.5).floor().long()
+    """(B,) numbers as (B, 1, 1) multiples of 1 / 65536."""
+    return (value * 65536 + 0.5).floor().long().view(-1, 1, 1)

@@ -19,13 +19,13 @@ class Step:
         student: outputs by view, logits (B, C) each.
         teacher: outputs by view, without gradient; empty for methods without a teacher.
         target: (B,) class indices.
-        epoch: counts from 1.
+        epoch: scalar, counts from 1; a tensor, so that a recorded step reads today's.
     """
 
     student: Mapping[View, Output]
     teacher: Mapping[View, Output]
     target: Tensor
-    epoch: int
+    epoch: Tensor
 
 
 class Distiller(nn.Module):

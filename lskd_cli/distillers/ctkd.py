@@ -9,7 +9,6 @@ lambda runs from 0 to -1 along half a cosine over the first epochs, then stays.
 """
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,22 +19,9 @@ from lskd_cli.distillers.base import Distiller, Step, at_least_float32
 from lskd_cli.distillers.kd import kd_loss
 
 
-def curriculum(epoch: int, ramp_epochs: int) -> float:
+def curriculum(epoch: Tensor, ramp_epochs: int) -> Tensor:
     """Factor of theta's gradient in an epoch (from 1): (cos(min(i, n) / n * pi) + 1) / 2 - 1."""
-    return (math.cos(min(epoch, ramp_epochs) / ramp_epochs * math.pi) + 1) / 2 - 1
-
-
-class ScaleGradient(torch.autograd.Function):
-    """Identity whose gradient is multiplied by a factor."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, factor: float) -> Tensor:
-        ctx.factor = factor
-        return value.view_as(value)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return ctx.factor * grads[0], None
+    return (torch.cos((epoch / ramp_epochs).clamp(max=1.0) * math.pi) + 1) / 2 - 1
 
 
 class CTKD(Distiller):
@@ -51,9 +37,10 @@ class CTKD(Distiller):
         self.standardized = standardized
         self.theta = nn.Parameter(torch.ones(()))  # 1, as in the released code
 
-    def temperature(self, factor: float = 1.0) -> Tensor:
+    def temperature(self, factor: float | Tensor = 1.0) -> Tensor:
         """T, a scalar; ``factor`` multiplies the gradient that reaches theta."""
-        theta: Tensor = ScaleGradient.apply(self.theta, factor)
+        constant = self.theta.detach()
+        theta = constant + factor * (self.theta - constant)  # theta itself, but for its gradient
         return self.method.temperature + self.method.temperature_range * theta.sigmoid()
 
     def losses(self, step: Step) -> dict[str, Tensor]:

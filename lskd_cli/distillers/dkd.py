@@ -95,5 +95,5 @@ class DKD(Distiller):
         )
         return {
             "ce": method.ce_weight * ce,
-            "dkd": min(step.epoch / method.warmup, 1.0) * dkd,
+            "dkd": (step.epoch / method.warmup).clamp(max=1.0) * dkd,
         }

@@ -101,7 +101,9 @@ def _total(terms: list[Tensor]) -> Tensor:
 
 def _share_up_to_median(values: Tensor) -> Tensor:
     """Share of the values at most their median (the midpoint where their number is even)."""
-    return (values <= values.quantile(0.5)).to(values.dtype).mean()
+    ordered, count = values.sort().values, len(values)
+    median = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
+    return (values <= median).to(values.dtype).mean()
 
 
 class MLKD(Distiller):

@@ -1,6 +1,6 @@
 """One student in training: its network, its distiller, its optimizer, its place in the schedule."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -8,6 +8,7 @@ import torch
 from lskd_cli.config import Preset
 from lskd_cli.data import Batch, num_classes
 from lskd_cli.distillers import Step, create_distiller
+from lskd_cli.engine.compiled import Compiled, Notify
 from lskd_cli.engine.device import Compute
 from lskd_cli.engine.meters import Meters
 from lskd_cli.engine.schedule import learning_rate
@@ -32,12 +33,12 @@ class Arm:
         self.distiller = create_distiller(preset)
         compute.place(self.student)
         self.distiller.to(compute.device)
-        settings = preset.optimizer
-        self.optimizer = torch.optim.SGD(
-            [*self.student.parameters(), *self.distiller.parameters()],
-            lr=settings.lr,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
+        self.forward: Callable[[torch.Tensor], Output] = self.student.forward_features
+        # Tensors on the device: a recorded step reads what they hold when it is replayed.
+        self.epoch = torch.ones((), device=compute.device)
+        self.rate = torch.zeros((), device=compute.device)
+        self.optimizer = _optimizer(
+            [*self.student.parameters(), *self.distiller.parameters()], self
         )
         self.meters = Meters(compute.device)
         self.position = (1, 0)
@@ -50,35 +51,48 @@ class Arm:
         """Learning rate of the epoch that the arm is in."""
         return learning_rate(self.preset.optimizer, self.preset.schedule, self.position[0])
 
-    def step(self, batch: Batch, teacher: Mapping[View, Output]) -> None:
-        """Learn from a batch: the step at ``position``."""
-        epoch, index = self.position
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate
+    def compile(self, notify: Notify) -> None:
+        """Run the student compiled on whole batches; ``notify`` is told where that fails."""
+        self.forward = Compiled(self.student.forward_features, self.preset.data.batch_size, notify)
+
+    def begin_epoch(self) -> None:
+        """Take over what depends on the epoch."""
+        self.epoch.fill_(self.position[0])
+        self.rate.fill_(self.learning_rate)
         self.student.train()
+
+    def learn(self, batch: Batch, teacher: Mapping[View, Output]) -> None:
+        """A step of training, on the device alone: it can be recorded and replayed."""
         with self.compute.autocast():
-            student = {
-                view: run_network(self.student, batch.views[view], self.distiller.needs_features)
-                for view in self.distiller.views
-            }
-        losses = self.distiller.losses(Step(student, teacher, batch.target, epoch))
+            student = {view: self._run(batch.views[view]) for view in self.distiller.views}
+        losses = self.distiller.losses(Step(student, teacher, batch.target, self.epoch))
         self.optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        self.meters.update(losses, student["weak"].logits, batch.target, index)
-        self.position = (epoch, index + 1)
+        self.meters.update(losses, student["weak"].logits, batch.target)
 
-    def finish_epoch(self, measured: Mapping[str, float]) -> bool:
+    def _run(self, images: torch.Tensor) -> Output:
+        output = self.forward(images)
+        # Features nobody reads would stay in memory for the step.
+        return output if self.distiller.needs_features else Output(output.logits)
+
+    def advance(self, steps: int) -> None:
+        """So many steps are done."""
+        epoch, step = self.position
+        self.position = (epoch, step + steps)
+
+    def finish_epoch(self, measured: Mapping[str, float], images: int) -> bool:
         """Close the epoch; True if it is the best so far.
 
         Args:
             measured: of its training and its evaluation.
+            images: that the arm has learnt from in the epoch.
         """
         epoch = self.position[0]
         record = {"epoch": epoch, "lr": self.learning_rate, **measured}
         record |= {name: value.item() for name, value in self.distiller.logged().items()}
         record["seconds"] = self.seconds
-        record["images_per_second"] = self.meters.images / self.seconds
+        record["images_per_second"] = images / self.seconds
         self.history.append(record)
         self.position = (epoch + 1, 0)
         self.meters.reset()
@@ -107,6 +121,8 @@ class Arm:
         self.student.load_state_dict(state["student"])
         self.distiller.load_state_dict(state["distiller"])
         self.optimizer.load_state_dict(state["optimizer"])
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate  # the saved one is a copy
         self.meters.load_state_dict(state["meters"])
         epoch, step = state["position"]
         self.position = (epoch, step)
@@ -122,7 +138,17 @@ def initial_student(preset: Preset) -> Network:
         return create_model(preset.student, num_classes(preset.data.name))
 
 
-def run_network(network: Network, images: torch.Tensor, features: bool) -> Output:
-    """A forward pass that keeps the features only where they are wanted."""
-    output = network.forward_features(images)
-    return output if features else Output(output.logits)
+def _optimizer(parameters: list[torch.nn.Parameter], arm: Arm) -> torch.optim.SGD:
+    settings = arm.preset.optimizer
+    optimizer = torch.optim.SGD(
+        parameters,
+        lr=arm.rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+    if settings.momentum > 0:
+        # The first step would make them, and be another step than those that follow.
+        for parameter in parameters:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer

@@ -9,6 +9,7 @@ from torch import Tensor
 from lskd_cli.config import Data
 from lskd_cli.data import ImageSet, Normalizer
 from lskd_cli.distillers.kd import kd_loss
+from lskd_cli.engine.device import float32_products
 from lskd_cli.models import Network
 
 _BATCH = 250
@@ -21,7 +22,8 @@ def logits_of(network: Network, images: ImageSet, data: Data) -> Tensor:
     Always in float32, in whatever precision the network was trained: a reported accuracy can then
     be measured again from the saved weights, to the last image.
     """
-    return torch.cat(list(_logits(network, images, data)))
+    with float32_products(tf32=False):
+        return torch.cat(list(_logits(network, images, data)))
 
 
 def scores(logits: Tensor, targets: Tensor) -> dict[str, float]:

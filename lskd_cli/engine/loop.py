@@ -2,7 +2,8 @@
 
 The loop knows no method. Each batch is cut once, seen by the teacher once, and learnt from by
 every arm whose place in the schedule it is; arms of an interrupted pass may stand at different
-places, and wait until the pass comes by.
+places, and wait until the pass comes by. Between two looks at the results nothing is read from the
+device.
 """
 
 import time
@@ -11,13 +12,14 @@ from functools import partial
 
 import torch
 
-from lskd_cli.data import Dataset, Loader
+from lskd_cli.data import Dataset, Loader, rows
 from lskd_cli.engine.arm import Arm
 from lskd_cli.engine.evaluation import logits_of, scores
+from lskd_cli.engine.replay import execution
 from lskd_cli.engine.run_folder import RunFolder
+from lskd_cli.engine.step import take_steps, union
 from lskd_cli.engine.teacher import Teacher
 from lskd_cli.errors import Interrupted, RunError
-from lskd_cli.view import View
 
 SAVE_EVERY = 120.0  # seconds between two saved states within an epoch: what a kill can cost
 
@@ -28,14 +30,17 @@ class Listener:
     def epoch_begins(self, epoch: int, step: int, steps: int) -> None:
         """Epoch (from 1) of ``steps`` steps, of which ``step`` are done already."""
 
-    def step_done(
+    def steps_done(
         self, images: int, peek: Callable[[], dict[str, dict[str, float]]] | None
     ) -> None:
-        """A step of so many images.
+        """One or more steps, of so many images.
 
-        ``peek`` reads the means so far of every arm in this epoch, by the names of the runs; it
+        ``peek`` reads the means so far of every arm in this epoch, by the paths of the runs; it
         is None where reading would hold up the device.
         """
+
+    def notice(self, message: str) -> None:
+        """Something that the user should know, said once."""
 
     def epoch_done(self, arm: Arm) -> None:
         """An arm's record of the epoch is its last in ``arm.history``."""
@@ -48,44 +53,61 @@ def run_pass(
     listener: Listener,
     stopping: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Train arms that share data, seed and number of epochs to their end.
+    """Train arms that share data and number of epochs to their end.
 
     Args:
         arms: each with the folder that keeps it.
         teacher: where an arm's method needs one.
         dataset: on the arms' device.
         listener: told of steps and epochs.
-        stopping: asked after every step; True saves all arms and ends the pass.
+        stopping: asked after every step, or few; True saves all arms and ends the pass.
 
     Raises:
         Interrupted: ``stopping`` said so; every state is saved.
         RunError: a loss was not finite, or a file could not be written. What was saved last stays.
     """
-    preset = arms[0][0].preset
-    loader = Loader(dataset.train, preset.data, preset.seed)
+    preset, compute = arms[0][0].preset, arms[0][0].compute
+    loader = Loader(dataset.train, preset.data)
+    execute = execution(compute, listener.notice)
+    if compute.compiled:
+        for arm, _ in arms:
+            arm.compile(listener.notice)
+        if teacher is not None:
+            teacher.compile(execute.ahead * preset.data.batch_size, listener.notice)
     while waiting := [pair for pair in arms if pair[0].position[0] <= preset.schedule.epochs]:
         epoch, start = min(arm.position for arm, _ in waiting)
         present = [pair for pair in waiting if pair[0].position[0] == epoch]
-        views = _union(arm.distiller.views for arm, _ in present)
+        for arm, _ in present:
+            arm.begin_epoch()
+        draws = loader.draws(epoch, union(arm.distiller.views for arm, _ in present))
         listener.epoch_begins(epoch, start, loader.steps)
         clock = _Clock()
-        for step, batch in enumerate(loader.epoch(epoch, views, start), start):
+        while start < loader.steps:
             # An arm that was stopped further on has done this step before.
-            due = [arm for arm, _ in present if arm.position == (epoch, step)]
-            wanted = _union(arm.distiller.views for arm in due if arm.distiller.needs_teacher)
-            outputs = teacher(batch.views, wanted) if teacher and wanted else {}
+            due = [arm for arm, _ in present if arm.position[1] == start]
+            end = _end(start, [arm for arm, _ in present], execute.ahead, loader.steps)
+            inputs = rows(draws, loader.part(start, end - start))
+            paths = tuple(arm.preset.run_path for arm in due)
+            execute(paths, partial(take_steps, loader, teacher, due, execute), inputs)
             for arm in due:
-                arm.step(batch, outputs)
-            on_cpu = batch.target.device.type == "cpu"
-            listener.step_done(len(batch.target), partial(_peek, present) if on_cpu else None)
+                arm.advance(end - start)
+            start = end
+            on_cpu = compute.device.type == "cpu"
+            listener.steps_done(len(inputs["index"]), partial(_peek, present) if on_cpu else None)
             if stopping():
                 _save(present, clock)
-                raise Interrupted(f"stopped at epoch {epoch}, step {step + 1} of {loader.steps}")
+                raise Interrupted(f"stopped at epoch {epoch}, step {end} of {loader.steps}")
             if clock.seconds() > SAVE_EVERY:
                 _save(present, clock)
         clock.charge(arm for arm, _ in present)
         for arm, folder in present:
             _finish_epoch(arm, folder, dataset, listener)
+
+
+def _end(start: int, present: Sequence[Arm], ahead: int, steps: int) -> int:
+    """Where the steps that are run at once end: at fixed places, or where another arm joins in."""
+    joins = [arm.position[1] for arm in present if arm.position[1] > start]
+    return min((start // ahead + 1) * ahead, steps, *joins)
 
 
 class _Clock:
@@ -117,7 +139,8 @@ def _finish_epoch(arm: Arm, folder: RunFolder, dataset: Dataset, listener: Liste
             )
         measured = scores(logits, images.targets)
         evaluated |= {f"{name}_{key}": value for key, value in measured.items()}
-    folder.save_epoch(arm, is_best=arm.finish_epoch(trained | evaluated))
+    is_best = arm.finish_epoch(trained | evaluated, len(dataset.train))
+    folder.save_epoch(arm, is_best)
     listener.epoch_done(arm)
 
 
@@ -130,8 +153,4 @@ def _save(arms: Sequence[tuple[Arm, RunFolder]], clock: _Clock) -> None:
 
 
 def _peek(arms: Iterable[tuple[Arm, RunFolder]]) -> dict[str, dict[str, float]]:
-    return {arm.preset.run_name: arm.meters.read(arm.position[0]) for arm, _ in arms}
-
-
-def _union(views: Iterable[Sequence[View]]) -> list[View]:
-    return list(dict.fromkeys(view for group in views for view in group))
+    return {arm.preset.run_path: arm.meters.read(arm.position[0]) for arm, _ in arms}

@@ -9,37 +9,41 @@ from lskd_cli.errors import RunError
 
 
 class Meters:
-    """Mean losses and training accuracy of an epoch so far, and its first non-finite loss."""
+    """Mean losses and training accuracy of an epoch so far, and its first non-finite loss.
+
+    The sums are changed in place, so that a recorded step goes on adding to them.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.names: list[str] = []
-        self.reset()
+        self._name([])
+
+    def _name(self, names: list[str]) -> None:
+        self.names = names
+        # The loss parts, then the number of right answers and that of images.
+        self.sums = torch.zeros(len(names) + 2, dtype=torch.float64, device=self.device)
+        self.steps = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.bad_step = torch.zeros((), dtype=torch.int64, device=self.device)  # counts from 1
+        self.bad_parts = torch.zeros(len(names), dtype=torch.float64, device=self.device)
 
     def reset(self) -> None:
         """Start an epoch."""
-        size = len(self.names) + 1
-        self.images = 0
-        # The loss parts, then the number of right answers.
-        self.sums = torch.zeros(size, dtype=torch.float64, device=self.device)
-        self.bad_step = torch.tensor(-1, device=self.device)
-        self.bad_parts = torch.zeros(size - 1, dtype=torch.float64, device=self.device)
+        for tensor in (self.sums, self.steps, self.bad_step, self.bad_parts):
+            tensor.zero_()
 
     @torch.no_grad()
-    def update(
-        self, losses: Mapping[str, Tensor], logits: Tensor, target: Tensor, step: int
-    ) -> None:
-        """Add a step (from 0): scalar losses by name, (B, C) logits and (B,) classes."""
+    def update(self, losses: Mapping[str, Tensor], logits: Tensor, target: Tensor) -> None:
+        """Add a step: scalar losses by name, (B, C) logits and (B,) classes."""
         if list(losses) != self.names:
-            self.names = list(losses)
-            self.reset()
+            self._name(list(losses))
         parts = torch.stack([loss.detach().double() for loss in losses.values()])
         right = (logits.argmax(dim=1) == target).sum()
-        self.sums += torch.cat([parts * len(target), right[None].double()])
-        self.images += len(target)
-        is_first = ~parts.isfinite().all() & (self.bad_step < 0)
-        self.bad_step = torch.where(is_first, step, self.bad_step)
-        self.bad_parts = torch.where(is_first, parts, self.bad_parts)
+        images = torch.full_like(right, len(target))
+        self.sums += torch.cat([parts * len(target), torch.stack([right, images]).double()])
+        self.steps += 1
+        is_first = ~parts.isfinite().all() & (self.bad_step == 0)
+        self.bad_step.copy_(torch.where(is_first, self.steps, self.bad_step))
+        self.bad_parts.copy_(torch.where(is_first, parts, self.bad_parts))
 
     def read(self, epoch: int) -> dict[str, float]:
         """Means so far: train_loss, train_PART for each part, train_top1 in percent.
@@ -50,29 +54,30 @@ class Meters:
         bad_step, *values = torch.cat(
             [self.bad_step[None].double(), self.sums, self.bad_parts]
         ).tolist()
-        if bad_step >= 0:
-            parts = zip(self.names, values[len(self.names) + 1 :], strict=True)
+        count = len(self.names)
+        if bad_step > 0:
+            parts = zip(self.names, values[count + 2 :], strict=True)
             listed = ", ".join(f"{name} = {value:g}" for name, value in parts)
             raise RunError(
-                f"loss not finite at epoch {epoch}, step {int(bad_step) + 1}: {listed}; what was "
+                f"loss not finite at epoch {epoch}, step {int(bad_step)}: {listed}; what was "
                 "saved before is kept, --fresh --set optimizer.lr=LOWER starts over"
             )
-        images = max(self.images, 1)
-        means = [value / images for value in values[: len(self.names)]]
+        right, images = values[count], max(values[count + 1], 1)
+        means = [value / images for value in values[:count]]
         record = {"train_loss": sum(means)}
         record |= {f"train_{name}": mean for name, mean in zip(self.names, means, strict=True)}
-        return record | {"train_top1": 100 * values[len(self.names)] / images}
+        return record | {"train_top1": 100 * right / images}
 
     def state_dict(self) -> dict[str, object]:
         """What ``load_state_dict`` needs to go on in the middle of an epoch."""
-        return {"names": self.names, "images": self.images, "sums": self.sums}
+        return {"names": self.names, "sums": self.sums, "steps": self.steps}
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Go on from a saved state."""
-        names, images, sums = state["names"], state["images"], state["sums"]
+        names, sums, steps = state["names"], state["sums"], state["steps"]
         assert isinstance(names, list)
-        assert isinstance(images, int)
         assert isinstance(sums, Tensor)
-        self.names = names
-        self.reset()
-        self.images, self.sums = images, sums.to(self.device)
+        assert isinstance(steps, Tensor)
+        self._name(names)
+        self.sums.copy_(sums)
+        self.steps.copy_(steps)

@@ -36,7 +36,7 @@ class RunFolder:
     @classmethod
     def of(cls, runs: Path, preset: Preset) -> "RunFolder":
         """The folder of a preset's run."""
-        return cls(runs / preset.run_name / f"seed{preset.seed}")
+        return cls(runs / preset.run_path)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -1,6 +1,6 @@
 """The frozen network that students learn from, and where its weights are."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from torch.fx.experimental.optimization import fuse
 from lskd_cli.checkpoints import Checkpoint, load_checkpoint
 from lskd_cli.config import Preset, list_networks, load_preset
 from lskd_cli.data import num_classes
+from lskd_cli.engine.compiled import Compiled, Notify
 from lskd_cli.engine.device import Compute
 from lskd_cli.engine.run_folder import RunFolder
 from lskd_cli.errors import RequestError
@@ -24,13 +25,19 @@ class Teacher:
 
     def __init__(self, network: Network, compute: Compute, needs_features: bool) -> None:
         network.eval().requires_grad_(False)
-        self.network = network
         # Batch norms folded into convolutions: the same function in fewer passes over memory. The
         # folded network gives logits alone.
-        self.logits: nn.Module = network if needs_features else fuse(network)
-        compute.place(self.logits)
+        folded: nn.Module = network if needs_features else fuse(network)
+        compute.place(folded)
+        self.forward: Callable[[Tensor], Output] = (
+            network.forward_features if needs_features else lambda images: Output(folded(images))
+        )
         self.compute = compute
-        self.needs_features = needs_features
+
+    def compile(self, size: int, notify: Notify) -> None:
+        """Run compiled on so many images a time; ``notify`` is told where that fails."""
+        # Weights that never change are laid out for the kernels, once.
+        self.forward = Compiled(self.forward, size, notify, {"freezing": True})
 
     @torch.no_grad()
     def __call__(
@@ -38,9 +45,7 @@ class Teacher:
     ) -> dict[View, Output]:
         """Outputs of the wanted views, (B, 3, 32, 32) each."""
         with self.compute.autocast():
-            if self.needs_features:
-                return {view: self.network.forward_features(views[view]) for view in wanted}
-            return {view: Output(self.logits(views[view])) for view in wanted}
+            return {view: self.forward(views[view]) for view in wanted}
 
 
 def find_teacher(preset: Preset, checkpoints: Path, runs: Path) -> Checkpoint:

@@ -16,7 +16,9 @@ from lskd_cli.download import Progress
 from lskd_cli.engine.arm import Arm
 from lskd_cli.engine.device import Compute
 from lskd_cli.engine.loop import Listener, run_pass
+from lskd_cli.engine.replay import Eager
 from lskd_cli.engine.run_folder import RunFolder
+from lskd_cli.engine.step import take_steps
 from lskd_cli.engine.teacher import Teacher, find_teacher
 from lskd_cli.errors import Interrupted, RequestError, RunError
 from lskd_cli.layout import weights_file
@@ -35,7 +37,7 @@ class Places:
 
 @dataclass
 class Pass:
-    """Runs that are trained together: same images, teacher, seed and number of epochs.
+    """Runs that are trained together: same images, teacher and number of epochs.
 
     Attributes:
         runs: unfinished ones, each with its folder.
@@ -78,13 +80,16 @@ class Pass:
             "command": command,
             "device": _device_name(self.compute),
             "precision": self.compute.precision,
+            "graphs": self.compute.graphs,
+            "compiled": self.compute.compiled,
             **_teacher_details(self.source),
-            "arms_in_pass": [arm.preset.run_name for arm, _ in arms],
+            "arms_in_pass": [arm.preset.run_path for arm, _ in arms],
         }
         try:
             for arm, folder in arms:
                 folder.begin(arm.preset, details)
-            run_pass(arms, self._teacher(arms), self.dataset, listener, stopping)
+            with self.compute.arithmetic():
+                run_pass(arms, self._teacher(arms), self.dataset, listener, stopping)
         except Interrupted:
             self._mark("interrupted")
             raise
@@ -201,10 +206,10 @@ def _by_folder(presets: Sequence[Preset], runs: Path) -> dict[Path, Preset]:
 
 
 def group_passes(presets: Sequence[Preset]) -> list[list[Preset]]:
-    """Presets that may share a pass: same images, teacher, seed and number of epochs."""
+    """Presets that may share a pass: same images, teacher and number of epochs."""
 
     def key(preset: Preset) -> tuple[str, ...]:
-        shared = (preset.data, preset.teacher, preset.seed, preset.schedule.epochs)
+        shared = (preset.data, preset.teacher, preset.schedule.epochs)
         return tuple(str(value) for value in shared)
 
     return [list(group) for _, group in groupby(sorted(presets, key=key), key=key)]
@@ -241,16 +246,13 @@ def rehearse(preset: Preset, compute: Compute) -> dict[str, float]:
     classes = num_classes(preset.data.name)
     generator = torch.Generator().manual_seed(preset.seed)
     images = torch.randint(0, 256, (4, 32, 32, 3), generator=generator, dtype=torch.uint8)
-    loader = Loader(
-        ImageSet(images, torch.arange(4) % classes).to(compute.device), preset.data, preset.seed
-    )
-    batch = next(loader.epoch(1, arm.distiller.views))
-    outputs = {}
+    loader = Loader(ImageSet(images, torch.arange(4) % classes).to(compute.device), preset.data)
+    teacher = None
     if preset.teacher is not None:
         network = create_model(preset.teacher, classes)
         teacher = Teacher(network, compute, arm.distiller.needs_features)
-        outputs = teacher(batch.views, arm.distiller.views)
-    arm.step(batch, outputs)
+    arm.begin_epoch()
+    take_steps(loader, teacher, [arm], Eager(ahead=1), loader.draws(1, arm.distiller.views))
     return arm.meters.read(epoch=1)
 
 

@@ -4,9 +4,24 @@ import torch
 from torch import Tensor, nn
 
 
+class DepthwiseConv2d(nn.Conv2d):
+    """Convolution of each channel alone.
+
+    Where autocast asks for half precision on a CPU, it multiplies in float32 and rounds the result:
+    the kernels for half precision are several times slower there.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.is_autocast_enabled("cpu"):
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.float()).to(torch.get_autocast_dtype("cpu"))
+
+
 def conv3x3(in_planes: int, out_planes: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
     """3x3 convolution that keeps the size at stride 1; batch norm follows, so it has no bias."""
-    return nn.Conv2d(in_planes, out_planes, 3, stride, padding=1, groups=groups, bias=False)
+    kind = DepthwiseConv2d if groups == in_planes > 1 else nn.Conv2d
+    return kind(in_planes, out_planes, 3, stride, padding=1, groups=groups, bias=False)
 
 
 def conv1x1(in_planes: int, out_planes: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:

@@ -21,6 +21,15 @@ class Output:
     preacts: list[Tensor] = field(default_factory=list)
     pooled: Tensor | None = None
 
+    def part(self, rows: slice) -> "Output":
+        """The same of some of the images."""
+        return Output(
+            self.logits[rows],
+            [feat[rows] for feat in self.feats],
+            [preact[rows] for preact in self.preacts],
+            None if self.pooled is None else self.pooled[rows],
+        )
+
 
 class Network(nn.Module):
     """A classifier of (B, 3, 32, 32) images whose stages can be read."""

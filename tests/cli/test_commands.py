@@ -139,7 +139,12 @@ class TestCompare:
         for seed in (0, 1):
             for name in ("kd-digits", "kd-digits+stand"):
                 info = json.loads((root / f"runs/{name}/seed{seed}/run.json").read_text())
-                assert info["arms_in_pass"] == ["kd-digits", "kd-digits+stand"]
+                # The four students of two seeds are trained in one pass.
+                assert info["arms_in_pass"] == [
+                    f"{run}/seed{number}"
+                    for number in (0, 1)
+                    for run in ("kd-digits", "kd-digits+stand")
+                ]
         assert "Teacher" in result.out
         assert "KD" in result.out
 
@@ -231,7 +236,15 @@ WRONG_REQUESTS = {
     ),
     "an unknown precision": (
         ("--preset", "kd-digits", "--precision", "fp8"),
-        "--precision fp8: expected auto, fp32, bf16",
+        "--precision fp8: expected auto, fp32, tf32, bf16",
+    ),
+    "a precision of GPUs": (
+        ("--preset", "kd-digits", "--device", "cpu", "--precision", "tf32"),
+        "--precision tf32: of CUDA devices only; take fp32 or bf16",
+    ),
+    "graphs on a CPU": (
+        ("--preset", "kd-digits", "--device", "cpu", "--graphs"),
+        "--graphs: needs a CUDA device",
     ),
     "an unknown device": (("--preset", "kd-digits", "--device", "tpu"), "--device tpu"),
 }

@@ -7,8 +7,9 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
 from lskd_cli.config import Data, load_preset
-from lskd_cli.data import ImageSet, Loader, Normalizer
-from lskd_cli.data.loader import CropDraws
+from lskd_cli.data import Batch, ImageSet, Loader, Normalizer
+from lskd_cli.data.loader import rows
+from lskd_cli.view import View
 
 DATA = load_preset("kd-r32x4-r8x4").data
 
@@ -24,49 +25,67 @@ def _uint8(view: Tensor, data: Data = DATA) -> Tensor:
     return ((view * std + mean) * 255).round().to(torch.uint8)
 
 
+def _loader(count: int = 150, **changes: object) -> Loader:
+    return Loader(_images(count), DATA.model_copy(update=changes))
+
+
+def _batches(loader: Loader, epoch: int, views: list[View], start: int = 0) -> list[Batch]:
+    draws = loader.draws(epoch, views)
+    steps = range(start, loader.steps)
+    return [loader.cut(rows(draws, loader.part(step, 1))) for step in steps]
+
+
 def test_crops_and_flips_are_exactly_those_of_torchvision() -> None:
-    images = _images()
-    loader = Loader(images, DATA, seed=3)
-    crops = CropDraws.draw(150, 4, True, loader._generator(2, 1))
-    order = torch.randperm(150, generator=loader._generator(2, 0))
-    views = torch.cat([batch.views["weak"] for batch in loader.epoch(2, ["weak"])])
+    loader = _loader(seed=3)
+    draws = loader.draws(2, ["weak"])
+    top, left, flip = (draws[f"weak.{name}"] for name in ("top", "left", "flip"))
+    views = loader.cut(draws).views["weak"]
     to_input = v2.Compose(
         [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(DATA.mean, DATA.std)]
     )
     for position in range(150):
-        image = images.images[order[position]].permute(2, 0, 1)
-        cut = tv.crop(tv.pad(image, [4]), crops.top[position], crops.left[position], 32, 32)
-        expected = tv.horizontal_flip(cut) if crops.flip[position] else cut
+        image = loader.images.images[draws["index"][position]].permute(2, 0, 1)
+        cut = tv.crop(tv.pad(image, [4]), top[position], left[position], 32, 32)
+        expected = tv.horizontal_flip(cut) if flip[position] else cut
         torch.testing.assert_close(views[position], to_input(expected), rtol=0, atol=1e-6)
 
 
 def test_offsets_and_flips_are_uniform() -> None:
-    crops = CropDraws.draw(90_000, 4, True, torch.Generator().manual_seed(0))
-    joint = torch.bincount(crops.top * 9 + crops.left, minlength=81) / 90_000
+    draws = _loader(90_000).draws(1, ["weak"])
+    joint = torch.bincount(draws["weak.top"] * 9 + draws["weak.left"], minlength=81) / 90_000
     assert (joint - 1 / 81).abs().max().item() < 5 * (1 / 81 / 90_000) ** 0.5
-    assert crops.flip.float().mean().item() == pytest.approx(0.5, abs=0.01)
+    assert draws["weak.flip"].float().mean().item() == pytest.approx(0.5, abs=0.01)
 
 
 def test_every_image_comes_once_an_epoch_and_the_last_batch_is_partial() -> None:
-    batches = list(Loader(_images(), DATA, seed=0).epoch(1, ["weak"]))
+    batches = _batches(_loader(), 1, ["weak"])
     assert [len(batch.target) for batch in batches] == [64, 64, 22]
     assert sorted(torch.cat([batch.target for batch in batches]).tolist()) == list(range(150))
 
 
 def test_an_epoch_derives_from_seed_and_number_alone() -> None:
     def views(seed: int, epoch: int) -> Tensor:
-        loader = Loader(_images(), DATA, seed)
-        return torch.cat([batch.views["weak"] for batch in loader.epoch(epoch, ["weak"])])
+        loader = _loader(seed=seed)
+        return loader.cut(loader.draws(epoch, ["weak"])).views["weak"]
 
     assert torch.equal(views(1, 5), views(1, 5))
     assert not torch.equal(views(1, 5), views(1, 6))
     assert not torch.equal(views(1, 5), views(2, 5))
 
 
+def test_several_steps_are_cut_at_once_as_one_by_one() -> None:
+    loader, views = _loader(), ["weak", "strong"]
+    draws = loader.draws(3, views)
+    together = loader.cut(rows(draws, loader.part(0, 2)))
+    apart = _batches(loader, 3, views)[:2]
+    assert torch.equal(together.target, torch.cat([batch.target for batch in apart]))
+    for view in views:
+        assert torch.equal(together.views[view], torch.cat([b.views[view] for b in apart]))
+
+
 def test_an_epoch_can_start_in_its_middle() -> None:
-    loader = Loader(_images(), DATA, seed=0)
-    whole = list(loader.epoch(4, ["weak", "strong"]))
-    rest = list(loader.epoch(4, ["weak", "strong"], start=1))
+    whole = _batches(_loader(), 4, ["weak", "strong"])
+    rest = _batches(_loader(), 4, ["weak", "strong"], start=1)
     assert len(rest) == 2
     for early, late in zip(whole[1:], rest, strict=True):
         assert torch.equal(early.target, late.target)
@@ -74,15 +93,15 @@ def test_an_epoch_can_start_in_its_middle() -> None:
 
 
 def test_asking_for_the_strong_view_does_not_change_the_weak_one() -> None:
-    loader = Loader(_images(), DATA, seed=0)
-    alone = next(iter(loader.epoch(1, ["weak"])))
-    both = next(iter(loader.epoch(1, ["weak", "strong"])))
+    loader = _loader()
+    alone = loader.cut(loader.draws(1, ["weak"]))
+    both = loader.cut(loader.draws(1, ["weak", "strong"]))
     assert torch.equal(alone.views["weak"], both.views["weak"])
     assert not torch.equal(both.views["weak"], both.views["strong"])
 
 
 def test_views_are_channels_last() -> None:
-    batch = next(iter(Loader(_images(), DATA, seed=0).epoch(1, ["weak", "strong"])))
+    batch = _batches(_loader(), 1, ["weak", "strong"])[0]
     for view in batch.views.values():
         assert view.shape == (64, 3, 32, 32)
         assert view.dtype == torch.float32
@@ -90,10 +109,9 @@ def test_views_are_channels_last() -> None:
 
 
 def test_no_flip_and_no_padding_leave_the_images_as_they_are() -> None:
-    plain = DATA.model_copy(update={"flip": False, "padding": 0})
-    images = _images()
-    for batch in Loader(images, plain, seed=0).epoch(1, ["weak"]):
-        expected = images.images[batch.target].permute(0, 3, 1, 2)
+    loader = _loader(flip=False, padding=0)
+    for batch in _batches(loader, 1, ["weak"]):
+        expected = loader.images.images[batch.target].permute(0, 3, 1, 2)
         assert torch.equal(_uint8(batch.views["weak"]), expected)
 
 

@@ -30,7 +30,7 @@ def test_meters_average_over_images_not_batches() -> None:
     logits = torch.eye(4)
     for loss, size in ((1.0, 4), (4.0, 2)):
         target = torch.tensor([0, 1, 2, 0])[:size]
-        meters.update({"ce": torch.tensor(loss)}, logits[:size], target, 0)
+        meters.update({"ce": torch.tensor(loss)}, logits[:size], target)
     record = meters.read(1)
     assert record["train_ce"] == pytest.approx((1.0 * 4 + 4.0 * 2) / 6)
     assert record["train_top1"] == pytest.approx(100 * 5 / 6)
@@ -38,19 +38,19 @@ def test_meters_average_over_images_not_batches() -> None:
 
 def test_meters_name_the_first_step_whose_loss_is_not_finite() -> None:
     meters = Meters(CPU)
-    for step, value in enumerate([1.0, math.inf, math.nan, 1.0]):
+    for value in (1.0, math.inf, math.nan, 1.0):
         losses = {"ce": torch.tensor(2.0), "kd": torch.tensor(value)}
-        meters.update(losses, torch.zeros(1, 3), torch.tensor([0]), step)
+        meters.update(losses, torch.zeros(1, 3), torch.tensor([0]))
     with pytest.raises(RunError, match=r"epoch 7, step 2: ce = 2, kd = inf"):
         meters.read(7)
 
 
 def test_meters_go_on_from_their_state() -> None:
     first, second = Meters(CPU), Meters(CPU)
-    first.update({"ce": torch.tensor(3.0)}, torch.zeros(2, 3), torch.tensor([0, 1]), 0)
+    first.update({"ce": torch.tensor(3.0)}, torch.zeros(2, 3), torch.tensor([0, 1]))
     second.load_state_dict(first.state_dict())
     for meters in (first, second):
-        meters.update({"ce": torch.tensor(1.0)}, torch.zeros(2, 3), torch.tensor([0, 1]), 1)
+        meters.update({"ce": torch.tensor(1.0)}, torch.zeros(2, 3), torch.tensor([0, 1]))
     assert second.read(1) == first.read(1)
 
 

@@ -73,6 +73,19 @@ def test_arms_of_a_pass_learn_what_they_learn_alone(tmp_path: Path) -> None:
         assert digest(together) == digest(alone)
 
 
+def test_students_of_several_seeds_learn_in_one_pass_what_they_learn_alone(tmp_path: Path) -> None:
+    presets = [digits_preset("kd", False, 2, f"seed={seed}") for seed in (0, 1, 2)]
+    with prepared(presets, places(tmp_path), CPU, silent) as job:
+        assert [len(one.runs) for one in job.passes] == [3]
+    train(presets, tmp_path / "together")
+    train(presets[1:2], tmp_path / "alone")
+    files = [
+        run_path(tmp_path / root, presets[1]) / "student.safetensors"
+        for root in ("together", "alone")
+    ]
+    assert digest(files[0]) == digest(files[1])
+
+
 def test_arms_start_from_the_same_weights_and_seeds_from_others() -> None:
     plain, stand = (initial_student(digits_preset(stand=s)).state_dict() for s in (False, True))
     other = initial_student(digits_preset("kd", False, 2, "seed=1")).state_dict()
@@ -262,7 +275,9 @@ def test_fresh_starts_a_damaged_run_over(tmp_path: Path) -> None:
 
 
 def test_a_fresh_request_starts_all_its_passes_over_before_the_first(tmp_path: Path) -> None:
-    presets = [digits_preset("kd", False, 1, f"seed={seed}") for seed in (0, 1)]
+    presets = [
+        digits_preset("kd", False, 1, f"seed={seed}", f"data.seed={seed}") for seed in (0, 1)
+    ]
     train(presets, tmp_path)
     with pytest.raises(Interrupted):
         train(presets, tmp_path, stopping=after(1), fresh=True)
@@ -286,7 +301,7 @@ def test_memory_that_is_not_enough_is_told_with_its_remedy(
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     preset = digits_preset()
-    monkeypatch.setattr(Arm, "step", full)
+    monkeypatch.setattr(Arm, "learn", full)
     with pytest.raises(RunError, match=r"out of memory; .*data\.batch_size"):
         train([preset], tmp_path)
     info = json.loads((run_path(tmp_path, preset) / "run.json").read_text())
@@ -343,7 +358,9 @@ def test_a_damaged_teacher_run_of_another_name_is_passed_over(tmp_path: Path) ->
 
 
 def test_a_damaged_state_is_told_before_the_first_pass_trains(tmp_path: Path) -> None:
-    first, second = (digits_preset("kd", False, 2, f"seed={seed}") for seed in (0, 1))
+    first, second = (
+        digits_preset("kd", False, 2, f"seed={seed}", f"data.seed={seed}") for seed in (0, 1)
+    )
     with pytest.raises(Interrupted):
         train([second], tmp_path, stopping=after(1))
     (run_path(tmp_path, second) / "resume.pt").write_bytes(b"nonsense")
@@ -363,9 +380,10 @@ def test_a_finished_teacher_run_is_found(tmp_path: Path) -> None:
         assert source.path == run_path(tmp_path, teacher) / "student.safetensors"
 
 
-def test_presets_share_a_pass_where_images_teacher_seed_and_length_agree() -> None:
+def test_presets_share_a_pass_where_images_teacher_and_length_agree() -> None:
     kd, dkd, longer = digits_preset(), digits_preset("dkd"), digits_preset(epochs=3)
-    other_seed = digits_preset("kd", True, 2, "seed=1")
-    groups = group_passes([kd, other_seed, longer, dkd])
-    assert sorted(len(group) for group in groups) == [1, 1, 2]
-    assert [kd, dkd] in groups
+    other_weights = digits_preset("kd", True, 2, "seed=1")
+    other_order = digits_preset("kd", True, 2, "data.seed=1")
+    groups = group_passes([kd, other_weights, longer, dkd, other_order])
+    assert sorted(len(group) for group in groups) == [1, 1, 3]
+    assert [kd, other_weights, dkd] in groups
