@@ -53,6 +53,7 @@ def compare(
     precision: options.Precision = "auto",
     graphs: options.Graphs = None,
     compile_: options.Compile = False,
+    teacher_cache: options.TeacherCache = False,
     fresh: options.Fresh = False,
 ) -> None:
     """Compare each method with and without standardization, beside the published values.
@@ -79,7 +80,8 @@ def compare(
         from lskd_cli.cli.training import compute_of, train_presets
         from lskd_cli.engine.training import Places
 
-        places = Places(data_dir, checkpoints_dir, runs_dir, teacher_checkpoint)
+        cache = checkpoints_dir / "logits" if teacher_cache else None
+        places = Places(data_dir, checkpoints_dir, runs_dir, teacher_checkpoint, cache)
         compute = compute_of(device, precision, graphs, compile_)
         folders = train_presets(arms, places, compute, fresh)
         found = find_runs(runs_dir, [folder.path for folder in folders], say)
@@ -87,7 +89,7 @@ def compare(
         training_only = {
             "--seeds": seeds, "--set": settings, "--epochs": epochs, "--val-split": val_split,
             "--teacher-checkpoint": teacher_checkpoint, "--fresh": fresh,
-            "--graphs": graphs, "--compile": compile_,
+            "--graphs": graphs, "--compile": compile_, "--teacher-cache": teacher_cache,
         }  # fmt: skip
         given = [option for option, value in training_only.items() if value]
         if given:

@@ -37,6 +37,7 @@ def train(
     precision: options.Precision = "auto",
     graphs: options.Graphs = None,
     compile_: options.Compile = False,
+    teacher_cache: options.TeacherCache = False,
     fresh: options.Fresh = False,
     dry_run: Annotated[
         bool,
@@ -67,7 +68,8 @@ def train(
         out.print(to_yaml(asked), end="", markup=False, highlight=False)
         out.print(f"# one step on random images: {losses}", markup=False, highlight=False)
         return
-    places = Places(data_dir, checkpoints_dir, runs_dir, teacher_checkpoint)
+    cache = checkpoints_dir / "logits" if teacher_cache else None
+    places = Places(data_dir, checkpoints_dir, runs_dir, teacher_checkpoint, cache)
     (folder,) = train_presets([asked], places, compute, fresh)
     if as_json:
         out.print_json(json.dumps({"run": str(folder.path), **folder.info()}))

@@ -17,8 +17,9 @@ from lskd_cli.engine.arm import Arm
 from lskd_cli.engine.evaluation import logits_of, scores
 from lskd_cli.engine.replay import execution
 from lskd_cli.engine.run_folder import RunFolder
-from lskd_cli.engine.step import take_steps, union
+from lskd_cli.engine.step import KNOWN, take_steps, teacher_views, union
 from lskd_cli.engine.teacher import Teacher
+from lskd_cli.engine.teacher_cache import TeacherCache
 from lskd_cli.errors import Interrupted, RunError
 
 SAVE_EVERY = 120.0  # seconds between two saved states within an epoch: what a kill can cost
@@ -49,6 +50,7 @@ class Listener:
 def run_pass(
     arms: Sequence[tuple[Arm, RunFolder]],
     teacher: Teacher | None,
+    cache: TeacherCache | None,
     dataset: Dataset,
     listener: Listener,
     stopping: Callable[[], bool] = lambda: False,
@@ -58,6 +60,7 @@ def run_pass(
     Args:
         arms: each with the folder that keeps it.
         teacher: where an arm's method needs one.
+        cache: of the teacher's logits of the weak view.
         dataset: on the arms' device.
         listener: told of steps and epochs.
         stopping: asked after every step, or few; True saves all arms and ends the pass.
@@ -87,6 +90,8 @@ def run_pass(
             due = [arm for arm, _ in present if arm.position[1] == start]
             end = _end(start, [arm for arm, _ in present], execute.ahead, loader.steps)
             inputs = rows(draws, loader.part(start, end - start))
+            if cache is not None and "weak" in teacher_views(due):
+                inputs[KNOWN + "weak"] = cache(loader, inputs)
             paths = tuple(arm.preset.run_path for arm in due)
             execute(paths, partial(take_steps, loader, teacher, due, execute), inputs)
             for arm in due:

@@ -20,6 +20,7 @@ from lskd_cli.engine.replay import Eager
 from lskd_cli.engine.run_folder import RunFolder
 from lskd_cli.engine.step import take_steps
 from lskd_cli.engine.teacher import Teacher, find_teacher
+from lskd_cli.engine.teacher_cache import TeacherCache, cache_path
 from lskd_cli.errors import Interrupted, RequestError, RunError
 from lskd_cli.layout import weights_file
 from lskd_cli.models import create_model, list_models, nearest_models
@@ -27,12 +28,13 @@ from lskd_cli.models import create_model, list_models, nearest_models
 
 @dataclass
 class Places:
-    """Folders of a command, and the teacher's file where one is given."""
+    """Folders of a command, the teacher's file where one is given, a folder to keep its logits."""
 
     data: Path
     checkpoints: Path
     runs: Path
     teacher_checkpoint: Path | None = None
+    teacher_cache: Path | None = None
 
 
 @dataclass
@@ -43,12 +45,14 @@ class Pass:
         runs: unfinished ones, each with its folder.
         source: the teacher's file; None where no method needs a teacher.
         dataset: on the device.
+        cache: folder that keeps the teacher's logits; None computes them anew.
     """
 
     runs: list[tuple[Preset, RunFolder]]
     compute: Compute
     source: Checkpoint | None
     dataset: Dataset
+    cache: Path | None = None
 
     def arms(self) -> list[tuple[Arm, RunFolder]]:
         """The students, each where its run was left.
@@ -82,6 +86,7 @@ class Pass:
             "precision": self.compute.precision,
             "graphs": self.compute.graphs,
             "compiled": self.compute.compiled,
+            "teacher_cache": self.cache is not None and self.source is not None,
             **_teacher_details(self.source),
             "arms_in_pass": [arm.preset.run_path for arm, _ in arms],
         }
@@ -89,7 +94,9 @@ class Pass:
             for arm, folder in arms:
                 folder.begin(arm.preset, details)
             with self.compute.arithmetic():
-                run_pass(arms, self._teacher(arms), self.dataset, listener, stopping)
+                teacher = self._teacher(arms)
+                cache = self._cache(arms, teacher)
+                run_pass(arms, teacher, cache, self.dataset, listener, stopping)
         except Interrupted:
             self._mark("interrupted")
             raise
@@ -113,6 +120,17 @@ class Pass:
         network = self.source.network(preset.teacher, num_classes(preset.data.name))
         features = any(arm.distiller.needs_features for arm, _ in arms)
         return Teacher(network, self.compute, features)
+
+    def _cache(
+        self, arms: Sequence[tuple[Arm, RunFolder]], teacher: Teacher | None
+    ) -> TeacherCache | None:
+        if self.cache is None or self.source is None or teacher is None:
+            return None
+        preset = arms[0][0].preset
+        if any(arm.distiller.needs_features for arm, _ in arms):
+            raise RequestError("--teacher-cache: holds logits; a method here reads features too")
+        path = cache_path(self.cache, self.source, preset, self.compute)
+        return TeacherCache(path, teacher, preset, len(self.dataset.train))
 
     def _mark(self, state: str, **details: str) -> None:
         for _, folder in self.runs:
@@ -188,7 +206,8 @@ def prepared(
         for group in group_passes(unfinished):
             runs = [(preset, RunFolder.of(places.runs, preset)) for preset in group]
             source = sources.get((group[0].teacher or "", group[0].data.name))
-            passes.append(Pass(runs, compute, source, datasets[str(group[0].data)]))
+            dataset = datasets[str(group[0].data)]
+            passes.append(Pass(runs, compute, source, dataset, places.teacher_cache))
         moved = [RunFolder(path).move_aside() for path in by_path] if fresh else []
         yield Job(passes, finished, [path for path in moved if path is not None])
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -45,8 +46,10 @@ def train(
     stopping: Callable[[], bool] = lambda: False,
     fresh: bool = False,
     compute: Compute = CPU,
+    teacher_cache: Path | None = None,
 ) -> None:
-    with prepared(presets, places(root), compute, silent, fresh) as job:
+    where = replace(places(root), teacher_cache=teacher_cache)
+    with prepared(presets, where, compute, silent, fresh) as job:
         for one in job.passes:
             one.train(one.arms(), listener or Listener(), "test", stopping)
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lskd_cli.errors import RequestError
 from lskd_cli.models import create_model, list_models
+from lskd_cli.models.blocks import DepthwiseConv2d
 from tests.golden_inputs import fill, load, wave
 
 GOLDEN = load("models")
@@ -85,3 +86,14 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
 
 def test_the_number_of_classes_sets_the_logits() -> None:
     assert create_model("resnet8", num_classes=10)(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", ["MobileNetV2", "ShuffleV1", "ShuffleV2"])
+def test_depthwise_convolutions_keep_the_precision_that_autocast_asks_for(name: str) -> None:
+    torch.manual_seed(0)
+    depthwise = [m for m in create_model(name).modules() if isinstance(m, DepthwiseConv2d)]
+    images = torch.randn(2, depthwise[0].in_channels, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = depthwise[0](images)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half, depthwise[0](images).bfloat16())

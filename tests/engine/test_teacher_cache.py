@@ -1,0 +1,165 @@
+"""Logits kept on disk: the same training, checked, safe against kills and a second process."""
+
+import errno
+import os
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lskd_cli.checkpoints import save_checkpoint
+from lskd_cli.engine.teacher import Teacher
+from lskd_cli.errors import RequestError, RunError
+from lskd_cli.models import create_model
+from lskd_cli.models.output import Output
+from tests.engine.helpers import digest, digits_preset, metrics, run_path, train
+
+pytestmark = pytest.mark.usefixtures("small_digits")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "logits"
+
+
+def _file(folder: Path) -> Path:
+    (path,) = folder.glob("*.npy")
+    return path
+
+
+def _student(root: Path, *more: str) -> str:
+    return digest(run_path(root, digits_preset("kd", False, 2, *more)) / "student.safetensors")
+
+
+@pytest.fixture
+def teacher_images(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images the teacher saw, call by call."""
+    seen: list[int] = []
+    original = Teacher.__call__
+
+    def counted(self: Teacher, views: dict, wanted: list) -> dict:  # type: ignore[type-arg]
+        seen.extend(len(views[view]) for view in wanted)
+        return original(self, views, wanted)
+
+    monkeypatch.setattr(Teacher, "__call__", counted)
+    return seen
+
+
+@pytest.mark.parametrize("method", ["kd", "mlkd"])
+def test_training_is_the_same_to_half_precision(tmp_path: Path, folder: Path, method: str) -> None:
+    preset = digits_preset(method)
+    train([preset], tmp_path / "computed")
+    train([preset], tmp_path / "kept", teacher_cache=folder)
+    computed, kept = (metrics(run_path(tmp_path / r, preset)) for r in ("computed", "kept"))
+    for one, other in zip(computed, kept, strict=True):
+        assert other["train_loss"] == pytest.approx(one["train_loss"], rel=2e-3)
+
+
+def test_a_second_student_needs_no_teacher_and_learns_the_same(
+    tmp_path: Path, folder: Path, teacher_images: list[int]
+) -> None:
+    preset = digits_preset()
+    train([preset], tmp_path / "first", teacher_cache=folder)
+    assert 150 < sum(teacher_images) <= 300  # views that come again are known
+    teacher_images.clear()
+    train([preset], tmp_path / "again", teacher_cache=folder)
+    train([digits_preset(stand=True)], tmp_path / "again", teacher_cache=folder)
+    assert sum(teacher_images) == 0
+    assert _student(tmp_path / "again") == _student(tmp_path / "first")
+
+
+def test_kept_logits_are_those_of_the_view(tmp_path: Path, folder: Path) -> None:
+    train([digits_preset()], tmp_path, teacher_cache=folder)
+    kept = np.load(_file(folder), mmap_mode="r")
+    assert kept.shape == (150, 7 * 7 * 2)
+    filled = kept["check"] != 0
+    assert 150 < filled.sum() <= 300
+    assert np.isfinite(kept["logits"][filled]).all()
+    assert not kept["logits"][~filled].any()
+
+
+def test_a_torn_row_is_computed_again(
+    tmp_path: Path, folder: Path, teacher_images: list[int]
+) -> None:
+    train([digits_preset()], tmp_path / "first", teacher_cache=folder)
+    rows = np.load(_file(folder), mmap_mode="r+")
+    image, view = np.argwhere(rows["check"] != 0)[7]
+    rows["logits"][image, view, 3] += 1
+    rows.flush()
+    teacher_images.clear()
+    train([digits_preset()], tmp_path / "second", teacher_cache=folder)
+    assert teacher_images == [1]
+    first, second = (metrics(run_path(tmp_path / r, digits_preset())) for r in ("first", "second"))
+    # Alone, an image is rounded otherwise than in a batch.
+    assert second[-1]["train_loss"] == pytest.approx(first[-1]["train_loss"], rel=1e-3)
+
+
+def test_another_teacher_or_precision_has_a_file_of_its_own(tmp_path: Path, folder: Path) -> None:
+    train([digits_preset()], tmp_path / "first", teacher_cache=folder)
+    other = create_model("resnet20", 10).state_dict()
+    target = tmp_path / "second" / "checkpoints" / "resnet20.safetensors"
+    save_checkpoint(target, other, {"dataset": "digits"})
+    train([digits_preset()], tmp_path / "second", teacher_cache=folder)
+    assert len(list(folder.glob("*.npy"))) == 2
+    train([digits_preset("kd", False, 2, "data.seed=3")], tmp_path / "third", teacher_cache=folder)
+    assert len(list(folder.glob("*.npy"))) == 2  # another order is the same views
+
+
+def test_a_file_that_is_of_something_else_is_refused(tmp_path: Path, folder: Path) -> None:
+    train([digits_preset()], tmp_path / "first", teacher_cache=folder)
+    beside = next(folder.glob("*.json"))
+    text = beside.read_text()
+    beside.write_text(text.replace("resnet20", "resnet32"))
+    with pytest.raises(RequestError, match=r"of another teacher or other images; remove"):
+        train([digits_preset()], tmp_path / "second", teacher_cache=folder)
+    beside.write_text(text)
+    for content in (b"", b"nonsense"):
+        _file(folder).write_bytes(content)
+        with pytest.raises(RequestError, match=r"\.npy: damaged, or of other images; remove it"):
+            train([digits_preset()], tmp_path / "third", teacher_cache=folder, fresh=True)
+
+
+def test_a_disk_without_room_is_told_before_training(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(RequestError, match=r"needs 0\.00 GB: No space left on device"):
+        train([digits_preset()], tmp_path, teacher_cache=folder)
+    assert not list(folder.glob("*.npy")) + list(folder.glob("*.tmp"))
+
+
+def test_logits_too_large_for_half_precision_end_the_run(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        Teacher,
+        "__call__",
+        lambda self, views, wanted: {
+            v: Output(torch.full((len(views[v]), 10), 1e5)) for v in wanted
+        },
+    )
+    with pytest.raises(RunError, match="logits beyond 65504"):
+        train([digits_preset()], tmp_path, teacher_cache=folder)
+
+
+def _train_in_process(root: Path, folder: Path) -> None:
+    torch.set_num_threads(1)
+    train([digits_preset()], root, teacher_cache=folder)
+
+
+def test_two_processes_fill_one_file(tmp_path: Path, folder: Path) -> None:
+    roots = [tmp_path / "one", tmp_path / "two"]
+    context = get_context("spawn")
+    processes = [context.Process(target=_train_in_process, args=(root, folder)) for root in roots]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    records = [metrics(run_path(root, digits_preset())) for root in roots]
+    assert records[0][-1]["train_loss"] == pytest.approx(records[1][-1]["train_loss"], rel=1e-3)
