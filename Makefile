@@ -39,8 +39,10 @@ check: setup ## lint, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup ## the engine's step against a plain PyTorch loop: speed and memory
-	$(BIN)/python benchmarks/step.py
+bench: setup ## the engine against a plain PyTorch loop: ratios, shares of a step, all pairs
+	$(BIN)/python -m benchmarks.step
+	$(BIN)/python -m benchmarks.parts
+	$(BIN)/python -m benchmarks.pairs
 
 fetch-teachers: setup ## download the six published CIFAR-100 teachers
 	$(BIN)/lskd fetch-teachers

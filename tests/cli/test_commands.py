@@ -97,6 +97,15 @@ def test_a_printed_preset_is_taken_back(capsys: Capture, tmp_path: Path) -> None
     assert (tmp_path / "runs/mine/seed0/student.safetensors").exists()
 
 
+def test_the_logits_of_the_teacher_are_kept_where_asked(capsys: Capture, tmp_path: Path) -> None:
+    result = _train(capsys, tmp_path, "--preset", "kd-digits", "--epochs", 1, "--teacher-cache")
+    assert result.code == 0, result.err
+    names = {path.suffix for path in (tmp_path / "checkpoints/logits").iterdir()}
+    assert {".npy", ".json"} <= names
+    info = json.loads((tmp_path / "runs/kd-digits/seed0/run.json").read_text())
+    assert info["teacher_cache"] is True
+
+
 def test_the_presets_are_listed_with_their_published_values(capsys: Capture) -> None:
     names = json.loads(lskd(capsys, "presets", "list", "--json").out)
     assert names["kd-r32x4-r8x4"] == {"top1": 73.33, "top1_stand": 76.62}

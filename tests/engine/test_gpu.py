@@ -1,16 +1,32 @@
 """What only a CUDA device can show; run with make test-gpu."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
+from lskd_cli.data import Loader, load_dataset, rows
+from lskd_cli.engine.arm import Arm
 from lskd_cli.engine.device import resolve_compute
-from tests.engine.helpers import digits_preset, metrics, run_path, train
+from lskd_cli.engine.loop import Listener
+from lskd_cli.engine.replay import execution
+from lskd_cli.engine.step import take_steps
+from lskd_cli.engine.teacher import Teacher
+from lskd_cli.models import create_model
+from tests.engine.helpers import digits_preset, metrics, run_path, silent, train
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("small_digits")]
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("bf16", 3e-2)])
+class NoNotice(Listener):
+    def notice(self, message: str) -> None:
+        pytest.fail(message)
+
+
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [("fp32", 1e-3), ("tf32", 1e-2), ("bf16", 3e-2)]
+)
 @pytest.mark.parametrize("method", ["kd", "dkd", "mlkd", "ctkd"])
 def test_the_first_epoch_on_a_gpu_is_that_of_the_cpu(
     tmp_path: Path, method: str, precision: str, tolerance: float
@@ -20,3 +36,54 @@ def test_the_first_epoch_on_a_gpu_is_that_of_the_cpu(
     train([preset], tmp_path / "cuda", compute=resolve_compute("cuda", precision))
     (on_cpu,), (on_gpu,) = (metrics(run_path(tmp_path / d, preset)) for d in ("cpu", "cuda"))
     assert on_gpu["train_loss"] == pytest.approx(on_cpu["train_loss"], rel=tolerance)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("method", ["kd", "dkd", "mlkd", "ctkd"])
+def test_graphs_train_as_eager_steps_do(tmp_path: Path, method: str, compiled: bool) -> None:
+    presets = [digits_preset(method, stand, 6) for stand in (False, True)]
+    for graphs in (False, True):
+        compute = resolve_compute("cuda", "fp32", graphs, compiled)
+        train(presets, tmp_path / str(graphs), NoNotice(), compute=compute)
+    for preset in presets:
+        eager, replayed = (metrics(run_path(tmp_path / str(g), preset)) for g in (False, True))
+        for one, other in zip(eager, replayed, strict=True):
+            assert other["train_loss"] == pytest.approx(one["train_loss"], rel=3e-2)
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+@pytest.mark.parametrize("method", ["kd", "dkd", "mlkd", "ctkd"])
+def test_no_step_waits_for_the_device(method: str, graphs: bool) -> None:
+    compute = resolve_compute("cuda", "bf16", graphs)
+    arms = [Arm(digits_preset(method, stand), compute) for stand in (False, True)]
+    dataset = load_dataset(arms[0].preset.data, Path(), silent).to(compute.device)
+    loader = Loader(dataset.train, arms[0].preset.data)
+    teacher = Teacher(create_model("resnet20", 10), compute, needs_features=False)
+    execute = execution(compute, pytest.fail)
+    draws = loader.draws(1, arms[0].distiller.views)
+    for arm in arms:
+        arm.begin_epoch()
+    inputs = rows(draws, loader.part(0, 2))
+    take = partial(take_steps, loader, teacher, arms, execute)
+    for _ in range(4):  # the last is recorded, where steps are
+        execute("steps", take, inputs)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(5):
+            execute("steps", take, inputs)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all(torch.isfinite(arm.meters.sums).all() for arm in arms)
+
+
+@pytest.mark.slow
+def test_thirty_epochs_of_fast_and_eager_steps_end_within_noise(tmp_path: Path) -> None:
+    presets = [digits_preset("kd", True, 30, f"seed={seed}") for seed in range(3)]
+    accuracies = []
+    for fast in (False, True):
+        compute = resolve_compute("cuda", "bf16" if fast else "fp32", graphs=fast)
+        train(presets, tmp_path / str(fast), compute=compute)
+        last = [metrics(run_path(tmp_path / str(fast), p))[-1]["test_top1"] for p in presets]
+        accuracies.append(torch.tensor(last))
+    spread = torch.cat(accuracies).std().item()
+    assert abs(accuracies[0].mean() - accuracies[1].mean()).item() <= max(2 * spread, 2.0)

@@ -2,12 +2,13 @@
 
 import math
 
+import joblib
 import pytest
 import torch
 import torch.nn.functional as F
 
 from lskd_cli.config import load_preset
-from lskd_cli.engine.device import resolve_compute
+from lskd_cli.engine.device import float32_products, resolve_compute
 from lskd_cli.engine.evaluation import calibration_error, likeness, scores
 from lskd_cli.engine.meters import Meters
 from lskd_cli.engine.schedule import learning_rate
@@ -104,3 +105,25 @@ def test_auto_precision_takes_bf16_only_where_the_cpu_has_it(
     assert resolve_compute("cpu").precision == "bf16"
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False})
     assert resolve_compute("cpu").precision == "fp32"
+
+
+def test_no_more_threads_than_a_container_grants(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_to: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", set_to.append)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    resolve_compute("cpu")
+    assert set_to == [2]
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")
+    resolve_compute("cpu")
+    assert set_to == [2]
+
+
+def test_float32_products_are_exact_unless_asked_otherwise_and_restored() -> None:
+    before = (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
+    for tf32 in (True, False):
+        with float32_products(tf32):
+            assert torch.backends.cudnn.allow_tf32 is tf32
+            assert torch.backends.cuda.matmul.allow_tf32 is tf32
+    assert (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32) == before
