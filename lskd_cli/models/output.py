@@ -11,7 +11,8 @@ class Output:
 
     Attributes:
         logits: (B, classes).
-        feats: stage outputs, each (B, channels, height, width), from the stem to the last stage.
+        feats: each (B, channels, height, width): the output of the stem, or the embedding, then of
+            every stage of a convolutional network, or every layer of a transformer.
         preacts: the same stages before their last activation; empty where a family defines none.
         pooled: (B, features), what the classifier reads.
     """
@@ -32,12 +33,18 @@ class Output:
 
 
 class Network(nn.Module):
-    """A classifier of (B, 3, 32, 32) images whose stages can be read."""
+    """A classifier of (B, 3, S, S) images whose stages can be read.
+
+    Attributes:
+        image_size: S.
+    """
+
+    image_size: int = 32
 
     def forward_features(self, images: Tensor) -> Output:
-        """Logits of (B, 3, 32, 32) normalized images, with everything feature methods read."""
+        """Logits of (B, 3, S, S) normalized images, with everything feature methods read."""
         raise TypeError(f"{type(self).__name__} does not define forward_features")
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits, (B, classes), of (B, 3, 32, 32) normalized images."""
+        """Logits, (B, classes), of (B, 3, S, S) normalized images."""
         return self.forward_features(images).logits

@@ -1,0 +1,44 @@
+"""ConViT: attention that starts as convolution (d'Ascoli et al., arXiv:2103.10697), from timm.
+
+In the first ten of convit_tiny's twelve layers, heads begin by looking at one neighbour each; the
+class token joins after them. timm's parameter names are the published ones.
+"""
+
+import torch
+from torch import Tensor
+
+from lskd_cli.models.output import Output
+from lskd_cli.models.transformer import Borrowed, to_map
+
+_PATCH = 16
+
+
+class ConViT(Borrowed):
+    """16x16 patches, learned positions, gated layers, then a class token and plain layers."""
+
+    def __init__(self, num_classes: int, image_size: int, drop_path: float) -> None:
+        super().__init__(
+            "convit_tiny",
+            (),
+            image_size,
+            _PATCH,
+            num_classes=num_classes,
+            img_size=image_size,
+            drop_path_rate=drop_path,
+        )
+
+    def forward_features(self, images: Tensor) -> Output:
+        network, width = self.network, images.shape[3] // _PATCH
+        x = network.patch_embed(images) + network.pos_embed
+        feats = [to_map(x, width)]
+        for index, block in enumerate(network.blocks):
+            if index == network.local_up_to_layer:
+                x = torch.cat([network.cls_token.expand(len(x), -1, -1), x], dim=1)
+            x = block(x)
+            patches = x[:, 1:] if index >= network.local_up_to_layer else x
+            feats.append(to_map(patches, width))
+        pooled = network.norm(x)[:, 0]
+        return Output(network.head(pooled), feats, [], pooled)
+
+
+FAMILY = {"convit_tiny": ConViT}

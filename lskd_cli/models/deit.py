@@ -1,0 +1,45 @@
+"""DeiT: a plain vision transformer (Touvron et al., arXiv:2012.12877), from timm.
+
+deit_tiny has 12 layers of width 192 with 3 heads, and no distillation token.
+"""
+
+from torch import Tensor
+
+from lskd_cli.models.output import Output
+from lskd_cli.models.transformer import Borrowed, to_map
+
+_PATCH = 16
+_PUBLISHED = (
+    (r"^patch_embed\.proj\.", "patch_embed.projection."),
+    (r"^blocks\.", "layers."),
+    (r"\.attn\.qkv\.", ".attn.qkv_transform."),
+    (r"\.attn\.proj\.", ".attn.projection."),
+)
+
+
+class DeiT(Borrowed):
+    """16x16 patches, a class token, learned positions, layers, linear classifier."""
+
+    def __init__(self, num_classes: int, image_size: int, drop_path: float) -> None:
+        super().__init__(
+            "deit_tiny_patch16_224",
+            _PUBLISHED,
+            image_size,
+            _PATCH,
+            num_classes=num_classes,
+            img_size=image_size,
+            drop_path_rate=drop_path,
+        )
+
+    def forward_features(self, images: Tensor) -> Output:
+        width = images.shape[3] // _PATCH
+        x = self.network._pos_embed(self.network.patch_embed(images))
+        feats = [to_map(x[:, 1:], width)]
+        for block in self.network.blocks:
+            x = block(x)
+            feats.append(to_map(x[:, 1:], width))
+        pooled = self.network.norm(x)[:, 0]
+        return Output(self.network.head(pooled), feats, [], pooled)
+
+
+FAMILY = {"deit_tiny": DeiT}

@@ -1,0 +1,82 @@
+"""The ResNet-56 that guides vision transformers (Li et al., arXiv:2207.10026).
+
+Depth and width are those of resnet56 (He et al., arXiv:1512.03385, section 4.2), but a shortcut
+that changes width is a 1x1 convolution with batch norm; parameter names are those of the published
+checkpoint.
+"""
+
+from collections import OrderedDict
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lskd_cli.models.blocks import conv1x1, conv3x3, init_he, pool
+from lskd_cli.models.output import Network, Output
+from lskd_cli.models.resnet import Stage, run_stages
+
+_BLOCKS = 9  # per stage: depth 6 * 9 + 2
+_WIDTHS = (16, 32, 64)
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions beside a shortcut."""
+
+    def __init__(self, in_planes: int, planes: int, stride: int) -> None:
+        super().__init__()
+        self.proj: nn.Module | None = None
+        if stride != 1 or in_planes != planes:
+            self.proj = conv1x1(in_planes, planes, stride)
+            self.bn = nn.BatchNorm2d(planes)
+        self.f = nn.Sequential(
+            OrderedDict(
+                a=conv3x3(in_planes, planes, stride),
+                a_bn=nn.BatchNorm2d(planes),
+                a_relu=nn.ReLU(inplace=True),
+                b=conv3x3(planes, planes),
+                b_bn=nn.BatchNorm2d(planes),
+            )
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        preact: Tensor = self.f(x)
+        preact += x if self.proj is None else self.bn(self.proj(x))
+        return F.relu(preact), preact
+
+
+class Stem(nn.Module):
+    """3x3 convolution, batch norm, ReLU."""
+
+    def __init__(self, planes: int) -> None:
+        super().__init__()
+        self.conv = conv3x3(3, planes)
+        self.bn = nn.BatchNorm2d(planes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.bn(self.conv(x)))
+
+
+class GuideResNet(Network):
+    """Stem, three stages of nine blocks, linear classifier."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.stem = Stem(_WIDTHS[0])
+        self.s1 = _stage(_WIDTHS[0], _WIDTHS[0], stride=1)
+        self.s2 = _stage(_WIDTHS[0], _WIDTHS[1], stride=2)
+        self.s3 = _stage(_WIDTHS[1], _WIDTHS[2], stride=2)
+        self.head = nn.Sequential(OrderedDict(fc=nn.Linear(_WIDTHS[2], num_classes)))
+        init_he(self, classifier_std=0.01)
+
+    def forward_features(self, images: Tensor) -> Output:
+        feats, preacts = run_stages(self.stem(images), (self.s1, self.s2, self.s3))
+        pooled = pool(feats[-1])
+        return Output(self.head(pooled), feats, preacts, pooled)
+
+
+def _stage(in_planes: int, planes: int, stride: int) -> Stage:
+    blocks: OrderedDict[str, nn.Module] = OrderedDict(b1=Block(in_planes, planes, stride))
+    blocks |= {f"b{number}": Block(planes, planes, 1) for number in range(2, _BLOCKS + 1)}
+    return Stage(blocks)
+
+
+FAMILY = {"resnet56_guide": GuideResNet}

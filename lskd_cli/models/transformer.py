@@ -1,0 +1,108 @@
+"""What the vision transformers share: larger images, tokens that are maps, published names."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import timm
+from timm.layers import calculate_drop_path_rates
+from torch import Tensor, nn
+
+from lskd_cli.errors import RequestError
+from lskd_cli.models.output import Network
+
+
+class Transformer(Network):
+    """A classifier of (B, 3, S, S) images.
+
+    Its ``feats`` are the embedded patches, then the output of every layer, each (B, C, H, W) and
+    without the class token.
+    """
+
+    def __init__(self, image_size: int, patch: int) -> None:
+        """Prepare.
+
+        Args:
+            image_size: S.
+            patch: pixels that S must be a multiple of.
+
+        Raises:
+            RequestError: it is not.
+        """
+        super().__init__()
+        if image_size % patch:
+            near = max(1, round(image_size / patch)) * patch
+            name = type(self).__name__
+            raise RequestError(
+                f"data.image_size: {name} cuts images into patches of {patch} pixels, {image_size} "
+                f"is no multiple of it; nearest: {near}"
+            )
+        self.image_size = image_size
+
+
+class Borrowed(Transformer):
+    """A network of timm, whose parameters go by their published names in every file."""
+
+    def __init__(
+        self,
+        name: str,
+        published: Sequence[tuple[str, str]],
+        image_size: int,
+        patch: int,
+        **options: Any,
+    ) -> None:
+        """Make a network, without weights.
+
+        Args:
+            name: as timm has it.
+            published: (pattern, replacement) pairs of regular expressions; all of them, one after
+                the other, make the published name of a parameter from timm's.
+            image_size: of its input.
+            patch: pixels that it must be a multiple of.
+            options: of timm's.
+        """
+        super().__init__(image_size, patch)
+        self.network: Any = timm.create_model(name, **options)
+        self.published = {}
+        for own in self.network.state_dict():
+            other = own
+            for pattern, replacement in published:
+                other = re.sub(pattern, replacement, other)
+            self.published[f"network.{own}"] = other
+        self.register_state_dict_post_hook(_to_published)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_from_published)  # type: ignore[no-untyped-call]
+
+
+def _to_published(
+    module: nn.Module, state: dict[str, Tensor], prefix: str, metadata: Mapping[str, Any]
+) -> None:
+    assert isinstance(module, Borrowed)
+    for ours, published in module.published.items():
+        state[prefix + published] = state.pop(prefix + ours)
+
+
+def _from_published(
+    module: nn.Module, state: dict[str, Tensor], prefix: str, *others: object
+) -> None:
+    assert isinstance(module, Borrowed)
+    for ours, published in module.published.items():
+        if prefix + published in state:
+            state[prefix + ours] = state.pop(prefix + published)
+
+
+def to_map(tokens: Tensor, width: int) -> Tensor:
+    """(B, H * W, C) tokens, row by row, as a (B, C, H, W) map; a view of the same memory."""
+    batch, _, channels = tokens.shape
+    return tokens.transpose(1, 2).view(batch, channels, -1, width)
+
+
+def to_tokens(feature: Tensor) -> Tensor:
+    """The inverse of ``to_map``."""
+    return feature.flatten(2).transpose(1, 2)
+
+
+def drop_path_rates(last: float, depth: int) -> list[float]:
+    """Of every layer, from 0 in the first linearly to the last."""
+    rates = calculate_drop_path_rates(last, depth)
+    assert isinstance(rates, list)
+    return rates
