@@ -14,7 +14,7 @@ from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
 from lskd_cli.config import Preset, load_preset
-from lskd_cli.data import ImageSet, Loader, rows
+from lskd_cli.data import CropLoader, ImageSet, rows
 from lskd_cli.distillers import Step, create_distiller
 from lskd_cli.engine.arm import Arm
 from lskd_cli.engine.device import Compute
@@ -132,7 +132,7 @@ def engine_step(
     assert preset.teacher is not None
     arms = [Arm(one, compute) for one in presets]
     teacher = Teacher(create_model(preset.teacher), compute, needs_features=False)
-    loader = Loader(images.to(compute.device), preset.data)
+    loader = CropLoader(images.to(compute.device), preset.data)
     execute = execution(compute, print)
     if compute.compiled:
         teacher.compile(execute.ahead * preset.data.batch_size, print)

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common import Action, by_turns, engine_step, machine, medians, random_images
 from lskd_cli.config import Preset, load_preset
-from lskd_cli.data import Loader, rows
+from lskd_cli.data import CropLoader, rows
 from lskd_cli.distillers import Step
 from lskd_cli.engine.arm import Arm
 from lskd_cli.engine.device import Compute, resolve_compute
@@ -47,7 +47,7 @@ def parts_of(preset: Preset, compute: Compute) -> dict[str, Action]:
     assert preset.teacher is not None
     arm, images = Arm(preset, compute), random_images()
     teacher = Teacher(create_model(preset.teacher), compute, needs_features=False)
-    loader = Loader(images.to(compute.device), preset.data)
+    loader = CropLoader(images.to(compute.device), preset.data)
     draws = rows(loader.draws(1, arm.distiller.views), loader.part(0, 1))
     batch = loader.cut(draws)
     views = teacher_views([arm])

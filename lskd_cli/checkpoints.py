@@ -44,13 +44,14 @@ class Checkpoint:
         """Of the file: tells one teacher from another."""
         return digest(self.path)
 
-    def network(self, model: str, classes: int) -> Network:
+    def network(self, model: str, classes: int, image_size: int | None = None) -> Network:
         """A network with these weights, in evaluation mode, not to be trained.
 
         Raises:
-            RequestError: the weights are another architecture's or number of classes'.
+            RequestError: the weights are another architecture's, number of classes' or image
+                size's.
         """
-        network = create_model(model, classes)
+        network = create_model(model, classes, image_size)
         self.check(model, network)
         network.load_state_dict(self.weights)
         return network.eval().requires_grad_(False)

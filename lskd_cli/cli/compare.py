@@ -15,14 +15,9 @@ from lskd_cli.cli.console import out, say
 from lskd_cli.config import Preset, load_preset
 from lskd_cli.errors import RequestError
 from lskd_cli.results.runs import Run, find_runs
-from lskd_cli.results.table import (
-    TEXT_FORMATS,
-    Row,
-    as_record,
-    caption,
-    columns,
-    make_rows,
-)
+from lskd_cli.results.table import TEXT_FORMATS
+from lskd_cli.results.table import Table as Results
+from lskd_cli.results.tables import make_tables
 
 
 def compare(
@@ -45,6 +40,7 @@ def compare(
     settings: options.Settings = None,
     epochs: options.Epochs = None,
     val_split: options.ValSplit = None,
+    limit_train: options.LimitTrain = None,
     teacher_checkpoint: options.TeacherCheckpoint = None,
     data_dir: options.DataDir = options.DATA_DIR,
     checkpoints_dir: options.CheckpointsDir = options.CHECKPOINTS_DIR,
@@ -71,12 +67,12 @@ def compare(
             raise RequestError(f"{runs[0]}: --train trains presets; leave the run folders out")
         if any(setting.partition("=")[0].strip() == "seed" for setting in settings or []):
             raise RequestError("--set seed: with --train the seeds are those of --seeds")
-        arms = [
-            arm
+        asked = [
+            options.requested_preset(name, settings, seed, epochs, val_split, limit_train)
             for name in presets
             for seed in _seeds(seeds or "0")
-            for arm in _both(options.requested_preset(name, settings, seed, epochs, val_split))
         ]
+        arms = [arm for preset in asked for arm in _both(preset)]
         from lskd_cli.cli.training import compute_of, train_presets
         from lskd_cli.engine.training import Places
 
@@ -88,6 +84,7 @@ def compare(
     else:
         training_only = {
             "--seeds": seeds, "--set": settings, "--epochs": epochs, "--val-split": val_split,
+            "--limit-train": limit_train,
             "--teacher-checkpoint": teacher_checkpoint, "--fresh": fresh,
             "--graphs": graphs, "--compile": compile_, "--teacher-cache": teacher_cache,
         }  # fmt: skip
@@ -98,17 +95,19 @@ def compare(
         if presets:
             names = {load_preset(name).name for name in presets}
             found = [run for run in found if run.preset.name in names]
-    rows = make_rows(found, accuracy)
+    tables = make_tables(found, accuracy)
     _mention_left_out(found)
-    if not rows:
+    if not tables:
         searched = ", ".join(map(str, runs or [runs_dir]))
         raise RequestError(f"no finished run in {searched}; 'lskd compare --train' makes some")
     if format_ == "json":
-        out.print_json(json.dumps([as_record(row, accuracy) for row in rows]))
+        records = [record for table in tables for record in table.records]
+        out.print_json(json.dumps(records))
     elif format_ == "table":
-        out.print(_table(rows, accuracy, out.width))
+        for table in tables:
+            out.print(_table(table, out.width))
     else:
-        print(TEXT_FORMATS[format_](rows, accuracy), end="")  # noqa: T201 (unwrapped)
+        print(TEXT_FORMATS[format_](tables), end="")  # noqa: T201 (unwrapped)
 
 
 def _seeds(text: str) -> list[int]:
@@ -131,21 +130,20 @@ def _mention_left_out(runs: Sequence[Run]) -> None:
         say(f"left out, not finished: {', '.join(unfinished)}")
 
 
-def _table(rows: Sequence[Row], accuracy: str, width: int) -> Table:
-    """The table; on a narrower screen deviations below means, then rows as columns."""
-    shown = columns(rows)
-    headings = [column.heading for column in shown]
-    texts = [[column.text(row) for column in shown] for row in rows]
+def _table(results: Results, width: int) -> Table:
+    """A table; on a narrower screen deviations below means, then rows as columns."""
+    headings = [column.heading for column in results.columns]
+    texts = results.texts()
     if _width(headings, texts) > width:
         texts = [[text.replace(" ± ", "\n± ") for text in row] for row in texts]
     if _width(headings, texts) > width:
-        table = Table(caption=caption(rows, accuracy), box=SIMPLE_HEAD, show_header=False)
+        table = Table(caption=results.caption, box=SIMPLE_HEAD, show_header=False)
         for index, heading in enumerate(headings):
             table.add_row(heading, *(line[index] for line in texts))
         return table
-    table = Table(caption=caption(rows, accuracy), header_style="bold", box=SIMPLE_HEAD)
+    table = Table(caption=results.caption, header_style="bold", box=SIMPLE_HEAD)
     styles = {"ours": "green", "published": "dim"}
-    for column in shown:
+    for column in results.columns:
         justify: Literal["left", "right"] = "left" if column.kind == "text" else "right"
         table.add_column(column.heading, justify=justify, style=styles.get(column.kind))
     for line in texts:

@@ -53,6 +53,12 @@ ValSplit = Annotated[
     float | None,
     typer.Option(help="Share of the training images held out to choose the best epoch."),
 ]
+LimitTrain = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Only so many training images, classes in proportion: for quick looks."
+    ),
+]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Start over; an old run is moved aside.")]
 Accuracy = Annotated[
     str, typer.Option(help="best: of the best epoch, as published; last: of the last epoch.")
@@ -77,6 +83,7 @@ def requested_preset(
     seed: int | None,
     epochs: int | None,
     val_split: float | None,
+    limit_train: int | None,
     stand: bool = False,
     base_temp: float | None = None,
     kd_weight: float | None = None,
@@ -91,9 +98,12 @@ def requested_preset(
         overrides.append(f"seed={seed}")
     if val_split is not None:
         overrides.append(f"data.val_split={val_split}")
+    if limit_train is not None:
+        overrides.append(f"data.limit_train={limit_train}")
     preset = load_preset(name, overrides)
     if stand and preset.stand is None:
-        raise RequestError(f"--stand: preset {name} has no teacher whose logits to standardize")
+        lacks = "reads no logits of its" if preset.teacher else "has no"
+        raise RequestError(f"--stand: preset {name} {lacks} teacher: nothing to standardize")
     if stand:
         overrides.append("stand.enabled=true")
     group = "stand" if stand or preset.standardized else "method"

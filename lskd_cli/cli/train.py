@@ -29,6 +29,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Of the initial weights.")] = None,
     epochs: options.Epochs = None,
     val_split: options.ValSplit = None,
+    limit_train: options.LimitTrain = None,
     teacher_checkpoint: options.TeacherCheckpoint = None,
     data_dir: options.DataDir = options.DATA_DIR,
     checkpoints_dir: options.CheckpointsDir = options.CHECKPOINTS_DIR,
@@ -54,7 +55,7 @@ def train(
     Example: [bold]lskd train --preset kd-r32x4-r8x4 --stand[/]
     """
     asked = options.requested_preset(
-        preset, settings, seed, epochs, val_split, stand, base_temp, kd_weight
+        preset, settings, seed, epochs, val_split, limit_train, stand, base_temp, kd_weight
     )
     # Imported here, as in the other commands: torch takes seconds, and --help should not.
     from lskd_cli.cli.training import compute_of, train_presets

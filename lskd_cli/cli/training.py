@@ -11,6 +11,7 @@ from lskd_cli.cli.progress import DownloadBar
 from lskd_cli.cli.screen import Screen
 from lskd_cli.cli.signals import stop_requests
 from lskd_cli.config import Preset
+from lskd_cli.data import images_of
 from lskd_cli.engine.device import Compute, PrecisionName, resolve_compute
 from lskd_cli.engine.run_folder import RunFolder
 from lskd_cli.engine.training import Pass, Places, prepared
@@ -67,7 +68,8 @@ def _train(one: Pass, stopping: Callable[[], bool]) -> None:
         epoch, step = arm.position
         if (1, 0) < (epoch, step) < (arm.preset.schedule.epochs + 1, 0):
             say(f"{folder.path}: going on at epoch {epoch}, step {step + 1}")
-    screen = Screen([arm.preset for arm, _ in arms], len(one.dataset.train), _heading(one))
+    count = images_of(len(one.dataset.train), one.runs[0][0].data)
+    screen = Screen([arm.preset for arm, _ in arms], count, _heading(one))
     with screen:
         one.train(arms, screen, shlex.join(["lskd", *sys.argv[1:]]), stopping)
     for arm, folder in arms:

@@ -8,25 +8,31 @@ from lskd_cli.config.compose import (
     load_preset,
     to_yaml,
 )
-from lskd_cli.config.schema import (
+from lskd_cli.config.methods import (
     CTKDMethod,
-    Data,
     DKDMethod,
+    GuidanceMethod,
     KDMethod,
     Method,
     MLKDMethod,
+    VanillaMethod,
+)
+from lskd_cli.config.schema import (
+    Augmentation,
+    Data,
     Optimizer,
     Preset,
     Published,
     Schedule,
     Stand,
-    VanillaMethod,
 )
 
 __all__ = [
+    "Augmentation",
     "CTKDMethod",
     "DKDMethod",
     "Data",
+    "GuidanceMethod",
     "KDMethod",
     "MLKDMethod",
     "Method",

@@ -20,7 +20,9 @@ _PACKAGE = Path(__file__).parents[1]
 # In a checkout the folder stands beside the package; a wheel carries it inside.
 PRESETS = next(p for p in (_PACKAGE / "presets", _PACKAGE.parent / "presets") if p.is_dir())
 # What of a pair or network file is a key of the preset itself.
-_PRESET_KEYS = ("teacher", "student", "data", "optimizer", "schedule", "published")
+_PRESET_KEYS = (
+    "teacher", "student", "drop_path", "data", "optimizer", "schedule", "published",
+)  # fmt: skip
 
 
 def load_preset(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Preset:
@@ -49,16 +51,26 @@ def load_preset(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Pres
     return validate(raw, source, changed)
 
 
-def load_data(name: str) -> Data:
-    """The data part of a recipe: how the images of a data set are normalized.
+def load_data(name: str, network: str | None = None) -> Data:
+    """How the images of a data set are seen by a network: as in its own preset, if it has one.
+
+    Args:
+        name: of the data set.
+        network: any name; one without a preset sees them as the data set's recipe says.
 
     Raises:
-        RequestError: no recipe has this name.
+        RequestError: there is no such data set.
     """
-    names = sorted(path.stem for path in (PRESETS / "recipes").glob("*.yaml"))
-    if name not in names:
-        raise RequestError(f"unknown data set {name!r}; one of {', '.join(names)}")
-    return Data.model_validate(_recipe(name)["data"])
+    own = (load_preset(preset) for preset, raw in _networks().items() if raw["student"] == network)
+    for preset in own:
+        if preset.data.name == name:
+            return preset.data
+    recipes = [path.stem for path in sorted((PRESETS / "recipes").glob("*.yaml"))]
+    by_name = {recipe: Data.model_validate(_recipe(recipe)["data"]) for recipe in recipes}
+    if name not in by_name or by_name[name].name != name:
+        known = ", ".join(recipe for recipe, data in by_name.items() if data.name == recipe)
+        raise RequestError(f"unknown data set {name!r}; one of {known}")
+    return by_name[name]
 
 
 def list_pairs() -> list[str]:
@@ -106,7 +118,7 @@ def _compose(name: str) -> dict[str, Any]:
         [
             {"name": name},
             _recipe(pair["recipe"]),
-            {key: method[key] for key in ("method", "stand")},
+            {key: method[key] for key in ("method", "stand") if key in method},
             method.get("recipes", {}).get(pair["recipe"], {}),
             _preset_keys(pair),
             pair.get("rows", {}).get(method_name, {}),

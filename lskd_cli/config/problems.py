@@ -7,7 +7,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from lskd_cli.config.schema import Method, Preset
+from lskd_cli.config.methods import Method
+from lskd_cli.config.schema import Preset
 from lskd_cli.errors import RequestError
 
 _METHODS: dict[str, type[BaseModel]] = {
@@ -33,6 +34,10 @@ def validate(raw: Mapping[str, Any], source: str, changed: Collection[str] = ())
         lines = []
         for detail in error.errors(include_url=False):
             key = _dotted(detail)
+            if detail["type"] == "value_error" and key:
+                # A part's own checks start with the name of the key.
+                lines.append(f"{source}: {key}.{_problem(detail, key, raw)}")
+                continue
             origin = f"--set {key}" if key in changed else f"{source}: {key}" if key else source
             lines.append(f"{origin}: {_problem(detail, key, raw)}")
         raise RequestError("\n".join(lines)) from None
@@ -76,8 +81,17 @@ def _known_keys(raw: Mapping[str, Any]) -> list[str]:
         nested = [m for m in _models_in(info.annotation) if m not in _METHODS.values()]
         if field == "method":
             nested = [chosen] if chosen else list(_METHODS.values())
-        keys += [f"{field}.{key}" for model in nested for key in model.model_fields] or [field]
+        keys += [f"{field}.{key}" for model in nested for key in _keys(model)] or [field]
     return keys + [field for field in Preset.model_fields if field not in keys]
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    """Dotted keys of a part, those of its own parts too."""
+    keys = []
+    for field, info in model.model_fields.items():
+        nested = [key for part in _models_in(info.annotation) for key in _keys(part)]
+        keys += [f"{field}.{key}" for key in nested] or [field]
+    return keys
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -2,115 +2,106 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Percent = Annotated[float, Field(ge=0, le=100)]
+from lskd_cli.config.methods import Method
+from lskd_cli.config.parts import Count, NonNegative, Part, Percent, Positive, Seed, Share
+
+CROP_SIZE = 32  # of the images that padded crops are made of, in pixels
 
 
-class Part(BaseModel):
-    """A part of a preset: unknown keys are refused, values are not converted, nothing changes."""
+class Augmentation(Part):
+    """timm's training transform, in place of padded crops: random crops of any size, enlarged."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    # Of RandAugment, as timm writes it: m magnitude, mstd its deviation, inc1 for more with more.
+    policy: Annotated[str, Field(pattern=r"^rand(-[a-z]+[0-9.]+)*$")]
+    interpolation: Literal["bilinear", "bicubic"]
+    erasing: Annotated[float, Field(ge=0, le=1)]  # share of images with a rectangle of noise
+    pipeline: Literal["device", "workers"] = "device"  # batches there, or images by timm on CPUs
 
 
 class Data(Part):
     """The images and how a training view of them is made."""
 
     name: Literal["cifar100", "digits"]
-    batch_size: Count  # the last partial batch of an epoch is kept
-    padding: Annotated[int, Field(ge=0, le=32)]  # black pixels on each side before the 32x32 crop
+    image_size: Annotated[int, Field(ge=8, le=1024)] = CROP_SIZE  # pixels that a student sees
+    batch_size: Count
+    drop_last: bool = False  # leave the last partial batch of an epoch out
+    padding: Annotated[int, Field(ge=0, le=32)] = 0  # black pixels on each side before the crop
     flip: bool  # mirror every second image on average
+    augmentation: Augmentation | None = None  # None cuts padded crops
     mean: Annotated[list[float], Field(min_length=3, max_length=3)]  # per channel, images in 0..1
     std: Annotated[list[Positive], Field(min_length=3, max_length=3)]
     seed: Seed = 0  # of order and augmentation, with the epoch: students of one pass share them
     val_split: Share = 0.0  # share of the training images held out to choose the best epoch
+    limit_train: Count | None = None  # so many training images, classes in proportion
+
+    @model_validator(mode="after")
+    def _cut_one_way(self) -> "Data":
+        if self.augmentation is None and self.image_size != CROP_SIZE:
+            raise ValueError(
+                f"image_size: padded crops have {CROP_SIZE} pixels; other sizes need augmentation"
+            )
+        if self.augmentation is not None and self.padding > 0:
+            raise ValueError("padding: of padded crops only; with augmentation it is 0")
+        return self
 
 
 class Optimizer(Part):
-    """Stochastic gradient descent."""
+    """Stochastic gradient descent, or AdamW (arXiv:1711.05101, with PyTorch's betas and epsilon).
 
-    name: Literal["sgd"] = "sgd"
+    AdamW decays neither one-dimensional parameters nor class tokens and positions.
+    """
+
+    name: Literal["sgd", "adamw"] = "sgd"
     lr: Positive
-    momentum: Share
+    momentum: Share = 0.0
+    nesterov: bool = False
     weight_decay: NonNegative
+    clip_norm: Positive | None = None  # largest norm of the gradient of all parameters together
+    accumulate: Count = 1  # parts that a batch is learnt in: less memory, the same gradient
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> "Optimizer":
+        if self.name == "adamw" and (self.momentum or self.nesterov):
+            raise ValueError("momentum, nesterov: of sgd only; adamw has its own")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov: needs momentum above 0")
+        return self
 
 
 class Schedule(Part):
-    """Length of training; the learning rate is multiplied by gamma after each milestone epoch."""
+    """Length of training, and the learning rate on the way.
 
+    steps: it is multiplied by gamma after each milestone epoch. cosine: from a share of lr over the
+    warm-up to the curve that falls from lr to min_lr, batch by batch.
+    """
+
+    name: Literal["steps", "cosine"] = "steps"
     epochs: Count
-    milestones: list[Count]
-    gamma: Positive
+    milestones: Annotated[list[Count], Field(default_factory=list)]
+    gamma: Positive = 0.1
+    min_lr: NonNegative = 0.0
+    warmup_epochs: NonNegative = 0.0
+    warmup_start: Share = 0.0  # share of lr at the start of the warm-up
 
     @model_validator(mode="after")
-    def _in_order(self) -> "Schedule":
+    def _of_its_kind(self) -> "Schedule":
         if self.milestones != sorted(self.milestones):
             raise ValueError("milestones must not decrease")
+        if self.name == "cosine" and self.milestones:
+            raise ValueError("milestones: of steps only; cosine has none")
+        if self.name == "steps" and (self.min_lr or self.warmup_epochs):
+            raise ValueError("min_lr, warmup_epochs: of cosine only")
         return self
 
     def rescaled(self, epochs: int) -> "Schedule":
-        """The same schedule over another number of epochs: drops at the same shares of it."""
+        """The same schedule over another number of epochs: everything at the same shares of it."""
         # Rounded up: a drop comes once its share of training is over.
         milestones = [-(-milestone * epochs // self.epochs) for milestone in self.milestones]
-        return Schedule(epochs=epochs, milestones=milestones, gamma=self.gamma)
-
-
-class VanillaMethod(Part):
-    """Cross entropy alone."""
-
-    name: Literal["none"]
-    ce_weight: Positive = 1.0
-
-
-class KDMethod(Part):
-    """Hinton's distillation."""
-
-    name: Literal["kd"]
-    temperature: Positive
-    ce_weight: NonNegative
-    kd_weight: NonNegative
-
-
-class DKDMethod(Part):
-    """Decoupled distillation; kd_weight multiplies alpha and beta."""
-
-    name: Literal["dkd"]
-    temperature: Positive
-    ce_weight: NonNegative
-    kd_weight: NonNegative = 1.0
-    alpha: NonNegative
-    beta: NonNegative
-    warmup: Count  # epochs over which the distillation loss grows to its weight
-
-
-class MLKDMethod(Part):
-    """Multi-level logit distillation."""
-
-    name: Literal["mlkd"]
-    temperature: Positive
-    ce_weight: NonNegative
-    kd_weight: NonNegative
-
-
-class CTKDMethod(Part):
-    """Curriculum temperature: from temperature to temperature + temperature_range."""
-
-    name: Literal["ctkd"]
-    temperature: Positive
-    temperature_range: NonNegative
-    ramp_epochs: Count  # over which the gradient of the temperature is reversed
-    ce_weight: NonNegative
-    kd_weight: NonNegative
-
-
-Method = Annotated[
-    VanillaMethod | KDMethod | DKDMethod | MLKDMethod | CTKDMethod, Field(discriminator="name")
-]
+        warmup = self.warmup_epochs * epochs / self.epochs
+        changes = {"epochs": epochs, "milestones": milestones, "warmup_epochs": warmup}
+        return self.model_copy(update=changes)
 
 
 class Stand(Part):
@@ -141,6 +132,7 @@ class Preset(Part):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     teacher: str | None = None
     student: str
+    drop_path: Share = 0.0  # share of images that skip the last layer of a transformer in training
     data: Data
     optimizer: Optimizer
     schedule: Schedule
@@ -158,6 +150,11 @@ class Preset(Part):
                 raise ValueError("stand: method none has no teacher logits to standardize")
         elif self.teacher is None:
             raise ValueError(f"teacher: method {self.method.name} needs one")
+        augmentation = self.data.augmentation
+        if self.method.name == "mlkd" and augmentation and augmentation.pipeline == "workers":
+            raise ValueError(
+                "data.augmentation.pipeline: workers make no strong view, which mlkd reads; device"
+            )
         if self.stand is not None:
             unknown = set(self.stand.changes()) - set(type(self.method).model_fields)
             if unknown:

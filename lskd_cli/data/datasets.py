@@ -82,10 +82,12 @@ def load_dataset(data: Data, folder: Path, progress: Progress) -> Dataset:
         RunError: the download failed.
     """
     train, test = _LOADERS[data.name](folder, progress)
-    if data.val_split == 0:
-        return Dataset(train, test)
-    kept, held_out = _split(train, data.val_split)
-    return Dataset(kept, test, held_out)
+    val = None
+    if data.val_split > 0:
+        train, val = _split(train, data.val_split, "data.val_split")
+    if data.limit_train is not None and data.limit_train < len(train):
+        _, train = _split(train, data.limit_train, "data.limit_train")
+    return Dataset(train, test, val)
 
 
 def _cifar100(folder: Path, progress: Progress) -> tuple[ImageSet, ImageSet]:
@@ -131,11 +133,11 @@ def _digits(folder: Path, progress: Progress) -> tuple[ImageSet, ImageSet]:
     small = torch.from_numpy(grey).float().reshape(-1, 1, 8, 8) * (255 / 16)
     large = F.interpolate(small, size=(32, 32), mode="bilinear", align_corners=False)
     images = large.round().to(torch.uint8).expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous()
-    return _split(ImageSet(images, torch.from_numpy(labels).long()), _DIGITS_TEST_SHARE)
+    return _split(ImageSet(images, torch.from_numpy(labels).long()), _DIGITS_TEST_SHARE, "digits")
 
 
-def _split(images: ImageSet, share: float) -> tuple[ImageSet, ImageSet]:
-    """What remains and the share that is split off, each class in proportion."""
+def _split(images: ImageSet, share: float, key: str) -> tuple[ImageSet, ImageSet]:
+    """What remains and the share (or number) that is split off, each class in proportion."""
     try:
         kept, split_off = train_test_split(
             np.arange(len(images)),
@@ -144,7 +146,7 @@ def _split(images: ImageSet, share: float) -> tuple[ImageSet, ImageSet]:
             random_state=_SPLIT_SEED,
         )
     except ValueError as error:
-        raise RequestError(f"data.val_split: {share} cannot be split off: {error}") from None
+        raise RequestError(f"{key}: {share} cannot be split off: {error}") from None
     kept, split_off = torch.from_numpy(np.sort(kept)), torch.from_numpy(np.sort(split_off))
     return (
         ImageSet(images.images[kept], images.targets[kept]),

@@ -1,135 +1,21 @@
-"""Batches of views, cut on the device that holds the images.
-
-What an epoch looks like derives from (data.seed, epoch) alone: the order and all random numbers
-are drawn on the CPU at its start. A resumed run needs no generator state, and all arms of a
-pass see the same images on every device. Cutting reads nothing back from the device.
-"""
-
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-
-import numpy as np
-import torch
-from torch import Tensor
+"""The loader that a preset's data asks for."""
 
 from lskd_cli.config import Data
+from lskd_cli.data.augmented import DeviceLoader
+from lskd_cli.data.batch import Loader
+from lskd_cli.data.crops import CropLoader
 from lskd_cli.data.datasets import ImageSet
-from lskd_cli.data.strong import draw_strong, strengthen
-from lskd_cli.view import View
-
-_SIZE = 32
-# Independent random numbers of an epoch. The released code cuts the two views of an image apart.
-_ORDER_STREAM, _STRONG_STREAM = 0, 3
-_CROP_STREAMS: dict[View, int] = {"weak": 1, "strong": 2}
-
-# What decides how some images are seen, by name, (N, ...) each: "index" into the training images,
-# "weak.top", "weak.left", "weak.flip" of a crop, and so on.
-Draws = dict[str, Tensor]
+from lskd_cli.data.workers import WorkerLoader
 
 
-@dataclass
-class Batch:
-    """Views of some images, each (N, 3, 32, 32) float32 normalized, channels last; targets (N,)."""
+def create_loader(images: ImageSet, data: Data) -> Loader:
+    """Training batches of images, on the device that holds them.
 
-    views: dict[View, Tensor]
-    target: Tensor
-
-    def part(self, rows: slice) -> "Batch":
-        """The same of some of the images."""
-        views = {view: images[rows] for view, images in self.views.items()}
-        return Batch(views, self.target[rows])
-
-
-class Loader:
-    """Training batches of an image set."""
-
-    def __init__(self, images: ImageSet, data: Data) -> None:
-        """Take the training images, on the device where the batches are wanted.
-
-        Args:
-            images: the training images.
-            data: batch size, padding, flip, mean and std; its seed is that of order and views.
-        """
-        self.images = images
-        self.data = data
-        self.normalize = Normalizer(data, images.targets.device)
-        self.steps = -(-len(images) // data.batch_size)  # the last partial batch is kept
-
-    def draws(self, epoch: int, views: Collection[View]) -> Draws:
-        """Order and random numbers of an epoch (from 1), on the device."""
-        count = len(self.images)
-        draws = {"index": torch.randperm(count, generator=self._generator(epoch, _ORDER_STREAM))}
-        for view in views:
-            generator = self._generator(epoch, _CROP_STREAMS[view])
-            draws |= _named(view, self._draw_crops(count, generator))
-        if "strong" in views:
-            draws |= _named("strong", draw_strong(count, self._generator(epoch, _STRONG_STREAM)))
-        return {name: values.to(self.images.targets.device) for name, values in draws.items()}
-
-    def cut(self, draws: Mapping[str, Tensor]) -> Batch:
-        """The views of the images that the draws name, of all or part of an epoch."""
-        index = draws["index"]
-        views: dict[View, Tensor] = {}
-        for view in _CROP_STREAMS:
-            if f"{view}.top" in draws:
-                of_view = _unnamed(view, draws)
-                images = self._crop(index, of_view)
-                if view == "strong":
-                    images = strengthen(images.contiguous(), of_view)
-                normal = self.normalize(images)
-                views[view] = normal.contiguous(memory_format=torch.channels_last)
-        return Batch(views, self.images.targets[index])
-
-    def part(self, start: int, steps: int) -> slice:
-        """Where the images of ``steps`` steps from ``start`` (from 0) on are in an epoch."""
-        return slice(start * self.data.batch_size, (start + steps) * self.data.batch_size)
-
-    def _draw_crops(self, count: int, generator: torch.Generator) -> Draws:
-        offsets = torch.randint(0, 2 * self.data.padding + 1, (2, count), generator=generator)
-        share = 0.5 if self.data.flip else 0.0
-        flip = torch.rand(count, generator=generator) < share
-        return {"top": offsets[0], "left": offsets[1], "flip": flip}
-
-    def _crop(self, index: Tensor, crops: Mapping[str, Tensor]) -> Tensor:
-        """(N, 3, 32, 32) uint8 crops of the images with a black border, some of them mirrored."""
-        offset = torch.arange(_SIZE, device=index.device)
-        rows = (crops["top"][:, None] + offset - self.data.padding)[:, :, None]
-        mirrored = torch.where(crops["flip"][:, None], _SIZE - 1 - offset, offset)
-        columns = (crops["left"][:, None] + mirrored - self.data.padding)[:, None, :]
-        # The border is masked instead of stored: padded images would take half as much again.
-        inside = (rows >= 0) & (rows < _SIZE) & (columns >= 0) & (columns < _SIZE)
-        last = _SIZE - 1
-        pixels = self.images.images[
-            index[:, None, None], rows.clamp(0, last), columns.clamp(0, last)
-        ]
-        return (pixels * inside[..., None]).permute(0, 3, 1, 2)
-
-    def _generator(self, epoch: int, stream: int) -> torch.Generator:
-        entropy = np.random.SeedSequence([self.data.seed, epoch, stream])
-        return torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
-
-
-class Normalizer:
-    """(B, 3, 32, 32) uint8 to float32, with the mean and deviation of the data."""
-
-    def __init__(self, data: Data, device: torch.device) -> None:
-        # Made once: a copy to the device for every batch would hold it up.
-        self.mean = torch.tensor(data.mean, device=device).view(3, 1, 1)
-        self.std = torch.tensor(data.std, device=device).view(3, 1, 1)
-
-    def __call__(self, images: Tensor) -> Tensor:
-        return images.to(torch.float32).div_(255).sub_(self.mean).div_(self.std)
-
-
-def rows(draws: Mapping[str, Tensor], part: slice | Tensor) -> Draws:
-    """The draws of some of the images."""
-    return {name: values[part] for name, values in draws.items()}
-
-
-def _named(view: View, draws: Mapping[str, Tensor]) -> Draws:
-    return {f"{view}.{name}": values for name, values in draws.items()}
-
-
-def _unnamed(view: View, draws: Mapping[str, Tensor]) -> Draws:
-    prefix = f"{view}."
-    return {k.removeprefix(prefix): v for k, v in draws.items() if k.startswith(prefix)}
+    Raises:
+        RequestError: the augmentation is unknown, or there are too few images for a batch.
+    """
+    if data.augmentation is None:
+        return CropLoader(images, data)
+    if data.augmentation.pipeline == "workers":
+        return WorkerLoader(images, data)
+    return DeviceLoader(images, data)

@@ -1,4 +1,4 @@
-"""Fourteen image operations on a batch, each image with its own operation and parameter.
+"""Image operations on a batch, each image with its own operation and parameter.
 
 Pixels are those of Pillow, bit for bit. The host reads nothing: every image goes through a table of
 its pixel values, an affine transform and a blend, of which at least two leave it as it is.
@@ -7,24 +7,30 @@ its pixel values, an affine transform and a blend, of which at least two leave i
 import torch
 from torch import Tensor
 
-# Each with the range that its parameter is drawn from, uniformly; 0 where it has none.
-OPERATIONS: dict[str, tuple[float, float]] = {
-    "AutoContrast": (0, 0),  # stretch each channel to 0..255
-    "Brightness": (0.05, 0.95),  # share of the image in a blend with black
-    "Color": (0.05, 0.95),  # ... with its greys
-    "Contrast": (0.05, 0.95),  # ... with its mean grey
-    "Equalize": (0, 0),  # flatten the histogram of each channel
-    "Identity": (0, 0),
-    "Posterize": (4, 8),  # bits that are kept, cut to a whole number
-    "Rotate": (-30, 30),  # degrees, counter-clockwise about the centre
-    "Sharpness": (0.05, 0.95),  # share of the image in a blend with its smoothed copy
-    "ShearX": (-0.3, 0.3),  # shift of a row, in multiples of its height
-    "ShearY": (-0.3, 0.3),  # shift of a column, in multiples of its position
-    "Solarize": (0, 256),  # values from here on are inverted
-    "TranslateX": (-0.3, 0.3),  # shares of the width
-    "TranslateY": (-0.3, 0.3),  # shares of the height
-}
-_INDEX = {name: index for index, name in enumerate(OPERATIONS)}
+# Each with its parameter; those without one ignore it.
+LOOK_UPS = (
+    "AutoContrast",  # stretch each channel to 0..255
+    "Brightness",  # share of the image in a blend with black
+    "Contrast",  # ... with its mean grey
+    "Equalize",  # flatten the histogram of each channel
+    "Invert",
+    "Posterize",  # bits that are kept, cut to a whole number
+    "Solarize",  # values from here on are inverted
+    "SolarizeAdd",  # what is added to values below 128
+)
+MOVES = (
+    "Rotate",  # degrees, counter-clockwise about the centre
+    "ShearX",  # shift of a row, in multiples of its height
+    "ShearY",  # shift of a column, in multiples of its position
+    "TranslateX",  # share of the width
+    "TranslateY",  # share of the height
+)
+BLENDS = (
+    "Color",  # share of the image in a blend with its greys
+    "Sharpness",  # ... with its smoothed copy
+)
+OPERATIONS = ("Identity", *LOOK_UPS, *MOVES, *BLENDS)
+CODES = {name: code for code, name in enumerate(OPERATIONS)}
 
 
 def operate(images: Tensor, operation: Tensor, parameter: Tensor) -> Tensor:
@@ -32,37 +38,38 @@ def operate(images: Tensor, operation: Tensor, parameter: Tensor) -> Tensor:
 
     Args:
         images: (B, 3, H, W) uint8.
-        operation: (B,) places in ``OPERATIONS``.
+        operation: (B,) codes of operations.
         parameter: (B,) float64.
 
     Returns:
         (B, 3, H, W) uint8.
     """
-    is_chosen = {name: operation == index for name, index in _INDEX.items()}
-    images = _look_up(images, is_chosen, parameter)
-    images = _transform(images, is_chosen, parameter)
-    return _blend_with_itself(images, is_chosen, parameter)
+    images = look_up(images, operation, parameter)
+    images = _affine(images, affine_matrix(images, operation, parameter))
+    return blend_with_itself(images, operation, parameter)
 
 
-def _look_up(images: Tensor, is_chosen: dict[str, Tensor], parameter: Tensor) -> Tensor:
-    """Operations that map pixel values, by a table of 256 for each channel of each image."""
+def look_up(images: Tensor, operation: Tensor, parameter: Tensor) -> Tensor:
+    """``LOOK_UPS`` alone: by a table of 256 values for each channel of each image."""
     pixels = images.flatten(2)
     value = torch.arange(256, device=images.device).view(1, 1, 256)
     share = parameter.view(-1, 1, 1)
     # Clamped for images whose parameter is that of another operation.
-    kept_in_steps_of = 1 << (8 - share.long().clamp(1, 8))
+    kept_in_steps_of = 1 << (8 - share.long().clamp(0, 8))
     mean = (_grey(images).double().mean(dim=(1, 2, 3)) + 0.5).to(torch.uint8).view(-1, 1, 1)
     tables = {
         "AutoContrast": _stretching(pixels, value),
         "Brightness": _blend(torch.zeros_like(mean), value, share),
         "Contrast": _blend(mean, value, share),
         "Equalize": _equalizing(pixels, value),
+        "Invert": 255 - value,
         "Posterize": value - value % kept_in_steps_of,
         "Solarize": torch.where(value < share, value, 255 - value),
+        "SolarizeAdd": torch.where(value < 128, (value + share.long()).clamp(0, 255), value),
     }
     table = value.expand(len(images), 3, 256)
     for name, other in tables.items():
-        table = torch.where(is_chosen[name].view(-1, 1, 1), other, table)
+        table = torch.where((operation == CODES[name]).view(-1, 1, 1), other, table)
     return table.to(torch.uint8).gather(2, pixels.long()).view(images.shape)
 
 
@@ -85,8 +92,12 @@ def _equalizing(pixels: Tensor, value: Tensor) -> Tensor:
     return torch.where(step > 0, equalized, value)
 
 
-def _transform(images: Tensor, is_chosen: dict[str, Tensor], parameter: Tensor) -> Tensor:
-    """Operations that move pixels: one affine matrix for each image."""
+def affine_matrix(images: Tensor, operation: Tensor, parameter: Tensor) -> Tensor:
+    """The (6, B) matrix of ``MOVES``; that of other operations leaves pixels where they are.
+
+    Its (a, b, c, d, e, f) map an output pixel to its source: (a x + b y + c, d x + e y + f), taken
+    at pixel centres.
+    """
     height, width = images.shape[-2:]
     zero, one = torch.zeros_like(parameter), torch.ones_like(parameter)
     angle = -parameter.deg2rad()
@@ -101,14 +112,14 @@ def _transform(images: Tensor, is_chosen: dict[str, Tensor], parameter: Tensor) 
     }
     matrix = torch.stack([one, zero, zero, zero, one, zero])
     for name, other in matrices.items():
-        matrix = torch.where(is_chosen[name], torch.stack(other), matrix)
-    return _affine(images, matrix)
+        matrix = torch.where(operation == CODES[name], torch.stack(other), matrix)
+    return matrix
 
 
-def _blend_with_itself(images: Tensor, is_chosen: dict[str, Tensor], share: Tensor) -> Tensor:
-    """Operations that blend an image with a poorer copy of itself."""
-    is_color = is_chosen["Color"]
-    is_blended = is_color | is_chosen["Sharpness"]
+def blend_with_itself(images: Tensor, operation: Tensor, share: Tensor) -> Tensor:
+    """``BLENDS`` alone: of an image with a poorer copy of itself."""
+    is_color = operation == CODES["Color"]
+    is_blended = is_color | (operation == CODES["Sharpness"])
     poorer = torch.where(_per_image(is_color), _grey(images), _smooth(images))
     # A share of 1 gives the image itself, exactly.
     return _blend(poorer, images, _per_image(torch.where(is_blended, share, 1.0))).to(torch.uint8)
@@ -139,15 +150,11 @@ def _smooth(images: Tensor) -> Tensor:
 def _blend(poorer: Tensor, values: Tensor, share: Tensor) -> Tensor:
     """Poorer + share * (values - poorer) in float32, cut to whole numbers as Pillow does."""
     start = poorer.float()
-    return (start + share.float() * (values.float() - start)).long()
+    return (start + share.float() * (values.float() - start)).clamp(0, 255).long()
 
 
 def _affine(images: Tensor, matrix: Tensor) -> Tensor:
-    """Nearest-neighbour affine transform with black outside, in Pillow's fixed point.
-
-    The (6, B) matrix (a, b, c, d, e, f) maps an output pixel to its source:
-    (a x + b y + c, d x + e y + f), taken at pixel centres.
-    """
+    """Nearest-neighbour affine transform with black outside, in Pillow's fixed point."""
     height, width = images.shape[-2:]
     x = torch.arange(width, device=images.device)
     y = torch.arange(height, device=images.device)[:, None]

@@ -9,9 +9,26 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lskd_cli.data.operations import OPERATIONS, operate
+from lskd_cli.data.operations import CODES, operate
 
 OPERATIONS_PER_IMAGE = 2
+# Each with the range that its parameter is drawn from, uniformly; 0 where it has none.
+RANGES: dict[str, tuple[float, float]] = {
+    "AutoContrast": (0, 0),
+    "Brightness": (0.05, 0.95),
+    "Color": (0.05, 0.95),
+    "Contrast": (0.05, 0.95),
+    "Equalize": (0, 0),
+    "Identity": (0, 0),
+    "Posterize": (4, 8),
+    "Rotate": (-30, 30),
+    "Sharpness": (0.05, 0.95),
+    "ShearX": (-0.3, 0.3),
+    "ShearY": (-0.3, 0.3),
+    "Solarize": (0, 256),
+    "TranslateX": (-0.3, 0.3),
+    "TranslateY": (-0.3, 0.3),
+}
 CUTOUT_SHARE = 0.5  # largest side, as a share of the image's width
 CUTOUT_COLOUR = (125, 123, 114)
 
@@ -20,16 +37,16 @@ def draw_strong(count: int, generator: torch.Generator) -> dict[str, Tensor]:
     """The random numbers of so many strong views.
 
     Returns:
-        "operation", (N, 2) places in ``OPERATIONS``, with replacement; "parameter", (N, 2) float64
+        "operation", (N, 2) codes of operations, with replacement; "parameter", (N, 2) float64
         from the range of each; "side", (N,), and "centre", (N, 2), horizontal and vertical, of the
         cutout, as shares of the size.
     """
     shape = (count, OPERATIONS_PER_IMAGE)
-    operation = torch.randint(0, len(OPERATIONS), shape, generator=generator)
-    low, high = torch.tensor(list(OPERATIONS.values()), dtype=torch.float64)[operation].unbind(-1)
+    place = torch.randint(0, len(RANGES), shape, generator=generator)
+    low, high = torch.tensor(list(RANGES.values()), dtype=torch.float64)[place].unbind(-1)
     uniform = torch.rand(count, 5, generator=generator, dtype=torch.float64)
     return {
-        "operation": operation,
+        "operation": torch.tensor([CODES[name] for name in RANGES])[place],
         "parameter": low + (high - low) * uniform[:, :2],
         "side": CUTOUT_SHARE * uniform[:, 2],
         "centre": uniform[:, 3:],

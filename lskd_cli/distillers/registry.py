@@ -1,4 +1,4 @@
-"""From a preset's method to its distiller."""
+"""From a method's name to its distiller."""
 
 from typing import Any
 
@@ -6,15 +6,34 @@ from lskd_cli.config import Preset
 from lskd_cli.distillers.base import Distiller
 from lskd_cli.distillers.ctkd import CTKD
 from lskd_cli.distillers.dkd import DKD
+from lskd_cli.distillers.guidance import Guidance
 from lskd_cli.distillers.kd import KD
 from lskd_cli.distillers.mlkd import MLKD
 from lskd_cli.distillers.vanilla import Vanilla
+from lskd_cli.models import feature_shapes
 
-_DISTILLERS: dict[str, Any] = {"none": Vanilla, "kd": KD, "dkd": DKD, "mlkd": MLKD, "ctkd": CTKD}
+_DISTILLERS: dict[str, Any] = {
+    "none": Vanilla,
+    "kd": KD,
+    "dkd": DKD,
+    "mlkd": MLKD,
+    "ctkd": CTKD,
+    "guidance": Guidance,
+}
 
 
 def create_distiller(preset: Preset) -> Distiller:
-    """The method of a preset, with the hyper-parameters that its standardization asks for."""
+    """The method of a preset, with the hyper-parameters that its standardization asks for.
+
+    Raises:
+        RequestError: it reads features that the preset's networks do not have.
+    """
     method = preset.applied_method()
-    distiller: Distiller = _DISTILLERS[method.name](method, preset.standardized)
-    return distiller
+    kind = _DISTILLERS[method.name]
+    if not kind.needs_features:
+        distiller: Distiller = kind(method, preset.standardized)
+        return distiller
+    assert preset.teacher is not None
+    shapes = feature_shapes(preset.student, preset.data.image_size), feature_shapes(preset.teacher)
+    of_features: Distiller = kind(method, preset.standardized, *shapes)
+    return of_features

@@ -1,16 +1,20 @@
 """One student in training: its network, its distiller, its optimizer, its place in the schedule."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 
 from lskd_cli.config import Preset
 from lskd_cli.data import Batch, num_classes
-from lskd_cli.distillers import Step, create_distiller
+from lskd_cli.distillers import Distiller, Step, create_distiller
 from lskd_cli.engine.compiled import Compiled, Notify
 from lskd_cli.engine.device import Compute
 from lskd_cli.engine.meters import Meters
+from lskd_cli.engine.optimizer import create_optimizer
 from lskd_cli.engine.schedule import learning_rate
 from lskd_cli.models import Network, Output, create_model
 from lskd_cli.view import View
@@ -30,48 +34,69 @@ class Arm:
         self.preset = preset
         self.compute = compute
         self.student = initial_student(preset)
-        self.distiller = create_distiller(preset)
+        self.distiller = initial_distiller(preset)
         compute.place(self.student)
         self.distiller.to(compute.device)
-        self.forward: Callable[[torch.Tensor], Output] = self.student.forward_features
+        self.forward: Callable[[Tensor], Output] = self.student.forward_features
         # Tensors on the device: a recorded step reads what they hold when it is replayed.
         self.epoch = torch.ones((), device=compute.device)
         self.rate = torch.zeros((), device=compute.device)
-        self.optimizer = _optimizer(
-            [*self.student.parameters(), *self.distiller.parameters()], self
-        )
+        self.modules = torch.nn.ModuleList([self.student, self.distiller])
+        self.optimizer = create_optimizer(self.modules, preset.optimizer, self.rate)
         self.meters = Meters(compute.device)
         self.position = (1, 0)
         self.seconds = 0.0
         self.history: list[dict[str, float]] = []
         self.best: dict[str, float] | None = None
 
-    @property
-    def learning_rate(self) -> float:
-        """Learning rate of the epoch that the arm is in."""
-        return learning_rate(self.preset.optimizer, self.preset.schedule, self.position[0])
+    def learning_rate(self, share: float = 0.0) -> float:
+        """Learning rate in the epoch that the arm is in, of which a share is done."""
+        progress = self.position[0] - 1 + share
+        return learning_rate(self.preset.optimizer, self.preset.schedule, progress)
 
     def compile(self, notify: Notify) -> None:
         """Run the student compiled on whole batches; ``notify`` is told where that fails."""
-        self.forward = Compiled(self.student.forward_features, self.preset.data.batch_size, notify)
+        size = -(-self.preset.data.batch_size // self.preset.optimizer.accumulate)
+        self.forward = Compiled(self.student.forward_features, size, notify)
 
     def begin_epoch(self) -> None:
         """Take over what depends on the epoch."""
         self.epoch.fill_(self.position[0])
-        self.rate.fill_(self.learning_rate)
-        self.student.train()
+        self.begin_steps(share=0.0)
+        self.modules.train()
+
+    def begin_steps(self, share: float) -> None:
+        """Take over what depends on how much of the epoch is done."""
+        self.rate.fill_(self.learning_rate(share))
 
     def learn(self, batch: Batch, teacher: Mapping[View, Output]) -> None:
         """A step of training, on the device alone: it can be recorded and replayed."""
+        self.optimizer.zero_grad()
+        losses: dict[str, Tensor] = {}
+        logits = []
+        for part, share in _parts(len(batch.target), self.preset.optimizer.accumulate):
+            seen = {view: output.part(part) for view, output in teacher.items()}
+            student, of_part = self._losses(batch.part(part), seen)
+            loss = share * torch.stack(list(of_part.values())).sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+            for name, value in of_part.items():
+                losses[name] = losses.get(name, 0) + share * value.detach()
+            logits.append(student.detach())
+        if self.preset.optimizer.clip_norm is not None:
+            clip_grad_norm_(self.modules.parameters(), self.preset.optimizer.clip_norm)
+        self.optimizer.step()
+        self.meters.update(losses, torch.cat(logits), batch.target)
+
+    def _losses(
+        self, batch: Batch, teacher: Mapping[View, Output]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits of the weak view, and the parts of the loss."""
         with self.compute.autocast():
             student = {view: self._run(batch.views[view]) for view in self.distiller.views}
         losses = self.distiller.losses(Step(student, teacher, batch.target, self.epoch))
-        self.optimizer.zero_grad()
-        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        self.meters.update(losses, student["weak"].logits, batch.target)
+        return student["weak"].logits, losses
 
-    def _run(self, images: torch.Tensor) -> Output:
+    def _run(self, images: Tensor) -> Output:
         output = self.forward(images)
         # Features nobody reads would stay in memory for the step.
         return output if self.distiller.needs_features else Output(output.logits)
@@ -89,7 +114,7 @@ class Arm:
             images: that the arm has learnt from in the epoch.
         """
         epoch = self.position[0]
-        record = {"epoch": epoch, "lr": self.learning_rate, **measured}
+        record = {"epoch": epoch, "lr": self.learning_rate(), **measured}
         record |= {name: value.item() for name, value in self.distiller.logged().items()}
         record["seconds"] = self.seconds
         record["images_per_second"] = images / self.seconds
@@ -132,23 +157,30 @@ class Arm:
 
 
 def initial_student(preset: Preset) -> Network:
-    """The student as the preset's seed initializes it: the same on every device."""
+    """The student as the preset's seed initializes it: the same on every device.
+
+    Raises:
+        RequestError: its network does not exist, or not for such images.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(preset.seed)
-        return create_model(preset.student, num_classes(preset.data.name))
+        classes = num_classes(preset.data.name)
+        return create_model(preset.student, classes, preset.data.image_size, preset.drop_path)
 
 
-def _optimizer(parameters: list[torch.nn.Parameter], arm: Arm) -> torch.optim.SGD:
-    settings = arm.preset.optimizer
-    optimizer = torch.optim.SGD(
-        parameters,
-        lr=arm.rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
-    if settings.momentum > 0:
-        # The first step would make them, and be another step than those that follow.
-        for parameter in parameters:
-            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-    return optimizer
+def initial_distiller(preset: Preset) -> Distiller:
+    """The method as the preset's seed initializes it.
+
+    Raises:
+        RequestError: it reads layers that the networks do not have.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(preset.seed)
+        return create_distiller(preset)
+
+
+def _parts(images: int, parts: int) -> Iterator[tuple[slice, float]]:
+    """The places of each part of a batch, and its share."""
+    for start, end in pairwise(images * part // parts for part in range(parts + 1)):
+        if end > start:
+            yield slice(start, end), (end - start) / images

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2.functional import resize
 
 from lskd_cli.config import Data
 from lskd_cli.data import ImageSet, Normalizer
@@ -70,5 +72,10 @@ def likeness(student: Tensor, teacher: Tensor) -> dict[str, float]:
 def _logits(network: Network, images: ImageSet, data: Data) -> Iterator[Tensor]:
     network.eval()
     normalize = Normalizer(data, images.targets.device)
+    size = [network.image_size, network.image_size]
+    mode = InterpolationMode(data.augmentation.interpolation if data.augmentation else "bicubic")
     for part in torch.split(images.images, _BATCH):
-        yield network(normalize(part.permute(0, 3, 1, 2)))
+        pixels = part.permute(0, 3, 1, 2)
+        if list(pixels.shape[2:]) != size:
+            pixels = resize(pixels, size, interpolation=mode)
+        yield network(normalize(pixels))

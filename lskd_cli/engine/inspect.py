@@ -44,7 +44,7 @@ def open_subject(path: Path, model: str | None, dataset: str | None, best: bool)
     dataset = dataset or checkpoint.metadata.get("dataset", "cifar100")
     # A run may have been trained on images that were normalized in its own way.
     preset = path.with_name(PRESET)
-    data = load_preset(preset).data if preset.exists() else load_data(dataset)
+    data = load_preset(preset).data if preset.exists() else load_data(dataset, model)
     return Subject(checkpoint, model, data)
 
 
@@ -66,7 +66,9 @@ def examine(
             f"the student on {student.data.name}"
         )
     subjects = [student] + ([teacher] if teacher else [])
-    networks = [s.checkpoint.network(s.model, num_classes(s.data.name)) for s in subjects]
+    networks = [
+        s.checkpoint.network(s.model, num_classes(s.data.name), s.data.image_size) for s in subjects
+    ]
     test = load_dataset(student.data, data_dir, progress).test.to(compute.device)
     logits = []
     for subject, network in zip(subjects, networks, strict=True):

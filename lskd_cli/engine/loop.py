@@ -12,7 +12,7 @@ from functools import partial
 
 import torch
 
-from lskd_cli.data import Dataset, Loader, rows
+from lskd_cli.data import Dataset, create_loader, images_of, seed_of
 from lskd_cli.engine.arm import Arm
 from lskd_cli.engine.evaluation import logits_of, scores
 from lskd_cli.engine.replay import execution
@@ -70,35 +70,41 @@ def run_pass(
         RunError: a loss was not finite, or a file could not be written. What was saved last stays.
     """
     preset, compute = arms[0][0].preset, arms[0][0].compute
-    loader = Loader(dataset.train, preset.data)
+    loader = create_loader(dataset.train, preset.data)
     execute = execution(compute, listener.notice)
+    ahead = execute.ahead if loader.at_once else 1
     if compute.compiled:
         for arm, _ in arms:
             arm.compile(listener.notice)
         if teacher is not None:
-            teacher.compile(execute.ahead * preset.data.batch_size, listener.notice)
+            teacher.compile(ahead * preset.data.batch_size, listener.notice)
     while waiting := [pair for pair in arms if pair[0].position[0] <= preset.schedule.epochs]:
         epoch, start = min(arm.position for arm, _ in waiting)
         present = [pair for pair in waiting if pair[0].position[0] == epoch]
         for arm, _ in present:
             arm.begin_epoch()
-        draws = loader.draws(epoch, union(arm.distiller.views for arm, _ in present))
+        views = union(arm.distiller.views for arm, _ in present)
+        draw = loader.epoch(epoch, views, start)
         listener.epoch_begins(epoch, start, loader.steps)
         clock = _Clock()
         while start < loader.steps:
             # An arm that was stopped further on has done this step before.
             due = [arm for arm, _ in present if arm.position[1] == start]
-            end = _end(start, [arm for arm, _ in present], execute.ahead, loader.steps)
-            inputs = rows(draws, loader.part(start, end - start))
+            end = _end(start, [arm for arm, _ in present], ahead, loader.steps)
+            inputs = draw(start, end - start)
             if cache is not None and "weak" in teacher_views(due):
                 inputs[KNOWN + "weak"] = cache(loader, inputs)
+            for arm in due:
+                arm.begin_steps(start / loader.steps)
+            execute.seed(seed_of(preset.data.seed, epoch, start))
             paths = tuple(arm.preset.run_path for arm in due)
             execute(paths, partial(take_steps, loader, teacher, due, execute), inputs)
             for arm in due:
                 arm.advance(end - start)
             start = end
             on_cpu = compute.device.type == "cpu"
-            listener.steps_done(len(inputs["index"]), partial(_peek, present) if on_cpu else None)
+            images = len(next(iter(inputs.values())))
+            listener.steps_done(images, partial(_peek, present) if on_cpu else None)
             if stopping():
                 _save(present, clock)
                 raise Interrupted(f"stopped at epoch {epoch}, step {end} of {loader.steps}")
@@ -144,7 +150,7 @@ def _finish_epoch(arm: Arm, folder: RunFolder, dataset: Dataset, listener: Liste
             )
         measured = scores(logits, images.targets)
         evaluated |= {f"{name}_{key}": value for key, value in measured.items()}
-    is_best = arm.finish_epoch(trained | evaluated, len(dataset.train))
+    is_best = arm.finish_epoch(trained | evaluated, images_of(len(dataset.train), arm.preset.data))
     folder.save_epoch(arm, is_best)
     listener.epoch_done(arm)
 

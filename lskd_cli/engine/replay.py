@@ -33,6 +33,9 @@ class Execution(Protocol):
     def together(self, functions: Sequence[Callable[[], None]]) -> None:
         """Run functions that do not depend on each other, within one that is being run."""
 
+    def seed(self, number: int) -> None:
+        """Let random numbers from here on derive from a seed; what is recorded ignores it."""
+
 
 class Eager:
     """Everything is run when it is asked for."""
@@ -46,6 +49,9 @@ class Eager:
     def together(self, functions: Sequence[Callable[[], None]]) -> None:
         for function in functions:
             function()
+
+    def seed(self, number: int) -> None:
+        torch.manual_seed(number)
 
 
 class Recorder(Protocol):
@@ -80,6 +86,7 @@ class Replayed:
         self.ahead = ahead
         self.notify = notify
         self.together = recorder.together
+        self.recording = False
         self.runs: dict[Hashable, int] = {}
         self.recordings: dict[Hashable, tuple[Draws, Callable[[], None]]] = {}
 
@@ -93,16 +100,24 @@ class Replayed:
         else:
             if key not in self.recordings:
                 held = {name: values.clone() for name, values in inputs.items()}
+                self.recording = True
                 try:
                     self.recordings[key] = held, self.recorder.record(lambda: function(held))
                 except RuntimeError as error:
                     self._give_up(error)
+                    self.recording = False
                     function(inputs)
                     return
+                self.recording = False
             held, replay = self.recordings[key]
             for name, values in inputs.items():
                 held[name].copy_(values)
             replay()
+
+    def seed(self, number: int) -> None:
+        # A graph keeps its place in a device's random numbers, and starts where they are set.
+        if not self.recording:
+            torch.manual_seed(number)
 
     def _give_up(self, error: RuntimeError) -> None:
         if isinstance(error, torch.OutOfMemoryError):

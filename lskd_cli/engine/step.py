@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from functools import partial
 
-from lskd_cli.data import Draws, Loader
+from lskd_cli.data import Draws, Loader, seed_of
 from lskd_cli.engine.arm import Arm
 from lskd_cli.engine.replay import Execution
 from lskd_cli.engine.teacher import Teacher
@@ -45,7 +45,10 @@ def take_steps(
     parts = [slice(start, start + size) for start in range(0, len(batch.target), size)]
 
     def learn(arm: Arm) -> None:
-        for part in parts:
+        epoch, step = arm.position
+        for number, part in enumerate(parts):
+            # Of dropped paths: the same whichever arms are trained beside.
+            execute.seed(seed_of(arm.preset.seed, epoch, step + number))
             seen = {view: output.part(part) for view, output in outputs.items()}
             arm.learn(batch.part(part), seen)
 

@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
@@ -16,7 +17,7 @@ from lskd_cli.engine.device import Compute
 from lskd_cli.engine.run_folder import RunFolder
 from lskd_cli.errors import RequestError
 from lskd_cli.layout import STUDENT, list_runs
-from lskd_cli.models import Network, Output
+from lskd_cli.models import Network, Output, Transformer
 from lskd_cli.view import View
 
 
@@ -27,8 +28,10 @@ class Teacher:
         network.eval().requires_grad_(False)
         # Batch norms folded into convolutions: the same function in fewer passes over memory. The
         # folded network gives logits alone.
-        folded: nn.Module = network if needs_features else fuse(network)
+        is_foldable = not needs_features and not isinstance(network, Transformer)
+        folded: nn.Module = fuse(network) if is_foldable else network
         compute.place(folded)
+        self.image_size = network.image_size
         self.forward: Callable[[Tensor], Output] = (
             network.forward_features if needs_features else lambda images: Output(folded(images))
         )
@@ -43,9 +46,19 @@ class Teacher:
     def __call__(
         self, views: Mapping[View, Tensor], wanted: Collection[View]
     ) -> dict[View, Output]:
-        """Outputs of the wanted views, (B, 3, 32, 32) each."""
-        with self.compute.autocast():
-            return {view: self.forward(views[view]) for view in wanted}
+        """Outputs of the wanted views, (B, 3, S, S) each; brought to the size that it is made for.
+
+        Bilinearly, and without a filter against aliasing, as the published rows were run.
+        """
+        size = (self.image_size, self.image_size)
+        outputs = {}
+        for view in wanted:
+            images = views[view]
+            if images.shape[2:] != size:
+                images = F.interpolate(images, size, mode="bilinear", align_corners=False)
+            with self.compute.autocast():
+                outputs[view] = self.forward(images)
+        return outputs
 
 
 def find_teacher(preset: Preset, checkpoints: Path, runs: Path) -> Checkpoint:
@@ -72,13 +85,13 @@ def find_teacher(preset: Preset, checkpoints: Path, runs: Path) -> Checkpoint:
                 found = (checkpoint.metadata.get("model"), checkpoint.metadata.get("dataset"))
                 if found == (preset.teacher, preset.data.name):
                     return checkpoint
-    training = [
-        f"'lskd train --preset {name}'"
+    trainers = [
+        load_preset(name)
         for name in list_networks()
         if name.startswith("teacher-") and _trains(name, preset)
     ]
-    # The published teachers are those that have a CIFAR-100 preset.
-    is_published = training and preset.data.name == "cifar100"
+    training = [f"'lskd train --preset {trainer.name}'" for trainer in trainers]
+    is_published = any(trainer.published.top1 for trainer in trainers)
     fetching = [f"'lskd fetch-teachers {preset.teacher}'"] if is_published else []
     raise RequestError(
         f"teacher {preset.teacher} ({classes} classes) is neither in {checkpoints} nor a finished "

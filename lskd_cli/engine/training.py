@@ -11,9 +11,9 @@ import torch
 
 from lskd_cli.checkpoints import Checkpoint, load_checkpoint
 from lskd_cli.config import Preset
-from lskd_cli.data import Dataset, ImageSet, Loader, load_dataset, num_classes
+from lskd_cli.data import Dataset, ImageSet, create_loader, load_dataset, num_classes
 from lskd_cli.download import Progress
-from lskd_cli.engine.arm import Arm
+from lskd_cli.engine.arm import Arm, initial_distiller, initial_student
 from lskd_cli.engine.device import Compute
 from lskd_cli.engine.loop import Listener, run_pass
 from lskd_cli.engine.replay import Eager
@@ -193,6 +193,8 @@ def prepared(
             if not fresh:
                 folder.check(preset, compute.precision, source)
                 folder.state()
+            if places.teacher_cache and preset.data.augmentation:
+                raise RequestError("--teacher-cache: of padded crops; other augmentation has none")
             if is_finished:
                 finished.append(folder)
             else:
@@ -201,6 +203,7 @@ def prepared(
         for preset in unfinished:
             if str(preset.data) not in datasets:
                 dataset = load_dataset(preset.data, places.data, progress)
+                create_loader(dataset.train, preset.data)
                 datasets[str(preset.data)] = dataset.to(compute.device)
         passes = []
         for group in group_passes(unfinished):
@@ -235,10 +238,11 @@ def group_passes(presets: Sequence[Preset]) -> list[list[Preset]]:
 
 
 def check_networks(presets: Sequence[Preset]) -> None:
-    """See that every teacher and student is a network.
+    """See that every teacher and student is a network, and fits its preset.
 
     Raises:
-        RequestError: some are not; one line each, with the nearest that is.
+        RequestError: some are not; one line each, with the nearest that is. Or one is not made for
+            such images, or lacks what the method reads.
     """
     problems = {
         f"preset {preset.name}: {key}: unknown model {name!r}; nearest: {nearest_models(name)}"
@@ -248,6 +252,13 @@ def check_networks(presets: Sequence[Preset]) -> None:
     }
     if problems:
         raise RequestError("\n".join(sorted(problems)))
+    with torch.device("meta"):
+        for preset in presets:
+            try:
+                initial_student(preset)
+                initial_distiller(preset)
+            except RequestError as error:
+                raise RequestError(f"preset {preset.name}: {error}") from None
 
 
 def rehearse(preset: Preset, compute: Compute) -> dict[str, float]:
@@ -265,13 +276,16 @@ def rehearse(preset: Preset, compute: Compute) -> dict[str, float]:
     classes = num_classes(preset.data.name)
     generator = torch.Generator().manual_seed(preset.seed)
     images = torch.randint(0, 256, (4, 32, 32, 3), generator=generator, dtype=torch.uint8)
-    loader = Loader(ImageSet(images, torch.arange(4) % classes).to(compute.device), preset.data)
+    # A whole batch, of four images.
+    data = preset.data.model_copy(update={"batch_size": len(images)})
+    loader = create_loader(ImageSet(images, torch.arange(4) % classes).to(compute.device), data)
     teacher = None
     if preset.teacher is not None:
         network = create_model(preset.teacher, classes)
         teacher = Teacher(network, compute, arm.distiller.needs_features)
     arm.begin_epoch()
-    take_steps(loader, teacher, [arm], Eager(ahead=1), loader.draws(1, arm.distiller.views))
+    draw = loader.epoch(1, arm.distiller.views, 0)
+    take_steps(loader, teacher, [arm], Eager(ahead=1), draw(0, 1))
     return arm.meters.read(epoch=1)
 
 

@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import cache
+
+import torch
 
 from lskd_cli.errors import RequestError
 from lskd_cli.models import (
@@ -82,3 +85,16 @@ def create_model(
 def nearest_models(name: str) -> str:
     """The up to three names most like one that is not there, else all, for a message."""
     return ", ".join(get_close_matches(name, list_models(), n=3, cutoff=0.5) or list_models())
+
+
+@cache
+def feature_shapes(name: str, image_size: int | None = None) -> list[tuple[int, ...]]:
+    """(C, H, W) of every feature of a network, from the stem's or embedding's on.
+
+    Raises:
+        RequestError: the network does not exist, or not for this size.
+    """
+    with torch.device("meta"):
+        network = create_model(name, image_size=image_size).eval()
+        images = torch.empty(1, 3, network.image_size, network.image_size)
+        return [tuple(feat.shape[1:]) for feat in network.forward_features(images).feats]

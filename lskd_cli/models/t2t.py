@@ -6,6 +6,7 @@ of the paper.
 """
 
 import math
+from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -36,7 +37,7 @@ class PerformerAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         key, query, value = self.qkv_transform(x).chunk(3, dim=-1)  # in this order as released
         # Exponentials and their sums over thousands of tokens want more digits than bf16 has.
-        with torch.autocast(x.device.type, enabled=False):
+        with nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False):
             of_query, of_key = self._features(query), self._features(key)
             total = of_query @ of_key.sum(dim=1).unsqueeze(2)
             context = of_key.transpose(1, 2) @ value.to(of_key.dtype)

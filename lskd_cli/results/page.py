@@ -6,9 +6,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lskd_cli import __version__
+from lskd_cli.results.comparison import METHOD_NAMES
 from lskd_cli.results.figures import accuracy_curves
+from lskd_cli.results.guided import is_guided
 from lskd_cli.results.runs import Run
-from lskd_cli.results.table import METHOD_NAMES, caption, columns, make_rows
+from lskd_cli.results.tables import make_tables
 
 
 def render_page(runs: Sequence[Run], accuracy: str) -> str:
@@ -21,27 +23,23 @@ def render_page(runs: Sequence[Run], accuracy: str) -> str:
     environment = Environment(
         loader=PackageLoader("lskd_cli.results", "."), autoescape=True, undefined=StrictUndefined
     )
-    by_preset: dict[str, list[Run]] = {}
+    by_figure: dict[str, list[Run]] = {}
     for run in runs:
-        by_preset.setdefault(run.preset.name, []).append(run)
-    rows = make_rows(runs, accuracy)
-    shown = columns(rows)
+        by_figure.setdefault(_title(run), []).append(run)
     return environment.get_template("page.html.j2").render(
         version=__version__,
         runs=runs,
         finished=sum(run.finished for run in runs),
-        columns=shown,
-        caption=caption(rows, accuracy),
-        rows=[[(column.kind, column.text(row)) for column in shown] for row in rows],
+        tables=make_tables(runs, accuracy),
         # Our own SVG; everything else in the page is escaped.
-        figures=[
-            (_title(group[0]), Markup(accuracy_curves(group))) for group in by_preset.values()
-        ],
+        figures=[(title, Markup(accuracy_curves(group))) for title, group in by_figure.items()],
     )
 
 
 def _title(run: Run) -> str:
     preset = run.preset
+    if is_guided(run):
+        return f"{preset.student}, {preset.data.name}"
     if preset.teacher is None:
         return f"{preset.student} alone, {preset.data.name} ({preset.name})"
     method = METHOD_NAMES.get(preset.method.name, preset.method.name)

@@ -234,7 +234,7 @@ WRONG_REQUESTS = {
         ("--preset", "kd-digits", "--base-temp", "-1"),
         "method.temperature: should be greater than 0",
     ),
-    "nothing to standardize": (("--preset", "alone-digits", "--stand"), "no teacher whose logits"),
+    "nothing to standardize": (("--preset", "alone-digits", "--stand"), "has no teacher: nothing"),
     "an unknown model": (
         ("--preset", "kd-digits", "--set", "student=resnet9"),
         "preset kd-digits: student: unknown model 'resnet9'; nearest:",
@@ -254,6 +254,30 @@ WRONG_REQUESTS = {
     "graphs on a CPU": (
         ("--preset", "kd-digits", "--device", "cpu", "--graphs"),
         "--graphs: needs a CUDA device",
+    ),
+    "a size between two patches": (
+        ("--preset", "kd-r56g-deit-tiny", "--set", "data.image_size=100"),
+        "preset kd-r56g-deit-tiny: data.image_size: DeiT cuts images into patches of 16 pixels",
+    ),
+    "a guided layer that is not there": (
+        ("--preset", "guidance-r56g-deit-tiny", "--set", "method.student_layers=[0, 6, 12]"),
+        "method.student_layers: there is no 12; its layers are 0 to 11",
+    ),
+    "guidance with standardization": (
+        ("--preset", "guidance-r56g-deit-tiny", "--stand"),
+        "reads no logits of its teacher: nothing to standardize",
+    ),
+    "a guide that nobody publishes": (
+        ("--preset", "kd-r56g-deit-tiny"),
+        "'lskd train --preset teacher-resnet56-guide' or --teacher-checkpoint FILE",
+    ),
+    "too few images for a batch": (
+        ("--preset", "alone-digits", "--limit-train", "50", "--set", "data.drop_last=true"),
+        "data.batch_size: 64, with 50 training images and drop_last, is no batch at all",
+    ),
+    "a cache for other augmentation": (
+        ("--preset", "alone-deit-tiny", "--teacher-cache"),
+        "--teacher-cache: of padded crops; other augmentation has none",
     ),
     "an unknown device": (("--preset", "kd-digits", "--device", "tpu"), "--device tpu"),
 }

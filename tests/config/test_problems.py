@@ -41,11 +41,18 @@ def test_all_wrong_keys_and_values_are_told_at_once() -> None:
         ("data.name=imagenet", "should be 'cifar100' or 'digits'"),
         ("data.std=[0.2, 0, 0.2]", "should be greater than 0"),
         ("data.val_split=1", "should be less than 1"),
-        ("method.name=kdd", "not a method; one of none, kd, dkd, mlkd, ctkd"),
+        ("method.name=kdd", "not a method; one of none, kd, dkd, mlkd, ctkd, guidance"),
         ("temperature=3", "unknown key; nearest: method.temperature"),
         ("teacher=null", "method kd needs one"),
         ("stand.beta=2", "stand.beta: method kd has no such hyper-parameter"),
-        ("schedule.milestones=[3, 2]", "milestones must not decrease"),
+        ("schedule.milestones=[3, 2]", "schedule.milestones must not decrease"),
+        ("schedule.min_lr=0.1", "schedule.min_lr, warmup_epochs: of cosine only"),
+        ("schedule.name=linear", "should be 'steps' or 'cosine'"),
+        ("optimizer.name=adamw", "optimizer.momentum, nesterov: of sgd only"),
+        ("data.image_size=224", "data.image_size: padded crops have 32 pixels"),
+        ("data.augmentation.polcy=x", "unknown key; nearest: data.augmentation.policy"),
+        ("data.limit_train=0", "greater than or equal to 1"),
+        ("drop_path=1", "should be less than 1"),
         ("name=../elsewhere", "should match pattern"),
         ("method.temperature", "expected KEY=VALUE"),
         ("seed=[1", "not valid YAML"),
@@ -113,3 +120,23 @@ def test_a_schedule_keeps_its_shape_over_fewer_epochs() -> None:
     assert schedule.rescaled(24).milestones == [15, 18, 21]
     assert schedule.rescaled(3).milestones == [2, 3, 3]
     assert schedule.rescaled(240) == schedule
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("schedule.milestones=[3]", "schedule.milestones: of steps only"),
+        ("data.padding=4", "data.padding: of padded crops only"),
+        ("data.augmentation.policy=original", "should match pattern"),
+        ("data.augmentation.erasing=1.5", "less than or equal to 1"),
+        ("method.student_layers=[1]", "method.student_layers: 1 layers for 3 teacher_stages"),
+        ("method.student_layers=[]", "at least 1 item"),
+    ],
+)
+def test_a_wrong_override_of_a_transformer_is_refused(override: str, message: str) -> None:
+    assert message in _refusal([override], "guidance-r56g-deit-tiny")
+
+
+def test_workers_are_refused_to_a_method_with_a_strong_view() -> None:
+    message = _refusal(["data.augmentation.pipeline=workers"], "mlkd-r56g-deit-tiny")
+    assert "data.augmentation.pipeline: workers make no strong view" in message

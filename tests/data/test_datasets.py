@@ -10,7 +10,7 @@ import pytest
 import torch
 from torchvision.datasets import CIFAR100
 
-from lskd_cli.config import Data, load_data
+from lskd_cli.config import Data, load_data, load_preset
 from lskd_cli.data import load_dataset
 from lskd_cli.errors import RequestError, RunError
 
@@ -130,3 +130,28 @@ def test_a_split_that_leaves_classes_empty_is_refused() -> None:
     data = load_data("digits").model_copy(update={"val_split": 0.001})
     with pytest.raises(RequestError, match=r"data\.val_split: 0\.001 cannot be split off"):
         load_dataset(data, Path(), _silent)
+
+
+def test_a_limit_takes_so_many_images_of_all_classes_and_leaves_the_test_set() -> None:
+    data = load_data("digits").model_copy(update={"limit_train": 200, "val_split": 0.1})
+    first, second = (load_dataset(data, Path(), _silent) for _ in range(2))
+    assert (len(first.train), len(first.val or []), len(first.test)) == (200, 144, 360)
+    assert torch.equal(first.train.images, second.train.images)
+    assert first.train.targets.bincount().min() >= 19
+    more = data.model_copy(update={"limit_train": 100_000})
+    assert len(load_dataset(more, Path(), _silent).train) == 1437 - 144
+
+
+def test_a_limit_below_one_image_a_class_is_refused() -> None:
+    data = load_data("digits").model_copy(update={"limit_train": 9})
+    with pytest.raises(RequestError, match=r"data\.limit_train: 9 cannot be split off"):
+        load_dataset(data, Path(), _silent)
+
+
+def test_a_network_with_a_preset_of_its_own_sees_images_as_there() -> None:
+    assert load_data("cifar100", "resnet20").image_size == 32
+    assert load_data("cifar100", "deit_tiny") == load_preset("alone-deit-tiny").data
+    assert load_data("cifar100", "resnet56_guide").mean == [0.485, 0.456, 0.406]
+    assert load_data("digits", "resnet20").name == "digits"
+    with pytest.raises(RequestError, match=r"unknown data set 'cifar100_vit'; one of cifar100, d"):
+        load_data("cifar100_vit")

@@ -7,8 +7,8 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
 from lskd_cli.config import Data, load_preset
-from lskd_cli.data import Batch, ImageSet, Loader, Normalizer
-from lskd_cli.data.loader import rows
+from lskd_cli.data import Batch, CropLoader, ImageSet, Normalizer
+from lskd_cli.data.batch import rows
 from lskd_cli.view import View
 
 DATA = load_preset("kd-r32x4-r8x4").data
@@ -25,11 +25,11 @@ def _uint8(view: Tensor, data: Data = DATA) -> Tensor:
     return ((view * std + mean) * 255).round().to(torch.uint8)
 
 
-def _loader(count: int = 150, **changes: object) -> Loader:
-    return Loader(_images(count), DATA.model_copy(update=changes))
+def _loader(count: int = 150, **changes: object) -> CropLoader:
+    return CropLoader(_images(count), DATA.model_copy(update=changes))
 
 
-def _batches(loader: Loader, epoch: int, views: list[View], start: int = 0) -> list[Batch]:
+def _batches(loader: CropLoader, epoch: int, views: list[View], start: int = 0) -> list[Batch]:
     draws = loader.draws(epoch, views)
     steps = range(start, loader.steps)
     return [loader.cut(rows(draws, loader.part(step, 1))) for step in steps]

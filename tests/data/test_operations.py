@@ -6,12 +6,23 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
+from timm.data.auto_augment import solarize_add
 from torch import Tensor
 
-from lskd_cli.data.operations import OPERATIONS, operate
-from lskd_cli.data.strong import CUTOUT_COLOUR, cutout, draw_strong, strengthen
+from lskd_cli.data.operations import CODES, OPERATIONS, operate
+from lskd_cli.data.strong import CUTOUT_COLOUR, RANGES, cutout, draw_strong, strengthen
 
-NAMES = list(OPERATIONS)
+# Wider than the strong view's: RandAugment brightens too, and posterizes to nothing.
+WIDER = {
+    **RANGES,
+    "Brightness": (0.05, 1.9),
+    "Color": (0.05, 1.9),
+    "Contrast": (0.05, 1.9),
+    "Sharpness": (0.05, 1.9),
+    "Posterize": (0, 8),
+    "Invert": (0, 0),
+    "SolarizeAdd": (0, 129),
+}
 
 
 def _affine(image: Image.Image, *matrix: float) -> Image.Image:
@@ -25,12 +36,14 @@ PILLOW: dict[str, Callable[[Image.Image, float], Image.Image]] = {
     "Contrast": lambda i, v: ImageEnhance.Contrast(i).enhance(v),
     "Equalize": lambda i, v: ImageOps.equalize(i),
     "Identity": lambda i, v: i,
-    "Posterize": lambda i, v: ImageOps.posterize(i, int(v)),
+    "Invert": lambda i, v: ImageOps.invert(i),
+    "Posterize": lambda i, v: ImageOps.posterize(i, int(v)) if v >= 1 else i.point(lambda _: 0),
     "Rotate": lambda i, v: i.rotate(v),
     "Sharpness": lambda i, v: ImageEnhance.Sharpness(i).enhance(v),
     "ShearX": lambda i, v: _affine(i, 1, v, 0, 0, 1, 0),
     "ShearY": lambda i, v: _affine(i, 1, 0, 0, v, 1, 0),
     "Solarize": lambda i, v: ImageOps.solarize(i, v),
+    "SolarizeAdd": lambda i, v: solarize_add(i, int(v)),
     "TranslateX": lambda i, v: _affine(i, 1, 0, v * i.width, 0, 1, 0),
     "TranslateY": lambda i, v: _affine(i, 1, 0, 0, 0, 1, v * i.height),
 }
@@ -58,18 +71,18 @@ def from_pillow(image: Image.Image) -> Tensor:
 
 
 def _same(name: str, count: int) -> Tensor:
-    return torch.full((count,), NAMES.index(name))
+    return torch.full((count,), CODES[name])
 
 
 def _parameters(name: str, count: int) -> Tensor:
-    low, high = OPERATIONS[name]
+    low, high = WIDER[name]
     generator = torch.Generator().manual_seed(11)
     return low + (high - low) * torch.rand(count, generator=generator, dtype=torch.float64)
 
 
-def test_the_oracle_knows_the_same_fourteen_operations() -> None:
-    assert set(PILLOW) == set(OPERATIONS)
-    assert len(OPERATIONS) == 14
+def test_the_oracle_knows_the_same_operations() -> None:
+    assert set(PILLOW) == set(OPERATIONS) == set(WIDER)
+    assert len(RANGES) == 14
 
 
 @pytest.mark.parametrize("name", PILLOW)
@@ -87,13 +100,13 @@ def test_an_operation_gives_the_pixels_of_pillow(name: str) -> None:
 
 
 def test_a_batch_may_mix_all_operations() -> None:
-    batch = images(70)
-    operation = torch.arange(70) % 14
-    parameter = torch.stack([_parameters(NAMES[index], 70)[0] for index in operation])
+    batch = images(80)
+    operation = torch.arange(80) % len(OPERATIONS)
+    parameter = torch.stack([_parameters(OPERATIONS[code], 80)[0] for code in operation])
     result = operate(batch, operation, parameter)
     for place, index in enumerate(operation):
         one = slice(place, place + 1)
-        alone = operate(batch[one], _same(NAMES[index], 1), parameter[one])
+        alone = operate(batch[one], _same(OPERATIONS[index], 1), parameter[one])
         assert torch.equal(result[one], alone)
 
 
@@ -125,17 +138,20 @@ def test_the_cutout_is_the_rectangle_that_pillow_draws() -> None:
 def test_the_draws_cover_every_operation_and_range_evenly() -> None:
     count = 100_000
     draws = draw_strong(count, torch.Generator().manual_seed(1))
+    codes = torch.tensor([CODES[name] for name in RANGES])
+    places = (draws["operation"][..., None] == codes).int().argmax(dim=-1)
+    assert torch.equal(codes[places], draws["operation"])
     for slot in range(2):
-        share = torch.bincount(draws["operation"][:, slot], minlength=14) / count
+        share = torch.bincount(places[:, slot], minlength=14) / count
         # four standard deviations of a share of 1/14 in 100 000 draws
         assert (share - 1 / 14).abs().max().item() < 4 * (1 / 14 / count) ** 0.5
-    first, second = draws["operation"].unbind(1)
+    first, second = places.unbind(1)
     together = torch.bincount(first * 14 + second, minlength=196)
     assert (together / count - 1 / 196).abs().max().item() < 5 * (1 / 196 / count) ** 0.5
-    for index, (low, high) in enumerate(OPERATIONS.values()):
+    for index, (low, high) in enumerate(RANGES.values()):
         if high == low:
             continue
-        values = draws["parameter"][draws["operation"] == index]
+        values = draws["parameter"][places == index]
         scaled = (values - low) / (high - low)
         assert 0 <= scaled.min().item() <= 0.001
         assert 0.999 <= scaled.max().item() <= 1

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lskd_cli.config import Preset
-from lskd_cli.data import Draws, Loader, load_dataset, rows
+from lskd_cli.data import CropLoader, Draws, load_dataset, rows
 from lskd_cli.distillers.kd import kd_loss
 from lskd_cli.engine.arm import Arm, initial_student
 from lskd_cli.engine.device import Compute
@@ -37,11 +37,11 @@ def _teacher() -> Network:
     return create_model("resnet20", 10)
 
 
-def _loader() -> Loader:
-    return Loader(load_dataset(PRESET.data, Path(), silent).train, PRESET.data)
+def _loader() -> CropLoader:
+    return CropLoader(load_dataset(PRESET.data, Path(), silent).train, PRESET.data)
 
 
-def _draws(loader: Loader) -> list[Draws]:
+def _draws(loader: CropLoader) -> list[Draws]:
     """One batch a step, over as many epochs as that takes; whole batches alone."""
     whole = len(loader.images) // PRESET.data.batch_size
     epochs = [loader.draws(1 + epoch, ["weak"]) for epoch in range(-(-STEPS // whole))]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lskd_cli.data import Loader, load_dataset, rows
+from lskd_cli.data import CropLoader, load_dataset, rows
 from lskd_cli.engine.arm import Arm
 from lskd_cli.engine.device import resolve_compute
 from lskd_cli.engine.loop import Listener
@@ -57,7 +57,7 @@ def test_no_step_waits_for_the_device(method: str, graphs: bool) -> None:
     compute = resolve_compute("cuda", "bf16", graphs)
     arms = [Arm(digits_preset(method, stand), compute) for stand in (False, True)]
     dataset = load_dataset(arms[0].preset.data, Path(), silent).to(compute.device)
-    loader = Loader(dataset.train, arms[0].preset.data)
+    loader = CropLoader(dataset.train, arms[0].preset.data)
     teacher = Teacher(create_model("resnet20", 10), compute, needs_features=False)
     execute = execution(compute, pytest.fail)
     draws = loader.draws(1, arms[0].distiller.views)

@@ -9,10 +9,12 @@ import pytest
 
 from lskd_cli.config import list_presets, load_preset
 from lskd_cli.errors import RequestError
+from lskd_cli.results.comparison import columns, make_rows
 from lskd_cli.results.figures import accuracy_curves, published_curves
 from lskd_cli.results.page import render_page
 from lskd_cli.results.runs import Run
-from lskd_cli.results.table import as_csv, as_latex, as_markdown, columns, make_rows
+from lskd_cli.results.table import as_csv, as_latex, as_markdown
+from lskd_cli.results.tables import make_tables
 
 
 def _run(
@@ -125,14 +127,14 @@ def test_unfinished_runs_do_not_count() -> None:
 
 
 def test_markdown_has_a_caption_and_a_line_a_row() -> None:
-    lines = as_markdown(make_rows(_runs(), "best"), "best").splitlines()
+    lines = as_markdown(make_tables(_runs(), "best")).splitlines()
     assert "best epoch, as published" in lines[0]
     assert lines[2].startswith("| Teacher")
     assert "| 77.00 ± 1.41 |" in lines[4]
 
 
 def test_latex_needs_nothing_beyond_booktabs() -> None:
-    text = as_latex(make_rows(_runs(), "best"), "best")
+    text = as_latex(make_tables(_runs(), "best"))
     assert r"77.00 $\pm$ 1.41" in text
     assert r"\toprule" in text
     assert "±" not in text
@@ -140,7 +142,7 @@ def test_latex_needs_nothing_beyond_booktabs() -> None:
 
 
 def test_csv_has_a_column_for_each_number() -> None:
-    (record,) = csv.DictReader(io.StringIO(as_csv(make_rows(_runs(), "best"), "best")))
+    (record,) = csv.DictReader(io.StringIO(as_csv(make_tables(_runs(), "best"))))
     assert float(record["difference_mean"]) == pytest.approx(3.5)
     assert record["stand_n"] == "2"
     assert record["published_stand"] == "76.62"
@@ -149,8 +151,8 @@ def test_csv_has_a_column_for_each_number() -> None:
 def test_every_published_log_has_a_curve() -> None:
     logs = {load_preset(name).published.log for name in list_presets()} - {None}
     assert logs == set(published_curves())
-    assert len(logs) == 54
-    assert {len(curve) for curve in published_curves().values()} == {240, 480, 960}
+    assert len(logs) == 58
+    assert {len(curve) for curve in published_curves().values()} == {240, 300, 480, 960}
 
 
 def test_a_figure_draws_the_runs_over_the_published_curve() -> None:

@@ -1,0 +1,222 @@
+"""Transformers in training: resumed, in parts, with the right decay, beside other arms."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from lskd_cli.checkpoints import load_checkpoint, save_checkpoint
+from lskd_cli.config import Preset, load_preset
+from lskd_cli.data import Batch, ImageSet
+from lskd_cli.engine import loop
+from lskd_cli.engine.arm import Arm
+from lskd_cli.engine.evaluation import logits_of
+from lskd_cli.engine.replay import Eager, Replayed
+from lskd_cli.engine.training import check_networks
+from lskd_cli.errors import Interrupted, RequestError
+from lskd_cli.models import Output, create_model
+from tests.data.test_operations import from_pillow
+from tests.engine.helpers import CPU, after, digest, metrics, run_path, train
+from tests.engine.tape import Tape
+
+# Digits instead of CIFAR-100, two by two patches: seconds instead of minutes.
+SMALL = (
+    "data.name=digits",
+    "data.image_size=32",
+    "data.limit_train=128",
+    "data.batch_size=32",
+    "schedule.epochs=2",
+    "schedule.warmup_epochs=0.5",
+    "drop_path=0.3",
+)
+
+
+def _preset(name: str, *more: str) -> Preset:
+    return load_preset(name, [*SMALL, *more])
+
+
+def _teacher(root: Path) -> None:
+    path = root / "checkpoints" / "resnet56_guide.safetensors"
+    torch.manual_seed(0)
+    weights = create_model("resnet56_guide", 10).state_dict()
+    save_checkpoint(path, weights, {"model": "resnet56_guide", "dataset": "digits", "top1": "50"})
+
+
+def _weights(root: Path, preset: Preset) -> str:
+    return digest(run_path(root, preset) / "student.safetensors")
+
+
+@pytest.mark.parametrize(
+    "arms",
+    [
+        ("kd-r56g-t2t-vit-7",),
+        ("kd-r56g-deit-tiny",),
+        ("guidance-r56g-deit-tiny",),
+        ("kd-r56g-deit-tiny", "guidance-r56g-deit-tiny"),
+    ],
+    ids="+".join,
+)
+@pytest.mark.parametrize("steps", [2, 5])
+def test_a_stopped_run_ends_as_an_undisturbed_one(
+    arms: Sequence[str], steps: int, tmp_path: Path
+) -> None:
+    presets = [_preset(name) for name in arms]
+    presets = [p.with_stand(True) if p.stand else p for p in presets]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    for root in (whole, stopped):
+        _teacher(root)
+    train(presets, whole)
+    with pytest.raises(Interrupted):
+        train(presets, stopped, stopping=after(steps))
+    train(presets, stopped)
+    for preset in presets:
+        assert _weights(whole, preset) == _weights(stopped, preset)
+        first, second = (metrics(run_path(root, preset)) for root in (whole, stopped))
+        assert [epoch["train_loss"] for epoch in first] == [epoch["train_loss"] for epoch in second]
+
+
+def test_dropped_paths_are_the_same_alone_and_beside_others(tmp_path: Path) -> None:
+    alone, beside = tmp_path / "alone", tmp_path / "beside"
+    for root in (alone, beside):
+        _teacher(root)
+    preset = _preset("kd-r56g-deit-tiny")
+    train([preset], alone)
+    train([preset.with_stand(True), preset], beside)
+    assert _weights(alone, preset) == _weights(beside, preset)
+
+
+@pytest.mark.parametrize("name", ["kd-r56g-deit-tiny", "guidance-r56g-deit-tiny"])
+def test_recorded_steps_are_those_of_python(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Without dropped paths, whose numbers a recording draws at another place.
+    preset = _preset(name, "drop_path=0", "optimizer.clip_norm=1", "optimizer.accumulate=2")
+    tape = Tape()
+    for root, execution in (
+        (tmp_path / "eager", Eager(1)),
+        (tmp_path / "replayed", Replayed(tape, 8, pytest.fail)),
+    ):
+        _teacher(root)
+        monkeypatch.setattr(loop, "execution", lambda *_, execution=execution: execution)
+        train([preset], root)
+    assert (tape.recorded, tape.replayed) == (1, 5)  # three steps before, one at a time
+    assert _weights(tmp_path / "eager", preset) == _weights(tmp_path / "replayed", preset)
+
+
+def test_images_of_a_batch_that_is_left_out_are_not_counted(tmp_path: Path) -> None:
+    _teacher(tmp_path)
+    preset = _preset("alone-deit-tiny", "data.limit_train=100", "data.batch_size=32")
+    train([preset], tmp_path)
+    first, *_ = metrics(run_path(tmp_path, preset))
+    assert first["images_per_second"] * first["seconds"] == pytest.approx(96)
+
+
+def _arm(*more: str) -> Arm:
+    arm = Arm(_preset("kd-r56g-deit-tiny", "drop_path=0", *more), CPU)
+    arm.begin_epoch()
+    return arm
+
+
+def _learn(arm: Arm) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(12, 3, 32, 32, generator=generator)
+    teacher = Output(3 * torch.randn(12, 10, generator=generator))
+    arm.rate.fill_(1e-3)
+    arm.learn(Batch({"weak": images}, torch.arange(12) % 10), {"weak": teacher})
+    return [p.grad.clone() for p in arm.student.parameters() if p.grad is not None]
+
+
+@pytest.mark.parametrize("parts", [2, 3, 5])
+def test_a_batch_in_parts_gives_the_gradient_and_the_losses_of_the_whole(parts: int) -> None:
+    whole, split = _arm(), _arm(f"optimizer.accumulate={parts}")
+    for one, other in zip(_learn(whole), _learn(split), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    expected, found = (arm.meters.read(1) for arm in (whole, split))
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_clipping_bounds_the_norm_of_all_gradients_together() -> None:
+    def norm(gradients: Sequence[torch.Tensor]) -> float:
+        return torch.stack([one.norm() for one in gradients]).norm().item()
+
+    free = norm(_learn(_arm()))
+    assert free > 0.1
+    assert norm(_learn(_arm("optimizer.clip_norm=0.1"))) == pytest.approx(0.1, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "name", ["deit-tiny", "t2t-vit-7", "pit-tiny", "pvt-tiny", "pvt-v2-b0", "cvt-13"]
+)
+def test_adamw_decays_matrices_alone(name: str) -> None:
+    arm = Arm(_preset(f"alone-{name}", "data.image_size=64"), CPU)
+    by_id = {id(p): key for key, p in arm.student.named_parameters()}
+    for group in arm.optimizer.param_groups:
+        for parameter in group["params"]:
+            key = by_id[id(parameter)]
+            is_free = parameter.ndim <= 1 or "cls_token" in key or "pos_embed" in key
+            assert group["weight_decay"] == (0 if is_free else 0.05), key
+
+
+def test_parameters_that_are_fixed_stay_as_they_are() -> None:
+    arm = _arm()
+    arm = Arm(_preset("alone-t2t-vit-7"), CPU)
+    fixed = {k: p.clone() for k, p in arm.student.named_parameters() if not p.requires_grad}
+    assert set(fixed) == {
+        "pos_embed",
+        "t2t_module.attention.0.attn.w",
+        "t2t_module.attention.1.attn.w",
+    }
+    arm.begin_epoch()
+    _learn(arm)
+    for key, before in fixed.items():
+        assert torch.equal(arm.student.get_parameter(key), before)
+
+
+def test_test_images_are_enlarged_as_pillow_does() -> None:
+    preset = load_preset("alone-deit-tiny", ["data.image_size=64"])
+    network = create_model("deit_tiny", 10, 64).eval()
+    images = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8)
+    large = torch.stack([_enlarged(image, 64) for image in images]).float() / 255
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (preset.data.mean, preset.data.std))
+    with torch.no_grad():
+        expected = network((large - mean) / std)
+    found = logits_of(network, ImageSet(images, torch.zeros(3, dtype=torch.int64)), preset.data)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+
+
+def _enlarged(image: torch.Tensor, size: int) -> torch.Tensor:
+    large = Image.fromarray(image.numpy()).resize((size, size), Image.Resampling.BICUBIC)
+    return from_pillow(large)
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "message"),
+    [
+        ("kd-r56g-deit-tiny", "data.image_size=217", "nearest: 224"),
+        ("kd-r56g-deit-tiny", "student=resnet20", "resnet20 is made for 32 pixels, not 224"),
+        ("kd-r56-r20", "drop_path=0.1", "drop_path: resnet20 has none"),
+        ("guidance-r56g-deit-tiny", "method.student_layers=[0, 1, 99]", "there is no 99"),
+    ],
+)
+def test_networks_that_do_not_fit_their_preset_are_told_beforehand(
+    name: str, override: str, message: str
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        check_networks([load_preset(name, [override])])
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(f"preset {name}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_saved_transformer_is_read_under_its_published_names(tmp_path: Path) -> None:
+    _teacher(tmp_path)
+    preset = _preset("alone-deit-tiny", "schedule.epochs=1")
+    train([preset], tmp_path)
+    saved = load_checkpoint(run_path(tmp_path, preset) / "student.safetensors")
+    assert "layers.0.attn.qkv_transform.weight" in saved.weights
+    network = saved.network("deit_tiny", 10, 32)
+    assert network.image_size == 32
+    with pytest.raises(RequestError, match=r"pos_embed is \(1, 5, 192\), expected \(1, 197, 192\)"):
+        saved.network("deit_tiny", 10)

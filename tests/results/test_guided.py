@@ -1,0 +1,105 @@
+"""The table of transformers: four arms in one row, the published values beside."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lskd_cli.errors import RequestError
+from lskd_cli.results.figures import accuracy_curves
+from lskd_cli.results.guided import guided_columns, make_guided_rows
+from lskd_cli.results.page import render_page
+from lskd_cli.results.runs import Run
+from lskd_cli.results.table import TEXT_FORMATS, as_csv
+from lskd_cli.results.tables import make_tables
+from tests.results.test_comparison import _run
+
+
+def _runs() -> list[Run]:
+    return [
+        _run("alone-deit-tiny", False, 0, [50.0, 64.0]),
+        _run("alone-deit-tiny", False, 1, [50.0, 66.0]),
+        _run("guidance-r56g-deit-tiny", False, 0, [70.0, 77.0]),
+        _run("kd-r56g-deit-tiny", False, 0, [70.0, 75.0]),
+        _run("kd-r56g-deit-tiny", True, 0, [71.0, 78.0]),
+        _run("kd-r56g-deit-tiny", True, 1, [72.0, 79.0]),
+        _run("alone-pit-tiny", False, 0, [70.0]),
+    ]
+
+
+def test_a_transformer_has_one_row_for_all_its_arms() -> None:
+    deit, pit = make_guided_rows(_runs(), "best")
+    assert (deit.student, deit.teacher) == ("deit_tiny", "resnet56_guide")
+    assert (deit.alone.mean, deit.locality.mean, deit.kd.mean, deit.stand.mean) == (
+        65,
+        77,
+        75,
+        78.5,
+    )
+    assert (deit.gain.n, deit.gain.mean) == (2, 13.5)
+    published = (deit.published_alone, deit.published_locality, deit.published_stand)
+    assert published == (65.08, 78.15, 78.55)
+    assert (pit.student, pit.teacher, pit.stand) == ("pit_tiny", None, None)
+    assert pit.published_stand == 78.76
+
+
+def test_the_columns_read_as_the_published_table() -> None:
+    rows = make_guided_rows(_runs(), "best")
+    assert [column.heading for column in guided_columns(rows)] == [
+        "Student", "Teacher", "top-1", "Epochs", "n", "Base", "Locality", "KD", "KD+Ours", "Δ",
+        "Published", "Locality", "KD+Ours",
+    ]  # fmt: skip
+    texts = [column.text(rows[0]) for column in guided_columns(rows)]
+    assert texts[4:10] == ["2/1", "65.00 ± 1.41", "77.00", "75.00", "78.50 ± 0.71", "+13.50 ± 0.71"]
+
+
+def test_other_settings_of_an_arm_have_a_row_of_their_own() -> None:
+    warmer = _run("kd-r56g-deit-tiny", True, 0, [60.0], "done", "stand.temperature=4", "name=warm")
+    rows = make_guided_rows([*_runs(), warmer], "best")
+    assert [(row.student, row.stand.mean) for row in rows if row.stand] == [
+        ("deit_tiny", 78.5),
+        ("deit_tiny", 60.0),
+    ]
+    assert guided_columns(rows)[0].heading == "Preset"
+
+
+def test_short_runs_are_not_mixed_with_long_ones() -> None:
+    short = _run("kd-r56g-deit-tiny", True, 0, [9.0], "done", "schedule.epochs=2")
+    rows = make_guided_rows([*_runs(), short], "best")
+    assert sorted(row.epochs for row in rows) == [2, 300, 300]
+
+
+def test_the_same_run_twice_is_refused() -> None:
+    with pytest.raises(RequestError, match="the same run as"):
+        make_guided_rows([*_runs(), _runs()[0]], "best")
+
+
+def test_transformers_have_their_own_table_beside_the_others() -> None:
+    runs = [
+        *_runs(),
+        _run("kd-r32x4-r8x4", True, 0, [76.0]),
+        _run("dkd-r56g-deit-tiny", True, 0, [7.0]),
+    ]
+    tables = make_tables(runs, "best")
+    assert [len(table.rows) for table in tables] == [2, 2]
+    assert tables[0].rows[0].name == "dkd-r56g-deit-tiny"
+    assert tables[1].caption.startswith("Vision transformers")
+    for name, write in TEXT_FORMATS.items():
+        assert "deit_tiny" in write(tables).replace("\\", ""), name
+    header, *lines = as_csv(tables).splitlines()
+    assert len(lines) == 4
+    assert {"stand_mean", "base_mean", "alone_mean", "published_locality"} <= set(header.split(","))
+    json.dumps([record for table in tables for record in table.records])
+
+
+def test_the_page_has_both_tables_and_one_figure_a_transformer() -> None:
+    page = render_page([*_runs(), _run("kd-r32x4-r8x4", True, 0, [76.0])], "best")
+    assert page.count('<table class="comparison">') == 2
+    assert page.count("<figure>") == 3
+    assert "deit_tiny, cifar100" in page
+
+
+def test_a_figure_shows_the_arms_over_the_released_curve(tmp_path: Path) -> None:
+    svg = accuracy_curves([run for run in _runs() if run.preset.student == "deit_tiny"])
+    for label in ("alone", "locality guidance", "KD", "KD+Ours", "KD+Ours, published (300 epochs"):
+        assert f"<!-- {label}" in svg
