@@ -4,7 +4,7 @@ What happens to an image is chosen on the host by timm itself; the host then kno
 operation is for, and only those pass through it.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +49,8 @@ class DeviceLoader:
         self.normalize = Normalizer(data, images.targets.device)
         self.choose = Chooser(data)
         self.erase = eraser(data, images.targets.device)
+        grey = [min(255, round(255 * mean)) for mean in data.mean]  # as timm fills what moves in
+        self.fill = torch.tensor(grey, device=images.targets.device).view(3, 1, 1)
 
     def epoch(self, epoch: int, views: Collection[View], start: int) -> Callable[[int, int], Draws]:
         """Finished views of one step of an epoch (from 1) at a time."""
@@ -56,7 +58,7 @@ class DeviceLoader:
         size = self.data.batch_size
 
         def make(step: int, steps: int) -> Draws:
-            index = order[step * size : (step + steps) * size].to(self.images.targets.device)
+            index = _sent(order[step * size : (step + steps) * size], self.images.targets.device)
             draws = {"target": self.images.targets[index]}
             for view in views:
                 seed_everything(seed_of(self.data.seed, epoch, _VIEW_STREAMS[view], step))
@@ -76,18 +78,17 @@ class DeviceLoader:
         choices = self.choose(height, width, count)
         pixels = crop_and_resize(
             images.permute(0, 3, 1, 2),
-            choices.boxes.to(device),
-            choices.flip.to(device),
+            _sent(choices.boxes, device),
+            _sent(choices.flip, device),
             self.data.image_size,
             augmentation.interpolation,
         )
-        fill = [round(255 * mean) for mean in self.data.mean]
         for codes, parameters in choices.layers:
-            pixels = _operate(pixels, codes, parameters, augmentation.interpolation, fill)
+            pixels = _operate(pixels, codes, parameters, augmentation.interpolation, self.fill)
         if view == "strong":
             # Beyond timm: what the strong view adds to the weak one everywhere.
             numbers = draw_strong(count, torch.default_generator)
-            pixels = strengthen(pixels, {k: v.to(device) for k, v in numbers.items()})
+            pixels = strengthen(pixels, {k: _sent(v, device) for k, v in numbers.items()})
         normal = self.normalize(pixels)
         return self.erase(normal).contiguous(memory_format=torch.channels_last)
 
@@ -99,7 +100,7 @@ def epoch_order(count: int, data: Data, epoch: int) -> Tensor:
 
 
 def _operate(
-    images: Tensor, codes: Tensor, parameters: Tensor, interpolation: str, fill: Sequence[int]
+    images: Tensor, codes: Tensor, parameters: Tensor, interpolation: str, fill: Tensor
 ) -> Tensor:
     """One operation on each (N, 3, S, S) uint8 image, in place; codes and parameters on the CPU."""
 
@@ -111,21 +112,23 @@ def _operate(
         wanted = torch.tensor([CODES[name] for name in names])
         where = torch.isin(codes, wanted).nonzero()[:, 0]
         if len(where):
-            operation, parameter = codes[where], parameters[where]
-            place = where.to(images.device)
-            images[place] = function(
-                images[place], operation.to(images.device), parameter.to(images.device)
+            place, operation, parameter = (
+                _sent(one, images.device) for one in (where, codes[where], parameters[where])
             )
+            images[place] = function(images[place], operation, parameter)
     return images
 
 
-def move_smoothly(
-    images: Tensor, matrix: Tensor, interpolation: str, fill: Sequence[int]
-) -> Tensor:
-    """Affine transform of (N, 3, S, S) uint8 images with a colour outside.
+def move_smoothly(images: Tensor, matrix: Tensor, interpolation: str, fill: Tensor) -> Tensor:
+    """Affine transform of images with a colour outside.
 
-    The matrices are those of ``affine_matrix``. Beside Pillow's, PyTorch's bicubic filter is a
-    little softer (a = -0.75 instead of -1).
+    PyTorch's bicubic filter (a = -0.75) is a little softer than Pillow's for transforms (a = -1).
+
+    Args:
+        images: (N, 3, S, S) uint8.
+        matrix: (6, N), of ``affine_matrix``.
+        interpolation: bilinear or bicubic.
+        fill: (3, 1, 1) colour.
     """
     count, _, height, width = images.shape
     of_x, of_y = matrix.to(torch.float32).view(2, 3, count).unbind(0)
@@ -143,6 +146,10 @@ def move_smoothly(
         padding_mode="border",
         align_corners=False,
     )
-    colour = torch.tensor(fill, device=images.device, dtype=torch.float32).view(3, 1, 1)
-    whole = torch.where(inside[:, None], moved.add_(0.5).floor_().clamp_(0, 255), colour)
+    whole = torch.where(inside[:, None], moved.add_(0.5).floor_().clamp_(0, 255), fill)
     return whole.to(torch.uint8)
+
+
+def _sent(values: Tensor, device: torch.device) -> Tensor:
+    """A small tensor on a device, without waiting for what the device is doing."""
+    return values.to(device, non_blocking=True)

@@ -19,7 +19,7 @@ from lskd_cli.view import View
 from tests.data.test_operations import from_pillow, images, to_pillow
 
 DATA = load_preset("kd-r56g-deit-tiny").data.model_copy(update={"image_size": 48, "batch_size": 50})
-FILL = [124, 116, 104]
+FILL = (124, 116, 104)
 
 
 def _set(count: int = 120) -> ImageSet:
@@ -107,11 +107,11 @@ def test_a_moved_image_is_that_of_pillow_but_for_its_sharper_filter(
     batch = images(60)[1::6].repeat_interleave(7, dim=2).repeat_interleave(7, dim=3)
     parameter = torch.tensor(values, dtype=torch.float64).repeat(4)[: len(batch)]
     matrix = affine_matrix(batch, torch.full((len(batch),), CODES[name]), parameter)
-    ours = move_smoothly(batch, matrix, interpolation, FILL)
+    ours = move_smoothly(batch, matrix, interpolation, torch.tensor(FILL).view(3, 1, 1))
     filter_ = getattr(Image.Resampling, interpolation.upper())
     theirs = torch.stack(
         [
-            from_pillow(function(to_pillow(one), value, resample=filter_, fillcolor=tuple(FILL)))
+            from_pillow(function(to_pillow(one), value, resample=filter_, fillcolor=FILL))
             for one, value in zip(batch, parameter.tolist(), strict=True)
         ]
     )
