@@ -115,7 +115,9 @@ def _load_safetensors(path: Path) -> Checkpoint:
 
 
 def read_pickled_weights(path: Path) -> dict[str, Tensor]:
-    """The weights of a pickled checkpoint, also where they lie under ``model`` or ``state_dict``.
+    """The weights of a pickled checkpoint.
+
+    They may lie under ``model``, ``state_dict`` or ``model_state``.
 
     Nothing in the file is executed: ``torch.load`` builds tensors, and here numpy scalars and
     option namespaces, and refuses everything else.
@@ -136,7 +138,7 @@ def read_pickled_weights(path: Path) -> dict[str, Tensor]:
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RequestError(f"{path}: not a checkpoint that torch can read: {reason}") from None
-    for key in ("model", "state_dict"):
+    for key in ("model", "state_dict", "model_state"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not content:

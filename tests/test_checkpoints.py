@@ -85,7 +85,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "none.safetensors")
 
 
-@pytest.mark.parametrize("key", ["model", "state_dict", None])
+@pytest.mark.parametrize("key", ["model", "state_dict", "model_state", None])
 def test_pickled_weights_are_found_where_others_put_them(tmp_path: Path, key: str | None) -> None:
     weights = {f"module.{name}": tensor for name, tensor in _weights().items()}
     torch.save(weights if key is None else {key: weights, "epoch": 240}, tmp_path / "a.pth")

@@ -18,6 +18,7 @@ from lskd_cli.config.methods import (
     VanillaMethod,
 )
 from lskd_cli.config.schema import (
+    CROP_SIZE,
     Augmentation,
     Data,
     Optimizer,
@@ -28,6 +29,7 @@ from lskd_cli.config.schema import (
 )
 
 __all__ = [
+    "CROP_SIZE",
     "Augmentation",
     "CTKDMethod",
     "DKDMethod",

@@ -59,7 +59,8 @@ class Optimizer(Part):
     nesterov: bool = False
     weight_decay: NonNegative
     clip_norm: Positive | None = None  # largest norm of the gradient of all parameters together
-    accumulate: Count = 1  # parts that a batch is learnt in: less memory, the same gradient
+    # Parts that a batch is learnt in, for less memory; batch norms see one part at a time.
+    accumulate: Count = 1
 
     @model_validator(mode="after")
     def _of_its_kind(self) -> "Optimizer":
@@ -74,7 +75,7 @@ class Schedule(Part):
     """Length of training, and the learning rate on the way.
 
     steps: it is multiplied by gamma after each milestone epoch. cosine: from a share of lr over the
-    warm-up to the curve that falls from lr to min_lr, batch by batch.
+    warm-up to the curve that falls from lr to min_lr, epoch by epoch.
     """
 
     name: Literal["steps", "cosine"] = "steps"
@@ -82,7 +83,7 @@ class Schedule(Part):
     milestones: Annotated[list[Count], Field(default_factory=list)]
     gamma: Positive = 0.1
     min_lr: NonNegative = 0.0
-    warmup_epochs: NonNegative = 0.0
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0
     warmup_start: Share = 0.0  # share of lr at the start of the warm-up
 
     @model_validator(mode="after")
@@ -91,15 +92,20 @@ class Schedule(Part):
             raise ValueError("milestones must not decrease")
         if self.name == "cosine" and self.milestones:
             raise ValueError("milestones: of steps only; cosine has none")
-        if self.name == "steps" and (self.min_lr or self.warmup_epochs):
-            raise ValueError("min_lr, warmup_epochs: of cosine only")
+        if self.name == "steps" and (self.min_lr or self.warmup_epochs or self.warmup_start):
+            raise ValueError("min_lr, warmup_epochs, warmup_start: of cosine only")
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs: {self.warmup_epochs} are no part of {self.epochs} epochs; "
+                "--epochs brings everything to another length"
+            )
         return self
 
     def rescaled(self, epochs: int) -> "Schedule":
         """The same schedule over another number of epochs: everything at the same shares of it."""
         # Rounded up: a drop comes once its share of training is over.
         milestones = [-(-milestone * epochs // self.epochs) for milestone in self.milestones]
-        warmup = self.warmup_epochs * epochs / self.epochs
+        warmup = self.warmup_epochs * epochs // self.epochs
         changes = {"epochs": epochs, "milestones": milestones, "warmup_epochs": warmup}
         return self.model_copy(update=changes)
 
@@ -150,6 +156,10 @@ class Preset(Part):
                 raise ValueError("stand: method none has no teacher logits to standardize")
         elif self.teacher is None:
             raise ValueError(f"teacher: method {self.method.name} needs one")
+        if self.schedule.min_lr > self.optimizer.lr:
+            raise ValueError(f"schedule.min_lr: above optimizer.lr, which is {self.optimizer.lr}")
+        if self.method.name == "mlkd" and self.optimizer.accumulate > 1:
+            raise ValueError("optimizer.accumulate: mlkd compares the images of a whole batch; 1")
         augmentation = self.data.augmentation
         if self.method.name == "mlkd" and augmentation and augmentation.pipeline == "workers":
             raise ValueError(

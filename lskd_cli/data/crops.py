@@ -10,13 +10,12 @@ from collections.abc import Callable, Collection, Mapping
 import torch
 from torch import Tensor
 
-from lskd_cli.config import Data
+from lskd_cli.config import CROP_SIZE, Data
 from lskd_cli.data.batch import Batch, Draws, Normalizer, rows, seed_of, steps_of
 from lskd_cli.data.datasets import ImageSet
 from lskd_cli.data.strong import draw_strong, strengthen
 from lskd_cli.view import View
 
-_SIZE = 32
 # Independent random numbers of an epoch. The released code cuts the two views of an image apart.
 _ORDER_STREAM, _STRONG_STREAM = 0, 3
 _CROP_STREAMS: dict[View, int] = {"weak": 1, "strong": 2}
@@ -81,13 +80,13 @@ class CropLoader:
 
     def _crop(self, index: Tensor, crops: Mapping[str, Tensor]) -> Tensor:
         """(N, 3, 32, 32) uint8 crops of the images with a black border, some of them mirrored."""
-        offset = torch.arange(_SIZE, device=index.device)
+        offset = torch.arange(CROP_SIZE, device=index.device)
         rows = (crops["top"][:, None] + offset - self.data.padding)[:, :, None]
-        mirrored = torch.where(crops["flip"][:, None], _SIZE - 1 - offset, offset)
+        mirrored = torch.where(crops["flip"][:, None], CROP_SIZE - 1 - offset, offset)
         columns = (crops["left"][:, None] + mirrored - self.data.padding)[:, None, :]
         # The border is masked instead of stored: padded images would take half as much again.
-        inside = (rows >= 0) & (rows < _SIZE) & (columns >= 0) & (columns < _SIZE)
-        last = _SIZE - 1
+        inside = (rows >= 0) & (rows < CROP_SIZE) & (columns >= 0) & (columns < CROP_SIZE)
+        last = CROP_SIZE - 1
         pixels = self.images.images[
             index[:, None, None], rows.clamp(0, last), columns.clamp(0, last)
         ]

@@ -71,10 +71,10 @@ class WorkerLoader:
 
         def make(step: int, steps: int) -> Draws:
             images, target = next(stream)
-            images = images.contiguous(memory_format=torch.channels_last)
+            images = images.to(self.device, non_blocking=True)
             return {
                 "target": target.to(self.device, non_blocking=True),
-                "view.weak": images.to(self.device, non_blocking=True),
+                "view.weak": images.contiguous(memory_format=torch.channels_last),
             }
 
         return make

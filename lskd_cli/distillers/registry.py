@@ -22,6 +22,11 @@ _DISTILLERS: dict[str, Any] = {
 }
 
 
+def reads_features(preset: Preset) -> bool:
+    """Whether the method of a preset reads more of its teacher than logits."""
+    return bool(_DISTILLERS[preset.method.name].needs_features)
+
+
 def create_distiller(preset: Preset) -> Distiller:
     """The method of a preset, with the hyper-parameters that its standardization asks for.
 
@@ -30,7 +35,7 @@ def create_distiller(preset: Preset) -> Distiller:
     """
     method = preset.applied_method()
     kind = _DISTILLERS[method.name]
-    if not kind.needs_features:
+    if not reads_features(preset):
         distiller: Distiller = kind(method, preset.standardized)
         return distiller
     assert preset.teacher is not None

@@ -49,10 +49,10 @@ class Arm:
         self.history: list[dict[str, float]] = []
         self.best: dict[str, float] | None = None
 
-    def learning_rate(self, share: float = 0.0) -> float:
-        """Learning rate in the epoch that the arm is in, of which a share is done."""
-        progress = self.position[0] - 1 + share
-        return learning_rate(self.preset.optimizer, self.preset.schedule, progress)
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate of the epoch that the arm is in."""
+        return learning_rate(self.preset.optimizer, self.preset.schedule, self.position[0])
 
     def compile(self, notify: Notify) -> None:
         """Run the student compiled on whole batches; ``notify`` is told where that fails."""
@@ -62,12 +62,8 @@ class Arm:
     def begin_epoch(self) -> None:
         """Take over what depends on the epoch."""
         self.epoch.fill_(self.position[0])
-        self.begin_steps(share=0.0)
+        self.rate.fill_(self.learning_rate)
         self.modules.train()
-
-    def begin_steps(self, share: float) -> None:
-        """Take over what depends on how much of the epoch is done."""
-        self.rate.fill_(self.learning_rate(share))
 
     def learn(self, batch: Batch, teacher: Mapping[View, Output]) -> None:
         """A step of training, on the device alone: it can be recorded and replayed."""
@@ -114,7 +110,7 @@ class Arm:
             images: that the arm has learnt from in the epoch.
         """
         epoch = self.position[0]
-        record = {"epoch": epoch, "lr": self.learning_rate(), **measured}
+        record = {"epoch": epoch, "lr": self.learning_rate, **measured}
         record |= {name: value.item() for name, value in self.distiller.logged().items()}
         record["seconds"] = self.seconds
         record["images_per_second"] = images / self.seconds

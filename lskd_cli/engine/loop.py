@@ -17,7 +17,7 @@ from lskd_cli.engine.arm import Arm
 from lskd_cli.engine.evaluation import logits_of, scores
 from lskd_cli.engine.replay import execution
 from lskd_cli.engine.run_folder import RunFolder
-from lskd_cli.engine.step import KNOWN, take_steps, teacher_views, union
+from lskd_cli.engine.step import KNOWN, NOISE, take_steps, teacher_views, union
 from lskd_cli.engine.teacher import Teacher
 from lskd_cli.engine.teacher_cache import TeacherCache
 from lskd_cli.errors import Interrupted, RunError
@@ -94,9 +94,8 @@ def run_pass(
             inputs = draw(start, end - start)
             if cache is not None and "weak" in teacher_views(due):
                 inputs[KNOWN + "weak"] = cache(loader, inputs)
-            for arm in due:
-                arm.begin_steps(start / loader.steps)
-            execute.seed(seed_of(preset.data.seed, epoch, start))
+            seeds = (arm.preset.seed for arm in due)
+            execute.seed(seed_of(NOISE, epoch, start, preset.data.seed, *seeds))
             paths = tuple(arm.preset.run_path for arm in due)
             execute(paths, partial(take_steps, loader, teacher, due, execute), inputs)
             for arm in due:

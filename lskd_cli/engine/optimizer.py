@@ -21,7 +21,8 @@ def create_optimizer(
     """
     if settings.name == "adamw":
         groups = param_groups_weight_decay(modules, settings.weight_decay, True, _UNDECAYED)
-        return torch.optim.AdamW(groups, lr=rate, fused=True)
+        # Capturable: its count of steps is a tensor too.
+        return torch.optim.AdamW(groups, lr=rate, fused=True, capturable=True)
     parameters = [p for p in modules.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(
         parameters,

@@ -12,6 +12,8 @@ from lskd_cli.view import View
 
 # Among the draws: logits that are known already, (N, C) of a view.
 KNOWN = "teacher."
+# The first of the numbers that dropped paths derive from, and nothing else does.
+NOISE = 2**31
 
 
 def take_steps(
@@ -48,7 +50,7 @@ def take_steps(
         epoch, step = arm.position
         for number, part in enumerate(parts):
             # Of dropped paths: the same whichever arms are trained beside.
-            execute.seed(seed_of(arm.preset.seed, epoch, step + number))
+            execute.seed(seed_of(NOISE, epoch, step + number, arm.preset.seed))
             seen = {view: output.part(part) for view, output in outputs.items()}
             arm.learn(batch.part(part), seen)
 

@@ -12,6 +12,7 @@ import torch
 from lskd_cli.checkpoints import Checkpoint, load_checkpoint
 from lskd_cli.config import Preset
 from lskd_cli.data import Dataset, ImageSet, create_loader, load_dataset, num_classes
+from lskd_cli.distillers import reads_features
 from lskd_cli.download import Progress
 from lskd_cli.engine.arm import Arm, initial_distiller, initial_student
 from lskd_cli.engine.device import Compute
@@ -127,8 +128,6 @@ class Pass:
         if self.cache is None or self.source is None or teacher is None:
             return None
         preset = arms[0][0].preset
-        if any(arm.distiller.needs_features for arm, _ in arms):
-            raise RequestError("--teacher-cache: holds logits; a method here reads features too")
         path = cache_path(self.cache, self.source, preset, self.compute)
         return TeacherCache(path, teacher, preset, len(self.dataset.train))
 
@@ -195,6 +194,8 @@ def prepared(
                 folder.state()
             if places.teacher_cache and preset.data.augmentation:
                 raise RequestError("--teacher-cache: of padded crops; other augmentation has none")
+            if places.teacher_cache and reads_features(preset):
+                raise RequestError(f"--teacher-cache: holds logits; {preset.name} reads features")
             if is_finished:
                 finished.append(folder)
             else:

@@ -3,7 +3,8 @@
 deit_tiny has 12 layers of width 192 with 3 heads, and no distillation token.
 """
 
-from torch import Tensor
+from timm.layers import trunc_normal_
+from torch import Tensor, nn
 
 from lskd_cli.models.output import Output
 from lskd_cli.models.transformer import Borrowed, to_map
@@ -30,6 +31,9 @@ class DeiT(Borrowed):
             img_size=image_size,
             drop_path_rate=drop_path,
         )
+        # As the published rows began; timm has 1e-6, and a head that is not zero.
+        trunc_normal_(self.network.cls_token, std=0.02)
+        nn.init.zeros_(self.network.head.weight)
 
     def forward_features(self, images: Tensor) -> Output:
         width = images.shape[3] // _PATCH

@@ -29,7 +29,7 @@ class PiT(Borrowed):
             patch=16,
             num_classes=num_classes,
             img_size=image_size,
-            drop_path_rate=drop_path,
+            drop_path_rate=drop_path * 11 / 12,  # grows by a 12th from layer to layer, as released
         )
 
     def forward_features(self, images: Tensor) -> Output:

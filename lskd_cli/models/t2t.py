@@ -18,7 +18,6 @@ from lskd_cli.models.output import Output
 from lskd_cli.models.transformer import Transformer, drop_path_rates, to_map
 
 _TOKEN = 64  # width of the tokens in the performers
-_DROPOUT = 0.1  # in the performers; there alone
 _PATCH = 16  # pixels from one token to the next, after windows at strides 4, 2, 2
 
 
@@ -30,7 +29,6 @@ class PerformerAttention(nn.Module):
         features = width // 2
         self.qkv_transform = nn.Linear(in_width, 3 * width)
         self.projection = nn.Linear(width, width)
-        self.dropout = nn.Dropout(_DROPOUT)
         directions = nn.init.orthogonal_(torch.empty(features, width)) * math.sqrt(features)
         self.w = nn.Parameter(directions, requires_grad=False)
 
@@ -42,7 +40,7 @@ class PerformerAttention(nn.Module):
             total = of_query @ of_key.sum(dim=1).unsqueeze(2)
             context = of_key.transpose(1, 2) @ value.to(of_key.dtype)
             attended = (of_query @ context) / (total + 1e-8)
-        out: Tensor = value + self.dropout(self.projection(attended))
+        out: Tensor = value + self.projection(attended)
         return out
 
     def _features(self, x: Tensor) -> Tensor:
@@ -59,7 +57,7 @@ class Performer(nn.Module):
         self.norm1 = LayerNorm(in_width)
         self.attn = PerformerAttention(in_width, _TOKEN)
         self.norm2 = LayerNorm(_TOKEN)
-        self.mlp = Mlp(_TOKEN, _TOKEN, drop=(0.0, _DROPOUT))
+        self.mlp = Mlp(_TOKEN, _TOKEN)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.attn(self.norm1(x))

@@ -1,17 +1,16 @@
 """The table of vision transformers: alone, with locality guidance, with logits of the guide."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import zip_longest
+from itertools import product
 from typing import Any
 
-from lskd_cli.config import Preset, list_presets, load_preset
+from lskd_cli.config import CROP_SIZE, list_presets, load_preset
 from lskd_cli.results.runs import Run
 from lskd_cli.results.statistic import Statistic, by_seed, paired
 from lskd_cli.results.table import Column, counts, flat, statistic, value
 
-_ORDINARY_SIZE = 32  # pixels that all other students see
 # The arms of a row, in the order of the published table.
 _METHODS = ("none", "guidance", "kd")
 
@@ -48,46 +47,59 @@ class GuidedRow:
 
 def is_guided(run: Run) -> bool:
     """Whether a run belongs in this table."""
-    return run.preset.data.image_size > _ORDINARY_SIZE and run.preset.method.name in _METHODS
+    return run.preset.data.image_size > CROP_SIZE and run.preset.method.name in _METHODS
 
 
 def make_guided_rows(runs: Sequence[Run], accuracy: str) -> list[GuidedRow]:
-    """A row for each transformer and recipe among the finished runs; more for other settings.
+    """A row for each transformer, recipe and teacher among the finished runs.
+
+    More of them where an arm was run with other settings, which have names of their own: the arms
+    that are the same stand in all of them.
 
     Raises:
         RequestError: two runs are of the same settings and seed.
     """
-    groups: dict[str, dict[tuple[str, bool], dict[str, list[Run]]]] = {}
-    for run in runs:
-        if run.finished:
-            preset = run.preset
-            arms = groups.setdefault(_recipe(preset), {})
-            settings = arms.setdefault((preset.method.name, preset.standardized), {})
-            settings.setdefault(_settings(run), []).append(run)
+    finished = [run for run in runs if run.finished]
+    alone = _grouped(run for run in finished if run.preset.method.name == "none")
+    taught = _grouped(run for run in finished if run.preset.method.name != "none")
     rows = []
-    for arms in groups.values():
-        kinds = (("none", False), ("guidance", False), ("kd", False), ("kd", True))
-        columns = [[found for _, found in sorted(arms.get(kind, {}).items())] for kind in kinds]
-        # Runs of one kind with other settings stand in a row of their own.
-        rows += [_row(arm_runs, accuracy) for arm_runs in zip_longest(*columns, fillvalue=[])]
+    for (recipe, _), group in taught.items():
+        for arms in _combined(group):
+            rows.append(_row([*alone.get((recipe, None), []), *arms], accuracy))
+    of_taught = {recipe for recipe, _ in taught}
+    rows += [_row(arm, accuracy) for (recipe, _), arm in alone.items() if recipe not in of_taught]
     return sorted(rows, key=lambda row: (row.student, row.name))
 
 
-def _recipe(preset: Preset) -> str:
-    """Equal for presets of one transformer that differ in their method alone."""
-    others = {"name", "seed", "teacher", "method", "stand", "published"}
-    return preset.model_dump_json(exclude=others)
+def _grouped(runs: Iterable[Run]) -> dict[tuple[str, str | None], list[Run]]:
+    """Runs by recipe and teacher's file."""
+    groups: dict[tuple[str, str | None], list[Run]] = {}
+    for run in runs:
+        others = {"name", "seed", "teacher", "method", "stand", "published"}
+        recipe = run.preset.model_dump_json(exclude=others)
+        teacher = run.preset.teacher and f"{run.preset.teacher} {run.info.get('teacher_sha256')}"
+        groups.setdefault((recipe, teacher), []).append(run)
+    return groups
 
 
-def _settings(run: Run) -> str:
-    preset = run.preset
-    return f"{preset.name} {preset.applied_method()} {run.info.get('teacher_sha256')}"
+def _combined(runs: Sequence[Run]) -> Iterator[list[Run]]:
+    """The runs of each row: one name of guidance, and one of logits, at a time."""
+    names: dict[str, dict[str, list[Run]]] = {"guidance": {}, "kd": {}}
+    for run in runs:
+        preset = run.preset
+        settings = f"{preset.name} {preset.method} {preset.stand and preset.stand.changes()}"
+        names[preset.method.name].setdefault(settings, []).append(run)
+    guidances, logits_of_each = (list(found.values()) or [[]] for found in names.values())
+    for guided, logits in product(guidances, logits_of_each):
+        yield [*guided, *logits]
 
 
-def _row(arms: Sequence[Sequence[Run]], accuracy: str) -> GuidedRow:
-    runs = [run for arm in arms for run in arm]
+def _row(runs: Sequence[Run], accuracy: str) -> GuidedRow:
     preset = runs[-1].preset
-    alone, locality, kd, stand = (by_seed(arm, accuracy) for arm in arms)
+    kinds = (("none", False), ("guidance", False), ("kd", False), ("kd", True))
+    alone, locality, kd, stand = (
+        by_seed([run for run in runs if _kind(run) == kind], accuracy) for kind in kinds
+    )
     taught = [run for run in runs if run.preset.teacher]
     published = _published(preset.student)
     return GuidedRow(
@@ -107,6 +119,10 @@ def _row(arms: Sequence[Sequence[Run]], accuracy: str) -> GuidedRow:
         published_locality=published.get("guidance"),
         published_stand=published.get("kd"),
     )
+
+
+def _kind(run: Run) -> tuple[str, bool]:
+    return run.preset.method.name, run.preset.standardized
 
 
 @cache

@@ -46,7 +46,7 @@ def test_all_wrong_keys_and_values_are_told_at_once() -> None:
         ("teacher=null", "method kd needs one"),
         ("stand.beta=2", "stand.beta: method kd has no such hyper-parameter"),
         ("schedule.milestones=[3, 2]", "schedule.milestones must not decrease"),
-        ("schedule.min_lr=0.1", "schedule.min_lr, warmup_epochs: of cosine only"),
+        ("schedule.min_lr=0.1", "schedule.min_lr, warmup_epochs, warmup_start: of cosine only"),
         ("schedule.name=linear", "should be 'steps' or 'cosine'"),
         ("optimizer.name=adamw", "optimizer.momentum, nesterov: of sgd only"),
         ("data.image_size=224", "data.image_size: padded crops have 32 pixels"),
@@ -129,6 +129,8 @@ def test_a_schedule_keeps_its_shape_over_fewer_epochs() -> None:
         ("data.padding=4", "data.padding: of padded crops only"),
         ("data.augmentation.policy=original", "should match pattern"),
         ("data.augmentation.erasing=1.5", "less than or equal to 1"),
+        ("schedule.epochs=10", "schedule.warmup_epochs: 20 are no part of 10 epochs; --epochs"),
+        ("optimizer.lr=1e-6", "schedule.min_lr: above optimizer.lr, which is 1e-06"),
         ("method.student_layers=[1]", "method.student_layers: 1 layers for 3 teacher_stages"),
         ("method.student_layers=[]", "at least 1 item"),
     ],
@@ -137,6 +139,12 @@ def test_a_wrong_override_of_a_transformer_is_refused(override: str, message: st
     assert message in _refusal([override], "guidance-r56g-deit-tiny")
 
 
-def test_workers_are_refused_to_a_method_with_a_strong_view() -> None:
-    message = _refusal(["data.augmentation.pipeline=workers"], "mlkd-r56g-deit-tiny")
-    assert "data.augmentation.pipeline: workers make no strong view" in message
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.augmentation.pipeline=workers", "pipeline: workers make no strong view"),
+        ("optimizer.accumulate=2", "optimizer.accumulate: mlkd compares the images of a whole"),
+    ],
+)
+def test_what_a_method_of_whole_batches_cannot_have_is_refused(override: str, message: str) -> None:
+    assert message in _refusal([override], "mlkd-r56g-deit-tiny")

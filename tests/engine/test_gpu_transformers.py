@@ -46,7 +46,8 @@ def test_views_are_made_without_waiting_for_the_device() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_first_epoch_on_a_gpu_is_that_of_the_cpu(name: str, tmp_path: Path) -> None:
-    preset = _preset(name, *CERTAIN, "data.image_size=64", "schedule.epochs=1")
+    short = ("schedule.epochs=1", "schedule.warmup_epochs=0")
+    preset = _preset(name, *CERTAIN, "data.image_size=64", *short)
     for device in ("cpu", "cuda"):
         _teacher(tmp_path / device)
         train([preset], tmp_path / device, compute=resolve_compute(device, "fp32"))

@@ -23,36 +23,36 @@ CPU = torch.device("cpu")
 )
 def test_the_learning_rate_drops_from_epochs_151_181_and_211(epoch: int, expected: float) -> None:
     preset = load_preset("kd-r32x4-r8x4")
-    for share in (0.0, 0.99):
-        rate = learning_rate(preset.optimizer, preset.schedule, epoch - 1 + share)
-        assert rate == pytest.approx(expected)
+    assert learning_rate(preset.optimizer, preset.schedule, epoch) == pytest.approx(expected)
+
+
+def _cosine(done: float) -> float:
+    return 5e-6 + (5e-4 - 5e-6) * (1 + math.cos(math.pi * done)) / 2
 
 
 @pytest.mark.parametrize(
-    ("progress", "expected"),
+    ("epoch", "expected"),
     [
-        (0, 5e-7),  # 0.001 * lr
-        (10, (5e-7 + 5e-4) / 2),
-        (20, 5e-6 + (5e-4 - 5e-6) * (1 + math.cos(math.pi * 20 / 300)) / 2),
-        (150.5, 5e-6 + (5e-4 - 5e-6) * (1 + math.cos(math.pi * 150.5 / 300)) / 2),
-        (299.999, 5e-6),
+        (1, 5e-7),  # 0.001 * lr
+        (11, (5e-7 + 5e-4) / 2),
+        (21, _cosine(20 / 300)),
+        (151, _cosine(0.5)),
+        (300, _cosine(299 / 300)),
     ],
 )
-def test_transformers_warm_up_and_follow_a_cosine(progress: float, expected: float) -> None:
+def test_transformers_warm_up_and_follow_a_cosine(epoch: int, expected: float) -> None:
     preset = load_preset("kd-r56g-deit-tiny")
-    rate = learning_rate(preset.optimizer, preset.schedule, progress)
-    assert rate == pytest.approx(expected, rel=1e-4)
+    rate = learning_rate(preset.optimizer, preset.schedule, epoch)
+    assert rate == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_short_cosine_is_the_long_one_at_the_same_shares() -> None:
+@pytest.mark.parametrize(("epochs", "rates"), [(1, [5e-4]), (2, [5e-4, _cosine(0.5)])])
+def test_a_short_cosine_has_no_warm_up(epochs: int, rates: list[float]) -> None:
     preset = load_preset("kd-r56g-deit-tiny")
-    short = preset.schedule.rescaled(3)
-    for progress in (0, 7.5, 20, 100, 250):
-        rates = [
-            learning_rate(preset.optimizer, schedule, progress * schedule.epochs / 300)
-            for schedule in (preset.schedule, short)
-        ]
-        assert rates[0] == pytest.approx(rates[1])
+    short = preset.schedule.rescaled(epochs)
+    found = [learning_rate(preset.optimizer, short, epoch) for epoch in range(1, epochs + 1)]
+    assert found == pytest.approx(rates)
+    assert preset.schedule.rescaled(30).warmup_epochs == 2
 
 
 def test_meters_average_over_images_not_batches() -> None:

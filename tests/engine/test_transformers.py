@@ -28,7 +28,7 @@ SMALL = (
     "data.limit_train=128",
     "data.batch_size=32",
     "schedule.epochs=2",
-    "schedule.warmup_epochs=0.5",
+    "schedule.warmup_epochs=1",
     "drop_path=0.3",
 )
 
@@ -159,8 +159,19 @@ def test_adamw_decays_matrices_alone(name: str) -> None:
             assert group["weight_decay"] == (0 if is_free else 0.05), key
 
 
-def test_parameters_that_are_fixed_stay_as_they_are() -> None:
+def test_adamw_can_be_recorded_also_after_a_resumption() -> None:
     arm = _arm()
+    _learn(arm)
+    state = arm.state_dict()
+    for group in state["optimizer"]["param_groups"]:
+        assert group["capturable"]
+    again = _arm()
+    again.load_state_dict(state)
+    assert all(group["capturable"] for group in again.optimizer.param_groups)
+    assert all(group["lr"] is again.rate for group in again.optimizer.param_groups)
+
+
+def test_parameters_that_are_fixed_stay_as_they_are() -> None:
     arm = Arm(_preset("alone-t2t-vit-7"), CPU)
     fixed = {k: p.clone() for k, p in arm.student.named_parameters() if not p.requires_grad}
     assert set(fixed) == {
@@ -187,7 +198,7 @@ def test_test_images_are_enlarged_as_pillow_does() -> None:
 
 
 def _enlarged(image: torch.Tensor, size: int) -> torch.Tensor:
-    large = Image.fromarray(image.numpy()).resize((size, size), Image.Resampling.BICUBIC)
+    large = Image.fromarray(image.numpy()).resize((size, size), Image.Resampling.BILINEAR)
     return from_pillow(large)
 
 
@@ -212,7 +223,7 @@ def test_networks_that_do_not_fit_their_preset_are_told_beforehand(
 
 def test_a_saved_transformer_is_read_under_its_published_names(tmp_path: Path) -> None:
     _teacher(tmp_path)
-    preset = _preset("alone-deit-tiny", "schedule.epochs=1")
+    preset = _preset("alone-deit-tiny", "schedule.epochs=1", "schedule.warmup_epochs=0")
     train([preset], tmp_path)
     saved = load_checkpoint(run_path(tmp_path, preset) / "student.safetensors")
     assert "layers.0.attn.qkv_transform.weight" in saved.weights

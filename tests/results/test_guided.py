@@ -53,20 +53,30 @@ def test_the_columns_read_as_the_published_table() -> None:
     assert texts[4:10] == ["2/1", "65.00 ± 1.41", "77.00", "75.00", "78.50 ± 0.71", "+13.50 ± 0.71"]
 
 
-def test_other_settings_of_an_arm_have_a_row_of_their_own() -> None:
+def test_other_settings_of_an_arm_have_a_row_beside_the_same_other_arms() -> None:
     warmer = _run("kd-r56g-deit-tiny", True, 0, [60.0], "done", "stand.temperature=4", "name=warm")
-    rows = make_guided_rows([*_runs(), warmer], "best")
-    assert [(row.student, row.stand.mean) for row in rows if row.stand] == [
-        ("deit_tiny", 78.5),
-        ("deit_tiny", 60.0),
-    ]
+    rows = [row for row in make_guided_rows([*_runs(), warmer], "best") if row.stand]
+    assert [row.name for row in rows] == ["kd-r56g-deit-tiny", "warm"]
+    assert [row.stand.mean for row in rows] == [78.5, 60.0]
+    assert [row.alone.mean for row in rows] == [65.0, 65.0]
+    assert [row.locality.mean for row in rows] == [77.0, 77.0]
+    assert [row.kd.mean if row.kd else None for row in rows] == [75.0, None]
     assert guided_columns(rows)[0].heading == "Preset"
 
 
+def test_runs_of_two_teachers_are_not_mixed() -> None:
+    other = _run("kd-r56g-deit-tiny", True, 3, [60.0])
+    other.info |= {"teacher_sha256": "other", "teacher_top1": 50.0}
+    rows = [row for row in make_guided_rows([*_runs(), other], "best") if row.stand]
+    found = sorted((row.teacher_top1, row.stand.mean) for row in rows)
+    assert found == [(50.0, 60.0), (79.42, 78.5)]
+    assert [row.alone.mean for row in rows] == [65.0, 65.0]
+
+
 def test_short_runs_are_not_mixed_with_long_ones() -> None:
-    short = _run("kd-r56g-deit-tiny", True, 0, [9.0], "done", "schedule.epochs=2")
+    short = _run("kd-r56g-deit-tiny", True, 0, [9.0], "done", "schedule.epochs=21")
     rows = make_guided_rows([*_runs(), short], "best")
-    assert sorted(row.epochs for row in rows) == [2, 300, 300]
+    assert sorted(row.epochs for row in rows) == [21, 300, 300]
 
 
 def test_the_same_run_twice_is_refused() -> None:
