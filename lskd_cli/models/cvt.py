@@ -6,12 +6,19 @@ there are no positions.
 
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath, Mlp, QuickGELU, trunc_normal_
+from timm.layers import QuickGELU, trunc_normal_
 from torch import Tensor, nn
 
 from lskd_cli.models.blocks import DepthwiseConv2d
 from lskd_cli.models.output import Output
-from lskd_cli.models.transformer import Transformer, drop_path_rates, to_map, to_tokens
+from lskd_cli.models.transformer import (
+    Layer,
+    Transformer,
+    drop_path_rates,
+    init_linear,
+    to_map,
+    to_tokens,
+)
 
 # width, depth, heads, side, stride and padding of the patches: of each stage
 STAGES = ((64, 1, 1, 7, 4, 2), (192, 2, 3, 3, 2, 1), (384, 10, 6, 3, 2, 1))
@@ -76,23 +83,6 @@ class Attention(nn.Module):
         return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 
-class Layer(nn.Module):
-    """Attention and MLP, each normalized first and beside a shortcut."""
-
-    def __init__(self, width: int, heads: int, drop_path: float) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width)
-        self.attn = Attention(width, heads)
-        self.norm2 = nn.LayerNorm(width)
-        self.mlp = Mlp(width, 4 * width, act_layer=QuickGELU)
-        self.drop_path = DropPath(drop_path)
-
-    def forward(self, x: Tensor, side: int, first: int) -> Tensor:
-        x = x + self.drop_path(self.attn(self.norm1(x), side, first))
-        out: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
-        return out
-
-
 class Stage(nn.Module):
     """Patches, and layers on them."""
 
@@ -107,7 +97,10 @@ class Stage(nn.Module):
         width, depth, heads, side, stride, padding = shape
         self.patch_embed = ConvEmbed(in_width, width, side, stride, padding)
         rates = drop_path_rates(drop_path, depth)
-        self.blocks = nn.ModuleList(Layer(width, heads, rate) for rate in rates)
+        self.blocks = nn.ModuleList(
+            Layer(width, Attention(width, heads), 4, rate, nn.LayerNorm, QuickGELU)
+            for rate in rates
+        )
         self.cls_token: nn.Parameter | None = None
         if has_token:
             self.cls_token = nn.Parameter(trunc_normal_(torch.empty(1, 1, width), std=0.02))
@@ -136,10 +129,7 @@ class CvT(Transformer):
         self.stage2 = Stage(widths[2], STAGES[2], has_token=True, drop_path=drop_path)
         self.norm = nn.LayerNorm(widths[3])
         self.head = nn.Linear(widths[3], num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
+        init_linear(self)
 
     def forward_features(self, images: Tensor) -> Output:
         feats: list[Tensor] = []

@@ -6,11 +6,18 @@ keys and values of a layer are those of a smaller map.
 
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath, LayerNorm, Mlp, trunc_normal_
+from timm.layers import LayerNorm, trunc_normal_
 from torch import Tensor, nn
 
 from lskd_cli.models.output import Output
-from lskd_cli.models.transformer import Transformer, drop_path_rates, to_map, to_tokens
+from lskd_cli.models.transformer import (
+    Layer,
+    Transformer,
+    drop_path_rates,
+    init_linear,
+    to_map,
+    to_tokens,
+)
 
 _DEPTH = 2
 # width, heads, MLP ratio, reduction of keys and values, patch: of each stage
@@ -57,25 +64,6 @@ class Attention(nn.Module):
         return out
 
 
-class Layer(nn.Module):
-    """Attention and MLP, each normalized first and beside a shortcut."""
-
-    def __init__(
-        self, width: int, heads: int, ratio: int, reduction: int, drop_path: float
-    ) -> None:
-        super().__init__()
-        self.norm1 = LayerNorm(width)
-        self.attn = Attention(width, heads, reduction)
-        self.norm2 = LayerNorm(width)
-        self.mlp = Mlp(width, ratio * width)
-        self.drop_path = DropPath(drop_path)
-
-    def forward(self, x: Tensor, side: int) -> Tensor:
-        x = x + self.drop_path(self.attn(self.norm1(x), side))
-        out: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
-        return out
-
-
 class PVT(Transformer):
     """Four stages, learned positions in each, a class token in the last."""
 
@@ -89,16 +77,16 @@ class PVT(Transformer):
             position = nn.Parameter(trunc_normal_(torch.empty(1, tokens, width), std=0.02))
             self.register_parameter(f"pos_embed{number}", position)
             self.add_module(f"patch_embed{number}", PatchEmbed(in_width, width, patch))
-            layers = (Layer(width, heads, ratio, reduction, rates.pop(0)) for _ in range(_DEPTH))
+            layers = (
+                Layer(width, Attention(width, heads, reduction), ratio, rates.pop(0))
+                for _ in range(_DEPTH)
+            )
             self.add_module(f"block{number}", nn.ModuleList(layers))
             in_width = width
         self.cls_token = nn.Parameter(trunc_normal_(torch.empty(1, 1, in_width), std=0.02))
         self.norm = LayerNorm(in_width)
         self.head = nn.Linear(in_width, num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
+        init_linear(self)
 
     def forward_features(self, images: Tensor) -> Output:
         feats: list[Tensor] = []

@@ -11,11 +11,17 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath, LayerNorm, Mlp, trunc_normal_
+from timm.layers import LayerNorm, Mlp, trunc_normal_
 from torch import Tensor, nn
 
 from lskd_cli.models.output import Output
-from lskd_cli.models.transformer import Transformer, drop_path_rates, to_map
+from lskd_cli.models.transformer import (
+    Layer,
+    Transformer,
+    drop_path_rates,
+    init_linear,
+    to_map,
+)
 
 _TOKEN = 64  # width of the tokens in the performers
 _PATCH = 16  # pixels from one token to the next, after windows at strides 4, 2, 2
@@ -101,23 +107,6 @@ class Attention(nn.Module):
         return out
 
 
-class Layer(nn.Module):
-    """Attention and MLP, each normalized first and beside a shortcut."""
-
-    def __init__(self, width: int, heads: int, ratio: int, drop_path: float) -> None:
-        super().__init__()
-        self.norm1 = LayerNorm(width)
-        self.attn = Attention(width, heads)
-        self.norm2 = LayerNorm(width)
-        self.mlp = Mlp(width, ratio * width)
-        self.drop_path = DropPath(drop_path)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.attn(self.norm1(x)))
-        out: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
-        return out
-
-
 class T2TViT(Transformer):
     """Tokens-to-token module, class token, fixed sine positions, layers, linear classifier."""
 
@@ -138,14 +127,12 @@ class T2TViT(Transformer):
         self.pos_embed = nn.Parameter(positions, requires_grad=False)
         self.t2t_module = TokensToToken(width)
         rates = drop_path_rates(drop_path, depth)
-        self.layers = nn.ModuleList(Layer(width, heads, ratio, rate) for rate in rates)
+        self.layers = nn.ModuleList(
+            Layer(width, Attention(width, heads), ratio, rate) for rate in rates
+        )
         self.norm = LayerNorm(width)
         self.head = nn.Linear(width, num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        init_linear(self)
         trunc_normal_(self.cls_token, std=0.02)
 
     def forward_features(self, images: Tensor) -> Output:

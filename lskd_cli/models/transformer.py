@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import timm
-from timm.layers import calculate_drop_path_rates
+from timm.layers import DropPath, LayerNorm, Mlp, calculate_drop_path_rates, trunc_normal_
 from torch import Tensor, nn
 
 from lskd_cli.errors import RequestError
@@ -38,6 +38,41 @@ class Transformer(Network):
                 f"is no multiple of it; nearest: {near}"
             )
         self.image_size = image_size
+
+
+class Layer(nn.Module):
+    """Attention and MLP, each normalized first and beside a shortcut."""
+
+    def __init__(
+        self,
+        width: int,
+        attention: nn.Module,
+        ratio: int,
+        drop_path: float,
+        norm: type[nn.Module] = LayerNorm,
+        activation: type[nn.Module] = nn.GELU,
+    ) -> None:
+        """Put a layer together.
+
+        Args:
+            width: C of its tokens.
+            attention: of (B, N, C) tokens, and of whatever ``forward`` is given besides.
+            ratio: width of the MLP, in multiples of C.
+            drop_path: share of images that skip it in training.
+            norm: timm's, with eps 1e-6, where the published network has no other.
+            activation: of the MLP.
+        """
+        super().__init__()
+        self.norm1 = norm(width)
+        self.attn = attention
+        self.norm2 = norm(width)
+        self.mlp = Mlp(width, ratio * width, act_layer=activation)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor, *place: int) -> Tensor:
+        x = x + self.drop_path(self.attn(self.norm1(x), *place))
+        out: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
+        return out
 
 
 class Borrowed(Transformer):
@@ -106,3 +141,12 @@ def drop_path_rates(last: float, depth: int) -> list[float]:
     rates = calculate_drop_path_rates(last, depth)
     assert isinstance(rates, list)
     return rates
+
+
+def init_linear(network: nn.Module) -> None:
+    """Linear weights truncated normal with deviation 0.02, their biases zero."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

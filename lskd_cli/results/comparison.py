@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lskd_cli.results.runs import Run
 from lskd_cli.results.statistic import Statistic, by_seed, paired
-from lskd_cli.results.table import Column, counts, flat, statistic, value
+from lskd_cli.results.table import Column, counts, statistic, telling, value
 
 # As the field's tables name them.
 METHOD_NAMES = {
@@ -17,6 +16,9 @@ METHOD_NAMES = {
     "ctkd": "CTKD",
     "guidance": "locality guidance",
 }
+
+# Which fields of a row are statistics.
+STATISTICS = ("base", "stand", "difference")
 
 
 @dataclass
@@ -149,11 +151,7 @@ def columns(rows: Sequence[Row]) -> list[Column]:
         needless.add("Preset")
     if len({row.dataset for row in rows}) == 1:
         needless.add("Data")
-    return [
-        column
-        for column in COLUMNS
-        if column.heading not in needless and any(column.text(row) for row in rows)
-    ]
+    return telling(COLUMNS, rows, needless)
 
 
 def caption(rows: Sequence[Row], accuracy: str) -> str:
@@ -168,12 +166,3 @@ def caption(rows: Sequence[Row], accuracy: str) -> str:
 
 def _epochs(row: Row) -> str:
     return f"{row.epochs} (val)" if row.selection == "val" else str(row.epochs)
-
-
-def as_record(row: Row, accuracy: str) -> dict[str, Any]:
-    """A flat mapping of a row: machine output."""
-    record: dict[str, Any] = {"accuracy": accuracy}
-    for key, entry in vars(row).items():
-        is_statistic = key in ("base", "stand", "difference")
-        record |= flat(key, entry) if is_statistic else {key: entry}
-    return record

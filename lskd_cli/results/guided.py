@@ -4,15 +4,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
-from typing import Any
 
 from lskd_cli.config import CROP_SIZE, list_presets, load_preset
 from lskd_cli.results.runs import Run
 from lskd_cli.results.statistic import Statistic, by_seed, paired
-from lskd_cli.results.table import Column, counts, flat, statistic, value
+from lskd_cli.results.table import Column, counts, statistic, telling, value
 
 # The arms of a row, in the order of the published table.
 _METHODS = ("none", "guidance", "kd")
+
+# Which fields of a row are statistics.
+GUIDED_STATISTICS = ("alone", "locality", "kd", "stand", "gain")
 
 
 @dataclass
@@ -162,11 +164,7 @@ def guided_columns(rows: Sequence[GuidedRow]) -> list[Column]:
         needless.add("Preset")
     if len({row.dataset for row in rows}) == 1:
         needless.add("Data")
-    return [
-        column
-        for column in COLUMNS
-        if column.heading not in needless and any(column.text(row) for row in rows)
-    ]
+    return telling(COLUMNS, rows, needless)
 
 
 def guided_caption(accuracy: str) -> str:
@@ -176,12 +174,3 @@ def guided_caption(accuracy: str) -> str:
         f"Vision transformers: top-1 test accuracy (%) of {which}; Base: alone, Locality: features "
         "of the teacher, KD: its logits, +Ours: standardized, Δ: KD+Ours against Base."
     )
-
-
-def guided_record(row: GuidedRow, accuracy: str) -> dict[str, Any]:
-    """A flat mapping of a row: machine output."""
-    record: dict[str, Any] = {"accuracy": accuracy}
-    for key, entry in vars(row).items():
-        is_statistic = key in ("alone", "locality", "kd", "stand", "gain")
-        record |= flat(key, entry) if is_statistic else {key: entry}
-    return record

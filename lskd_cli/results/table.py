@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,11 +51,28 @@ def statistic(found: Statistic | None, signed: bool = False) -> str:
     return found.text(signed) if found else ""
 
 
-def flat(name: str, found: Statistic | None) -> dict[str, Any]:
+def _flat(name: str, found: Statistic | None) -> dict[str, Any]:
     """A statistic as NAME_n, NAME_mean, NAME_deviation."""
     if found is None:
         return {f"{name}_n": 0, f"{name}_mean": None, f"{name}_deviation": None}
     return {f"{name}_{part}": number for part, number in vars(found).items()}
+
+
+def record(row: Any, accuracy: str, statistics: Sequence[str]) -> dict[str, Any]:
+    """A row as a flat mapping: machine output; ``statistics`` are the names of such fields."""
+    flat_row: dict[str, Any] = {"accuracy": accuracy}
+    for key, entry in vars(row).items():
+        flat_row |= _flat(key, entry) if key in statistics else {key: entry}
+    return flat_row
+
+
+def telling(columns: Sequence[Column], rows: Sequence[Any], needless: Set[str]) -> list[Column]:
+    """The columns that say something of some rows."""
+    return [
+        column
+        for column in columns
+        if column.heading not in needless and any(column.text(row) for row in rows)
+    ]
 
 
 def counts(*found: Statistic | None) -> str:

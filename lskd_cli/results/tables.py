@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 
-from lskd_cli.results.comparison import as_record, caption, columns, make_rows
+from lskd_cli.results.comparison import STATISTICS, caption, columns, make_rows
 from lskd_cli.results.guided import (
+    GUIDED_STATISTICS,
     guided_caption,
     guided_columns,
-    guided_record,
     is_guided,
     make_guided_rows,
 )
 from lskd_cli.results.runs import Run
-from lskd_cli.results.table import Table
+from lskd_cli.results.table import Table, record
 
 
 def make_tables(runs: Sequence[Run], accuracy: str) -> list[Table]:
@@ -27,10 +27,10 @@ def make_tables(runs: Sequence[Run], accuracy: str) -> list[Table]:
     tables = []
     rows = make_rows([run for run in runs if not is_guided(run)], accuracy)
     if rows:
-        records = [as_record(row, accuracy) for row in rows]
+        records = [record(row, accuracy, STATISTICS) for row in rows]
         tables.append(Table(caption(rows, accuracy), columns(rows), rows, records))
     guided = make_guided_rows([run for run in runs if is_guided(run)], accuracy)
     if guided:
-        records = [guided_record(row, accuracy) for row in guided]
+        records = [record(row, accuracy, GUIDED_STATISTICS) for row in guided]
         tables.append(Table(guided_caption(accuracy), guided_columns(guided), guided, records))
     return tables

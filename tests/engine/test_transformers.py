@@ -13,12 +13,13 @@ from lskd_cli.data import Batch, ImageSet
 from lskd_cli.engine import loop
 from lskd_cli.engine.arm import Arm
 from lskd_cli.engine.evaluation import logits_of
+from lskd_cli.engine.inspect import examine, open_subject
 from lskd_cli.engine.replay import Eager, Replayed
 from lskd_cli.engine.training import check_networks
 from lskd_cli.errors import Interrupted, RequestError
 from lskd_cli.models import Output, create_model
 from tests.data.test_operations import from_pillow
-from tests.engine.helpers import CPU, after, digest, metrics, run_path, train
+from tests.engine.helpers import CPU, after, digest, metrics, run_path, silent, train
 from tests.engine.tape import Tape
 
 # Digits instead of CIFAR-100, two by two patches: seconds instead of minutes.
@@ -231,3 +232,18 @@ def test_a_saved_transformer_is_read_under_its_published_names(tmp_path: Path) -
     assert network.image_size == 32
     with pytest.raises(RequestError, match=r"pos_embed is \(1, 5, 192\), expected \(1, 197, 192\)"):
         saved.network("deit_tiny", 10)
+
+
+def test_eval_finds_the_accuracy_of_the_run_again_and_its_teacher_at_its_own_size(
+    tmp_path: Path,
+) -> None:
+    _teacher(tmp_path)
+    preset = _preset("kd-r56g-deit-tiny", "data.image_size=48", "schedule.epochs=2")
+    train([preset], tmp_path)
+    student = open_subject(run_path(tmp_path, preset), None, None, best=False)
+    weights = tmp_path / "checkpoints" / "resnet56_guide.safetensors"
+    teacher = open_subject(weights, None, None, best=False)
+    result = examine(student, teacher, tmp_path, CPU, silent)
+    last = metrics(run_path(tmp_path, preset))[-1]
+    assert result["top1"] == last["test_top1"]
+    assert 0 <= float(str(result["agreement"])) <= 100
