@@ -73,7 +73,7 @@ def accuracy_curves(runs: Sequence[Run]) -> str:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="best")
     text = io.StringIO()
     plt.rcParams["svg.hashsalt"] = "lskd"
     figure.savefig(text, format="svg", metadata=_WITHOUT_DATE)

@@ -151,7 +151,7 @@ COLUMNS = (
     Column("KD", "number", lambda row: statistic(row.kd)),
     Column("KD+Ours", "ours", lambda row: statistic(row.stand)),
     Column("Δ", "ours", lambda row: statistic(row.gain, signed=True)),
-    Column("Published", "published", lambda row: value(row.published_alone)),
+    Column("Published base", "published", lambda row: value(row.published_alone)),
     Column("Locality", "published", lambda row: value(row.published_locality)),
     Column("KD+Ours", "published", lambda row: value(row.published_stand)),
 )
