@@ -39,10 +39,11 @@ check: setup ## lint, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup ## the engine against a plain PyTorch loop: ratios, shares of a step, all pairs
+bench: setup ## the engine against a plain PyTorch loop: ratios, shares of a step, all pairs, transformers
 	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.parts
 	$(BIN)/python -m benchmarks.pairs
+	$(BIN)/python -m benchmarks.transformers
 
 fetch-teachers: setup ## download the six published CIFAR-100 teachers
 	$(BIN)/lskd fetch-teachers

@@ -32,10 +32,9 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", dest="is_compiled")
     options = parser.parse_args()
     compute = resolve_compute(compiled=options.is_compiled)
-    images = random_images(options.batch * 40)
     print(machine(compute))
-    _print_pipelines(images, compute, options.batch, options.rounds)
-    _print_steps(images, compute, options.batch, options.rounds)
+    _print_pipelines(compute, options.rounds)
+    _print_steps(random_images(40 * options.batch), compute, options.batch, options.rounds)
 
 
 def _preset(name: str, batch: int, pipeline: str = "device") -> Preset:
@@ -43,17 +42,24 @@ def _preset(name: str, batch: int, pipeline: str = "device") -> Preset:
     return load_preset(name, settings)
 
 
-def _print_pipelines(images: ImageSet, compute: Compute, batch: int, rounds: int) -> None:
-    """Finished batches of each pipeline, while nothing else is done."""
+def _print_pipelines(compute: Compute, rounds: int) -> None:
+    """Whole epochs of finished views, the start of workers included, while nothing else is done."""
+    batch, count = 128, 20
+    images = random_images(batch * count).to(compute.device)
     actions: dict[str, Action] = {}
     for pipeline in ("device", "workers"):
-        preset = _preset("kd-r56g-deit-tiny", batch, pipeline)
-        loader = create_loader(images.to(compute.device), preset.data)
-        actions[pipeline] = partial(next, _batches(loader))
-    found = medians(by_turns(actions, rounds, compute.device, steps=8))
-    rows = [[name, 1000 * seconds, batch / seconds] for name, seconds in found.items()]
+        loader = create_loader(images, _preset("kd-r56g-deit-tiny", batch, pipeline).data)
+        actions[pipeline] = partial(_epoch, loader)
+    found = medians(by_turns(actions, rounds, compute.device))
+    rows = [[name, 1000 * time / count, batch * count / time] for name, time in found.items()]
     print(tabulate(rows, ["pipeline", "ms a batch", "images/s"], "github", floatfmt=".1f"))
-    print(f"device / workers: {found['workers'] / found['device']:.2f} times as fast\n")
+    print(f"device: {found['workers'] / found['device']:.2f} times as fast as workers\n")
+
+
+def _epoch(loader: Loader) -> None:
+    make = loader.epoch(1, ["weak"], 0)
+    for step in range(loader.steps):
+        make(step, 1)
 
 
 def _batches(loader: Loader) -> Iterator[Draws]:
