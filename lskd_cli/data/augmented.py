@@ -11,7 +11,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lskd_cli.config import Data
-from lskd_cli.data.batch import Batch, Draws, Normalizer, finished, seed_of, steps_of
+from lskd_cli.data.batch import (
+    VIEW_STREAMS,
+    Batch,
+    Draws,
+    Normalizer,
+    epoch_order,
+    finished,
+    seed_of,
+    steps_of,
+)
 from lskd_cli.data.datasets import ImageSet
 from lskd_cli.data.operations import (
     BLENDS,
@@ -26,10 +35,6 @@ from lskd_cli.data.resample import crop_and_resize
 from lskd_cli.data.strong import draw_strong, strengthen
 from lskd_cli.data.timm_transform import Chooser, eraser, seed_everything
 from lskd_cli.view import View
-
-# Independent random numbers of an epoch, as those of padded crops.
-ORDER_STREAM = 0
-_VIEW_STREAMS: dict[View, int] = {"weak": 1, "strong": 2}
 
 
 class DeviceLoader:
@@ -61,7 +66,7 @@ class DeviceLoader:
             index = _sent(order[step * size : (step + steps) * size], self.images.targets.device)
             draws = {"target": self.images.targets[index]}
             for view in views:
-                seed_everything(seed_of(self.data.seed, epoch, _VIEW_STREAMS[view], step))
+                seed_everything(seed_of(self.data.seed, epoch, VIEW_STREAMS[view], step))
                 draws[f"view.{view}"] = self._view(self.images.images[index], view)
             return draws
 
@@ -91,12 +96,6 @@ class DeviceLoader:
             pixels = strengthen(pixels, {k: _sent(v, device) for k, v in numbers.items()})
         normal = self.normalize(pixels)
         return self.erase(normal).contiguous(memory_format=torch.channels_last)
-
-
-def epoch_order(count: int, data: Data, epoch: int) -> Tensor:
-    """(N,) places of the images in an epoch (from 1)."""
-    generator = torch.Generator().manual_seed(seed_of(data.seed, epoch, ORDER_STREAM))
-    return torch.randperm(count, generator=generator)
 
 
 def _operate(

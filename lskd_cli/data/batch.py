@@ -16,6 +16,10 @@ from lskd_cli.view import View
 # "weak.top", "weak.left", "weak.flip" of a crop, and so on; or the finished views themselves.
 Draws = dict[str, Tensor]
 
+# Independent random numbers of an epoch. The released code cuts the two views of an image apart.
+ORDER_STREAM, STRONG_STREAM, IMAGE_STREAM = 0, 3, 4
+VIEW_STREAMS: dict[View, int] = {"weak": 1, "strong": 2}
+
 
 @dataclass
 class Batch:
@@ -72,8 +76,14 @@ def rows(draws: Mapping[str, Tensor], part: slice | Tensor) -> Draws:
 
 
 def seed_of(*numbers: int) -> int:
-    """One seed from several numbers, far from those of other numbers."""
+    """One seed from several numbers, far from those of others; zeros at their end do not count."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+
+
+def epoch_order(images: int, data: Data, epoch: int) -> Tensor:
+    """(N,) places of so many images in an epoch (from 1), on the CPU."""
+    generator = torch.Generator().manual_seed(seed_of(data.seed, epoch, ORDER_STREAM))
+    return torch.randperm(images, generator=generator)
 
 
 def steps_of(images: int, data: Data) -> int:

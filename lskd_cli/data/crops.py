@@ -11,14 +11,20 @@ import torch
 from torch import Tensor
 
 from lskd_cli.config import CROP_SIZE, Data
-from lskd_cli.data.batch import Batch, Draws, Normalizer, rows, seed_of, steps_of
+from lskd_cli.data.batch import (
+    STRONG_STREAM,
+    VIEW_STREAMS,
+    Batch,
+    Draws,
+    Normalizer,
+    epoch_order,
+    rows,
+    seed_of,
+    steps_of,
+)
 from lskd_cli.data.datasets import ImageSet
 from lskd_cli.data.strong import draw_strong, strengthen
 from lskd_cli.view import View
-
-# Independent random numbers of an epoch. The released code cuts the two views of an image apart.
-_ORDER_STREAM, _STRONG_STREAM = 0, 3
-_CROP_STREAMS: dict[View, int] = {"weak": 1, "strong": 2}
 
 
 class CropLoader:
@@ -46,19 +52,19 @@ class CropLoader:
     def draws(self, epoch: int, views: Collection[View]) -> Draws:
         """Order and random numbers of an epoch (from 1), on the device."""
         count = len(self.images)
-        draws = {"index": torch.randperm(count, generator=self._generator(epoch, _ORDER_STREAM))}
+        draws = {"index": epoch_order(count, self.data, epoch)}
         for view in views:
-            generator = self._generator(epoch, _CROP_STREAMS[view])
+            generator = self._generator(epoch, VIEW_STREAMS[view])
             draws |= _named(view, self._draw_crops(count, generator))
         if "strong" in views:
-            draws |= _named("strong", draw_strong(count, self._generator(epoch, _STRONG_STREAM)))
+            draws |= _named("strong", draw_strong(count, self._generator(epoch, STRONG_STREAM)))
         return {name: values.to(self.images.targets.device) for name, values in draws.items()}
 
     def cut(self, draws: Mapping[str, Tensor]) -> Batch:
         """The views of the images that the draws name, of all or part of an epoch."""
         index = draws["index"]
         views: dict[View, Tensor] = {}
-        for view in _CROP_STREAMS:
+        for view in VIEW_STREAMS:
             if f"{view}.top" in draws:
                 of_view = _unnamed(view, draws)
                 images = self._crop(index, of_view)

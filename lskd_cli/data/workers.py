@@ -10,13 +10,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lskd_cli.config import Data
-from lskd_cli.data.augmented import epoch_order
-from lskd_cli.data.batch import Batch, Draws, finished, seed_of, steps_of
+from lskd_cli.data.batch import (
+    IMAGE_STREAM,
+    Batch,
+    Draws,
+    epoch_order,
+    finished,
+    seed_of,
+    steps_of,
+)
 from lskd_cli.data.datasets import ImageSet
 from lskd_cli.data.timm_transform import seed_everything, timm_transform
 from lskd_cli.view import View
-
-_IMAGE_STREAM = 4
 
 
 class _Images(Dataset[tuple[Tensor, Tensor]]):
@@ -29,7 +34,7 @@ class _Images(Dataset[tuple[Tensor, Tensor]]):
         self.transform = timm_transform(data)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        seed_everything(seed_of(self.data.seed, self.epoch, _IMAGE_STREAM, index))
+        seed_everything(seed_of(self.data.seed, self.epoch, IMAGE_STREAM, index))
         image = Image.fromarray(self.images.images[index].numpy())
         return self.transform(image), self.images.targets[index]
 

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 
 from lskd_cli.results.runs import Run
 from lskd_cli.results.statistic import Statistic, by_seed, paired
-from lskd_cli.results.table import Column, counts, statistic, telling, value
+from lskd_cli.results.table import (
+    Column,
+    counts,
+    epochs,
+    statistic,
+    telling,
+    value,
+    which_epoch,
+)
 
 # As the field's tables name them.
 METHOD_NAMES = {
@@ -128,7 +136,7 @@ COLUMNS = (
     Column("top-1", "number", lambda row: value(row.teacher_top1)),
     Column("Student", "text", lambda row: row.student),
     Column("Method", "text", lambda row: row.method),
-    Column("Epochs", "number", lambda row: _epochs(row)),
+    Column("Epochs", "number", epochs),
     Column("n", "number", lambda row: counts(row.base, row.stand)),
     Column("Plain", "number", lambda row: statistic(row.base)),
     Column("+Ours", "ours", lambda row: statistic(row.stand)),
@@ -158,11 +166,7 @@ def caption(rows: Sequence[Row], accuracy: str) -> str:
     """What the numbers are; names the data where all rows have the same."""
     data = {row.dataset for row in rows}
     where = f" on {data.pop()}" if len(data) == 1 else ""
-    which = "the best epoch, as published" if accuracy == "best" else "the last epoch"
     return (
-        f"Top-1 test accuracy (%){where} of {which}; Plain: the method alone, +Ours: standardized."
+        f"Top-1 test accuracy (%){where} of {which_epoch(accuracy)}; "
+        "Plain: the method alone, +Ours: standardized."
     )
-
-
-def _epochs(row: Row) -> str:
-    return f"{row.epochs} (val)" if row.selection == "val" else str(row.epochs)

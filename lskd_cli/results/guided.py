@@ -8,7 +8,15 @@ from itertools import product
 from lskd_cli.config import CROP_SIZE, list_presets, load_preset
 from lskd_cli.results.runs import Run
 from lskd_cli.results.statistic import Statistic, by_seed, paired
-from lskd_cli.results.table import Column, counts, statistic, telling, value
+from lskd_cli.results.table import (
+    Column,
+    counts,
+    epochs,
+    statistic,
+    telling,
+    value,
+    which_epoch,
+)
 
 # The arms of a row, in the order of the published table.
 _METHODS = ("none", "guidance", "kd")
@@ -144,7 +152,7 @@ COLUMNS = (
     Column("Student", "text", lambda row: row.student),
     Column("Teacher", "text", lambda row: row.teacher or ""),
     Column("top-1", "number", lambda row: value(row.teacher_top1)),
-    Column("Epochs", "number", lambda row: f"{row.epochs}{' (val)' * (row.selection == 'val')}"),
+    Column("Epochs", "number", epochs),
     Column("n", "number", lambda row: counts(row.alone, row.locality, row.kd, row.stand)),
     Column("Base", "number", lambda row: statistic(row.alone)),
     Column("Locality", "number", lambda row: statistic(row.locality)),
@@ -169,8 +177,8 @@ def guided_columns(rows: Sequence[GuidedRow]) -> list[Column]:
 
 def guided_caption(accuracy: str) -> str:
     """What the numbers are."""
-    which = "the best epoch, as published" if accuracy == "best" else "the last epoch"
     return (
-        f"Vision transformers: top-1 test accuracy (%) of {which}; Base: alone, Locality: features "
-        "of the teacher, KD: its logits, +Ours: standardized, Δ: KD+Ours against Base."
+        f"Vision transformers: top-1 test accuracy (%) of {which_epoch(accuracy)}; Base: alone, "
+        "Locality: features of the teacher, KD: its logits, +Ours: standardized, "
+        "Δ: KD+Ours against Base."
     )

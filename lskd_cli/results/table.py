@@ -80,6 +80,16 @@ def counts(*found: Statistic | None) -> str:
     return "/".join(map(str, sorted({one.n for one in found if one}, reverse=True)))
 
 
+def epochs(row: Any) -> str:
+    """The epochs of a row, and whether its best one was chosen on held-out images."""
+    return f"{row.epochs} (val)" if row.selection == "val" else str(row.epochs)
+
+
+def which_epoch(accuracy: str) -> str:
+    """What "best" or "last" means, for a caption."""
+    return "the best epoch, as published" if accuracy == "best" else "the last epoch"
+
+
 def as_markdown(tables: Sequence[Table]) -> str:
     """Markdown tables with their captions."""
     return "\n".join(f"{table.caption}\n\n{_tabulate(table, 'pipe')}\n" for table in tables)
