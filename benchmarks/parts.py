@@ -56,7 +56,7 @@ def parts_of(preset: Preset, compute: Compute) -> dict[str, Action]:
 
     def student() -> dict[str, Output]:
         with compute.autocast():
-            return {view: arm.forward(batch.views[view]) for view in arm.distiller.views}
+            return {view: arm.learner.run(batch.views[view]) for view in arm.distiller.views}
 
     logits = {view: output.logits.detach().requires_grad_() for view, output in student().items()}
     slopes = {view: torch.ones_like(one) for view, one in logits.items()}

@@ -8,7 +8,7 @@ import typer
 
 from lskd_cli import __version__
 from lskd_cli.cli import compare, evaluate, fetch_teachers, presets, report, train
-from lskd_cli.cli.console import complain, err, say
+from lskd_cli.cli.console import complain, err, say, speaks
 from lskd_cli.errors import Interrupted, RequestError, RunError
 
 app = typer.Typer(
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _traceback_if_wanted(given)
         if isinstance(error, Interrupted):
             say(str(error))
-        else:
+        elif speaks:
             complain(str(error))
         sys.exit(error.exit_code)
     except OSError as error:

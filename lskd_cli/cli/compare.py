@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.table import Table
 
 from lskd_cli.cli import options
-from lskd_cli.cli.console import out, say
+from lskd_cli.cli.console import out, say, speaks
 from lskd_cli.config import Preset, load_preset
 from lskd_cli.errors import RequestError
 from lskd_cli.results.runs import Run, find_runs
@@ -41,6 +41,8 @@ def compare(
     epochs: options.Epochs = None,
     val_split: options.ValSplit = None,
     limit_train: options.LimitTrain = None,
+    teacher: options.Teacher = None,
+    dataset: options.DataSet = None,
     teacher_checkpoint: options.TeacherCheckpoint = None,
     data_dir: options.DataDir = options.DATA_DIR,
     checkpoints_dir: options.CheckpointsDir = options.CHECKPOINTS_DIR,
@@ -50,6 +52,8 @@ def compare(
     graphs: options.Graphs = None,
     compile_: options.Compile = False,
     teacher_cache: options.TeacherCache = False,
+    skip_bad_images: options.SkipBadImages = False,
+    checkpoint_minutes: options.CheckpointMinutes = options.CHECKPOINT_MINUTES,
     fresh: options.Fresh = False,
 ) -> None:
     """Compare each method with and without standardization, beside the published values.
@@ -67,24 +71,33 @@ def compare(
             raise RequestError(f"{runs[0]}: --train trains presets; leave the run folders out")
         if any(setting.partition("=")[0].strip() == "seed" for setting in settings or []):
             raise RequestError("--set seed: with --train the seeds are those of --seeds")
+        changes = options.Changes(
+            settings or (), epochs, val_split, limit_train, teacher, dataset, data_dir
+        )
         asked = [
-            options.requested_preset(name, settings, seed, epochs, val_split, limit_train)
+            options.requested_preset(name, changes, seed)
             for name in presets
-            for seed in _seeds(seeds or "0")
+            for seed in options.listed_seeds("--seeds", seeds or "0")
         ]
         arms = [arm for preset in asked for arm in _both(preset)]
-        from lskd_cli.cli.training import compute_of, train_presets
-        from lskd_cli.engine.training import Places
+        from lskd_cli.cli.training import computing, train_presets
+        from lskd_cli.engine.request import Places
 
         cache = checkpoints_dir / "logits" if teacher_cache else None
-        places = Places(data_dir, checkpoints_dir, runs_dir, teacher_checkpoint, cache)
-        compute = compute_of(device, precision, graphs, compile_)
-        folders = train_presets(arms, places, compute, fresh)
+        places = Places(
+            data_dir, checkpoints_dir, runs_dir, teacher_checkpoint, cache,
+            skip_bad_images, 60 * checkpoint_minutes,
+        )  # fmt: skip
+        with computing(device, precision, graphs, compile_) as compute:
+            folders = train_presets(arms, places, compute, fresh)
+        if not speaks:
+            return
         found = find_runs(runs_dir, [folder.path for folder in folders], say)
     else:
         training_only = {
             "--seeds": seeds, "--set": settings, "--epochs": epochs, "--val-split": val_split,
-            "--limit-train": limit_train,
+            "--limit-train": limit_train, "--teacher": teacher, "--dataset": dataset,
+            "--skip-bad-images": skip_bad_images,
             "--teacher-checkpoint": teacher_checkpoint, "--fresh": fresh,
             "--graphs": graphs, "--compile": compile_, "--teacher-cache": teacher_cache,
         }  # fmt: skip
@@ -108,13 +121,6 @@ def compare(
             out.print(_table(table, out.width))
     else:
         print(TEXT_FORMATS[format_](tables), end="")  # noqa: T201 (unwrapped)
-
-
-def _seeds(text: str) -> list[int]:
-    try:
-        return [int(seed) for seed in text.split(",")]
-    except ValueError:
-        raise RequestError(f"--seeds {text}: expected whole numbers, as 0,1,2") from None
 
 
 def _both(preset: Preset) -> list[Preset]:

@@ -19,7 +19,10 @@ def evaluate(
         str | None, typer.Option(help="Its network, where the file does not say.")
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="cifar100 or digits, where the file does not say.")
+        str | None,
+        typer.Option(
+            help="cifar100, digits, imagenet or imagefolder, where the file does not say."
+        ),
     ] = None,
     teacher: Annotated[
         Path | None, typer.Option(help="Compare with this run or checkpoint.")
@@ -31,6 +34,7 @@ def evaluate(
         bool, typer.Option("--best", help="Of a run, the best epoch instead of the last.")
     ] = False,
     data_dir: options.DataDir = options.DATA_DIR,
+    skip_bad_images: options.SkipBadImages = False,
     device: options.Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -38,15 +42,17 @@ def evaluate(
 
     Example: [bold]lskd eval runs/kd-digits/seed0 --teacher runs/teacher-digits/seed0[/]
     """
-    from lskd_cli.cli.progress import DownloadBar
+    from lskd_cli.cli.progress import Bar
     from lskd_cli.engine.device import resolve_compute
     from lskd_cli.engine.inspect import examine, open_subject
 
     compute = resolve_compute(device)
-    student = open_subject(subject, model, dataset, best)
-    reference = open_subject(teacher, teacher_model, dataset, best) if teacher else None
-    with DownloadBar(student.data.name) as bar:
-        result = examine(student, reference, data_dir, compute, bar)
+    student = open_subject(subject, model, dataset, best, data_dir)
+    reference = None
+    if teacher is not None:
+        reference = open_subject(teacher, teacher_model, dataset, best, data_dir)
+    with Bar.of_data(student.data) as bar:
+        result = examine(student, reference, data_dir, compute, bar, skip_bad_images)
     if as_json:
         out.print_json(json.dumps(result))
         return

@@ -34,7 +34,7 @@ def fetch_teachers(
 
     Example: [bold]lskd fetch-teachers resnet32x4 --from ~/cifar_teachers.tar[/]
     """
-    from lskd_cli.cli.progress import DownloadBar
+    from lskd_cli.cli.progress import Bar
     from lskd_cli.config import load_preset
     from lskd_cli.teachers import ARCHIVE_URL, CATALOGUE, fetch
 
@@ -59,7 +59,7 @@ def fetch_teachers(
         if name not in missing:
             say(f"{CATALOGUE[name].path(checkpoints_dir)}: there already; --fresh replaces it")
     if missing:
-        with DownloadBar("cifar_teachers.tar") as bar:
+        with Bar("downloading cifar_teachers.tar") as bar:
             fetch(
                 missing,
                 checkpoints_dir,

@@ -1,5 +1,7 @@
 """Options that several commands share, and what they mean for a preset."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +14,8 @@ DataDir = Annotated[
     Path,
     typer.Option(
         envvar="LSKD_DATA_DIR",
-        help="Folder that holds cifar-100-python; downloaded to it when absent.",
+        help="Folder that holds cifar-100-python (downloaded when absent), imagenet, or train/ and "
+        "val/ of an image folder.",
     ),
 ]
 CheckpointsDir = Annotated[Path, typer.Option(help="Folder of teachers, NAME.safetensors each.")]
@@ -40,6 +43,25 @@ Compile = Annotated[
 TeacherCheckpoint = Annotated[
     Path | None,
     typer.Option(help="Teacher's weights: .safetensors, or a .pth read without running it."),
+]
+Teacher = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL", help="Another teacher's network: ours, torchvision/NAME or timm/NAME."
+    ),
+]
+DataSet = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset", help="imagefolder: train/CLASS/FILE and val/CLASS/FILE below --data-dir."
+    ),
+]
+SkipBadImages = Annotated[
+    bool, typer.Option("--skip-bad-images", help="Leave files out that cannot be decoded.")
+]
+CheckpointMinutes = Annotated[
+    float,
+    typer.Option(min=0, help="Minutes between two saved states within an epoch."),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -75,46 +97,99 @@ TeacherCache = Annotated[
 DATA_DIR = Path("data")
 CHECKPOINTS_DIR = Path("checkpoints")
 RUNS_DIR = Path("runs")
+CHECKPOINT_MINUTES = 2.0  # what a kill can cost
 
 
-def requested_preset(
-    name: str,
-    settings: list[str] | None,
-    seed: int | None,
-    epochs: int | None,
-    val_split: float | None,
-    limit_train: int | None,
-    stand: bool = False,
-    base_temp: float | None = None,
-    kd_weight: float | None = None,
-) -> Preset:
+@dataclass(frozen=True)
+class Changes:
+    """What a command line changes in every preset that it names."""
+
+    settings: Sequence[str] = ()
+    epochs: int | None = None
+    val_split: float | None = None
+    limit_train: int | None = None
+    teacher: str | None = None
+    dataset: str | None = None
+    data_dir: Path = DATA_DIR
+    stand: bool = False
+    base_temp: float | None = None
+    kd_weight: float | None = None
+
+
+def requested_preset(name: str, changes: Changes, seed: int | None) -> Preset:
     """The preset that a command line asks for.
 
     Raises:
-        RequestError: a key or value is wrong, or the method has nothing to standardize.
+        RequestError: a key or value is wrong, the method has nothing to standardize, or there is no
+            such folder of images.
     """
-    overrides = list(settings or [])
+    overrides = []
+    if changes.dataset is not None:
+        overrides += _of_folder(load_preset(name), changes.dataset, changes.data_dir)
+    if changes.teacher is not None:
+        overrides += [f"teacher={changes.teacher}", "published={}"]
+    overrides += changes.settings
     if seed is not None:
         overrides.append(f"seed={seed}")
-    if val_split is not None:
-        overrides.append(f"data.val_split={val_split}")
-    if limit_train is not None:
-        overrides.append(f"data.limit_train={limit_train}")
+    if changes.val_split is not None:
+        overrides.append(f"data.val_split={changes.val_split}")
+    if changes.limit_train is not None:
+        overrides.append(f"data.limit_train={changes.limit_train}")
     preset = load_preset(name, overrides)
-    if stand and preset.stand is None:
+    if changes.stand and preset.stand is None:
         lacks = "reads no logits of its" if preset.teacher else "has no"
         raise RequestError(f"--stand: preset {name} {lacks} teacher: nothing to standardize")
-    if stand:
+    if changes.stand:
         overrides.append("stand.enabled=true")
-    group = "stand" if stand or preset.standardized else "method"
-    if base_temp is not None:
-        overrides.append(f"{group}.temperature={base_temp}")
-    if kd_weight is not None:
-        overrides.append(f"{group}.kd_weight={kd_weight}")
+    group = "stand" if changes.stand or preset.standardized else "method"
+    if changes.base_temp is not None:
+        overrides.append(f"{group}.temperature={changes.base_temp}")
+    if changes.kd_weight is not None:
+        overrides.append(f"{group}.kd_weight={changes.kd_weight}")
     preset = load_preset(name, overrides)
-    if epochs is not None:
-        preset = preset.model_copy(update={"schedule": preset.schedule.rescaled(epochs)})
+    if changes.epochs is not None:
+        preset = preset.model_copy(update={"schedule": preset.schedule.rescaled(changes.epochs)})
     return preset
+
+
+def _of_folder(preset: Preset, dataset: str, data_dir: Path) -> list[str]:
+    """What makes a preset one for the images of a folder, whatever it was for."""
+    check_one_of("--dataset", dataset, ("imagefolder",))
+    from lskd_cli.data import class_count
+
+    overrides = [
+        "data.name=imagefolder",
+        f"data.num_classes={class_count(data_dir)}",
+        "published={}",
+    ]
+    if preset.data.augmentation is not None:
+        return [*overrides, "data.augmentation.pipeline=workers"]
+    crops = "data.augmentation={interpolation: bilinear, pipeline: workers}"
+    return [*overrides, "data.padding=0", crops]
+
+
+def listed_seeds(option: str, text: str) -> list[int]:
+    """The seeds in a list, as 0,1,2.
+
+    Raises:
+        RequestError: it is not one.
+    """
+    try:
+        return [int(seed) for seed in text.split(",")]
+    except ValueError:
+        raise RequestError(f"{option} {text}: expected whole numbers, as 0,1,2") from None
+
+
+def shard_of(presets: Sequence[Preset], shard: str) -> list[Preset]:
+    """Every N-th of the presets, from the I-th on.
+
+    Raises:
+        RequestError: the shard is not I/N, with I from 1 to N.
+    """
+    number, _, of = shard.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise RequestError(f"--shard {shard}: expected I/N, as 1/4, with I from 1 to N")
+    return list(presets)[int(number) - 1 :: int(of)]
 
 
 def check_one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -63,7 +63,7 @@ def validate(names: Annotated[list[str], typer.Argument(help="Names or YAML file
 
     Example: [bold]lskd presets validate mine.yaml[/]
     """
-    from lskd_cli.engine.training import check_networks
+    from lskd_cli.engine.rehearsal import check_networks
 
     problems = []
     for name in names:

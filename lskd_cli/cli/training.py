@@ -2,26 +2,46 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import get_args
 
-from lskd_cli.cli.console import say
+from lskd_cli.cli.console import complain, say
 from lskd_cli.cli.options import check_one_of
-from lskd_cli.cli.progress import DownloadBar
+from lskd_cli.cli.progress import Bar
 from lskd_cli.cli.screen import Screen
 from lskd_cli.cli.signals import stop_requests
 from lskd_cli.config import Preset
 from lskd_cli.data import images_of
 from lskd_cli.engine.device import Compute, PrecisionName, resolve_compute
+from lskd_cli.engine.loop import Listener
+from lskd_cli.engine.request import Places, prepared
 from lskd_cli.engine.run_folder import RunFolder
-from lskd_cli.engine.training import Pass, Places, prepared
-from lskd_cli.errors import Interrupted
+from lskd_cli.engine.team import assembled
+from lskd_cli.engine.training import Pass
+from lskd_cli.errors import Interrupted, RequestError, RunError
+from lskd_cli.launch import is_launched
 
 
-def compute_of(device: str, precision: str, graphs: bool | None, compiled: bool) -> Compute:
-    """The device and precision that the options name, and how fast it is to be."""
+@contextmanager
+def computing(
+    device: str, precision: str, graphs: bool | None, compiled: bool
+) -> Iterator[Compute]:
+    """The device and precision that the options name, and the processes that torchrun started.
+
+    Raises:
+        RequestError: there is no such device or precision here.
+    """
     check_one_of("--precision", precision, get_args(PrecisionName))
-    return resolve_compute(device, precision, graphs, compiled)  # type: ignore[arg-type]
+    compute = resolve_compute(device, precision, graphs, compiled)  # type: ignore[arg-type]
+    with assembled(compute.device.type == "cuda") as team:
+        try:
+            yield replace(compute, team=team)
+        except (RequestError, RunError) as error:
+            if not team.leads and not error.told:
+                complain(f"process {team.rank} of {team.size}: {error}")
+            raise
 
 
 def train_presets(
@@ -38,7 +58,7 @@ def train_presets(
         Interrupted: it was stopped; the message says how to go on.
     """
     with (
-        DownloadBar(presets[0].data.name) as bar,
+        Bar.of_data(presets[0].data) as bar,
         prepared(presets, places, compute, bar, fresh) as job,
     ):
         for path in job.moved:
@@ -46,7 +66,8 @@ def train_presets(
         for folder in job.finished:
             say(f"{folder.path}: finished already; --fresh starts it over")
         # The same words go on where they stopped; --fresh, which is done, would start over.
-        again = shlex.join(["lskd", *(word for word in sys.argv[1:] if word != "--fresh")])
+        words = [word for word in sys.argv[1:] if word != "--fresh"]
+        again = "the same torchrun command" if is_launched() else shlex.join(["lskd", *words])
         try:
             with stop_requests() as stopping:
                 for one in job.passes:
@@ -68,10 +89,14 @@ def _train(one: Pass, stopping: Callable[[], bool]) -> None:
         epoch, step = arm.position
         if (1, 0) < (epoch, step) < (arm.preset.schedule.epochs + 1, 0):
             say(f"{folder.path}: going on at epoch {epoch}, step {step + 1}")
-    count = images_of(len(one.dataset.train), one.runs[0][0].data)
-    screen = Screen([arm.preset for arm, _ in arms], count, _heading(one))
-    with screen:
-        one.train(arms, screen, shlex.join(["lskd", *sys.argv[1:]]), stopping)
+    presets = [arm.preset for arm, _ in arms]
+    data, team = presets[0].data, one.compute.team
+    shown: AbstractContextManager[Listener] = nullcontext(Listener())
+    if team.leads:
+        images = images_of(len(one.dataset.train), data, team.share)
+        shown = Screen(presets, images, _heading(one))
+    with shown as listener:
+        one.train(arms, listener, shlex.join(["lskd", *sys.argv[1:]]), stopping)
     for arm, folder in arms:
         best = arm.best or arm.history[-1]
         say(
@@ -89,6 +114,8 @@ def _heading(one: Pass) -> str:
         for name, is_on in (("graphs", compute.graphs), ("compiled", compute.compiled))
         if is_on
     )
+    if compute.team.size > 1:
+        faster += f", {compute.team.size} processes"
     return (
         f"{f'{preset.teacher} → ' if preset.teacher else ''}{students} on {preset.data.name}, "
         f"seed {seeds}, batch {preset.data.batch_size}, "

@@ -11,25 +11,28 @@ CROP_SIZE = 32  # of the images that padded crops are made of, in pixels
 
 
 class Augmentation(Part):
-    """timm's training transform, in place of padded crops: random crops of any size, enlarged."""
+    """Random crops of any size, enlarged, in place of padded ones; with a policy, as timm does."""
 
     # Of RandAugment, as timm writes it: m magnitude, mstd its deviation, inc1 for more with more.
-    policy: Annotated[str, Field(pattern=r"^rand(-[a-z]+[0-9.]+)*$")]
+    policy: Annotated[str, Field(pattern=r"^rand(-[a-z]+[0-9.]+)*$")] | None = None
     interpolation: Literal["bilinear", "bicubic"]
-    erasing: Annotated[float, Field(ge=0, le=1)]  # share of images with a rectangle of noise
+    erasing: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of images with a patch of noise
     pipeline: Literal["device", "workers"] = "device"  # batches there, or images by timm on CPUs
 
 
 class Data(Part):
     """The images and how a training view of them is made."""
 
-    name: Literal["cifar100", "digits"]
+    name: Literal["cifar100", "digits", "imagenet", "imagefolder"]
+    num_classes: Count | None = None  # of an image folder; None where the name says it
     image_size: Annotated[int, Field(ge=8, le=1024)] = CROP_SIZE  # pixels that a student sees
     batch_size: Count
     drop_last: bool = False  # leave the last partial batch of an epoch out
     padding: Annotated[int, Field(ge=0, le=32)] = 0  # black pixels on each side before the crop
     flip: bool  # mirror every second image on average
     augmentation: Augmentation | None = None  # None cuts padded crops
+    # Side of a test crop, as a share of the shorter side of the image it is cut from.
+    test_crop: Annotated[float, Field(gt=0, le=1)] = 1.0
     mean: Annotated[list[float], Field(min_length=3, max_length=3)]  # per channel, images in 0..1
     std: Annotated[list[Positive], Field(min_length=3, max_length=3)]
     seed: Seed = 0  # of order and augmentation, with the epoch: students of one pass share them
@@ -45,6 +48,24 @@ class Data(Part):
         if self.augmentation is not None and self.padding > 0:
             raise ValueError("padding: of padded crops only; with augmentation it is 0")
         return self
+
+    @model_validator(mode="after")
+    def _from_files(self) -> "Data":
+        if self.name == "imagefolder" and self.num_classes is None:
+            raise ValueError("num_classes: needed; --dataset imagefolder --data-dir DIR reads it")
+        if self.name != "imagefolder" and self.num_classes is not None:
+            raise ValueError(f"num_classes: of name imagefolder only; {self.name} has its own")
+        workers = self.augmentation is not None and self.augmentation.pipeline == "workers"
+        if self.on_disk and not workers:
+            raise ValueError("augmentation.pipeline: workers, for images in files of any size")
+        if self.test_crop < 1 and not self.on_disk:
+            raise ValueError("test_crop: of images in files only; others are seen whole")
+        return self
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether the images stay in files, which workers read, instead of in memory."""
+        return self.name in ("imagenet", "imagefolder")
 
 
 class Optimizer(Part):
@@ -146,6 +167,8 @@ class Preset(Part):
     stand: Stand | None = None
     published: Published = Published()
     seed: Seed = 0  # of initial weights
+    # Whether batch norms see the whole batch where several processes share it, or each its part.
+    sync_batchnorm: bool = False
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Preset":
@@ -160,10 +183,12 @@ class Preset(Part):
             raise ValueError(f"schedule.min_lr: above optimizer.lr, which is {self.optimizer.lr}")
         if self.method.name == "mlkd" and self.optimizer.accumulate > 1:
             raise ValueError("optimizer.accumulate: mlkd compares the images of a whole batch; 1")
-        augmentation = self.data.augmentation
-        if self.method.name == "mlkd" and augmentation and augmentation.pipeline == "workers":
+        seen = self.data.augmentation
+        by_timm = seen is not None and (seen.policy is not None or seen.erasing > 0)
+        if self.method.name == "mlkd" and by_timm and seen and seen.pipeline == "workers":
             raise ValueError(
-                "data.augmentation.pipeline: workers make no strong view, which mlkd reads; device"
+                "data.augmentation.pipeline: workers make no strong view of a policy or erasing, "
+                "which mlkd reads; device"
             )
         if self.stand is not None:
             unknown = set(self.stand.changes()) - set(type(self.method).model_fields)

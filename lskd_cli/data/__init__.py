@@ -1,30 +1,38 @@
-"""Images: data sets, views, batches. Everything stays on the training device as uint8."""
+"""Images: data sets, views, batches. Small sets stay on the training device as uint8."""
 
 from lskd_cli.data.batch import (
+    ALONE,
     Batch,
     Draws,
     Loader,
-    Normalizer,
+    Share,
     images_of,
     rows,
     seed_of,
 )
+from lskd_cli.data.centres import whole_images
 from lskd_cli.data.crops import CropLoader
-from lskd_cli.data.datasets import Dataset, ImageSet, load_dataset, num_classes
+from lskd_cli.data.datasets import Dataset, Images, ImageSet, load_dataset, num_classes
+from lskd_cli.data.folder import FolderSet, class_count
 from lskd_cli.data.loader import create_loader
 
 __all__ = [
+    "ALONE",
     "Batch",
     "CropLoader",
     "Dataset",
     "Draws",
+    "FolderSet",
     "ImageSet",
+    "Images",
     "Loader",
-    "Normalizer",
+    "Share",
+    "class_count",
     "create_loader",
     "images_of",
     "load_dataset",
     "num_classes",
     "rows",
     "seed_of",
+    "whole_images",
 ]

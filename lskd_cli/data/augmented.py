@@ -12,14 +12,17 @@ from torch import Tensor
 
 from lskd_cli.config import Data
 from lskd_cli.data.batch import (
+    ALONE,
     VIEW_STREAMS,
     Batch,
     Draws,
+    Loader,
     Normalizer,
+    Share,
     epoch_order,
     finished,
+    rows,
     seed_of,
-    steps_of,
 )
 from lskd_cli.data.datasets import ImageSet
 from lskd_cli.data.operations import (
@@ -37,25 +40,25 @@ from lskd_cli.data.timm_transform import Chooser, eraser, seed_everything
 from lskd_cli.view import View
 
 
-class DeviceLoader:
-    """Training batches whose views are made ahead of the step that learns from them."""
+class DeviceLoader(Loader):
+    """Training batches whose views are made ahead of the step that learns from them.
 
-    at_once = False
+    The random numbers are those of a whole batch: each of several processes makes all of it.
+    """
 
-    def __init__(self, images: ImageSet, data: Data) -> None:
+    def __init__(self, images: ImageSet, data: Data, share: Share = ALONE) -> None:
         """Take the training images, on the device where the batches are wanted.
 
         Raises:
-            RequestError: the policy asks for what is not there, or there are too few images.
+            RequestError: the policy asks for what is not there, or the images make no batches.
         """
+        super().__init__(len(images), data, share)
         self.images = images
-        self.data = data
-        self.steps = steps_of(len(images), data)
-        self.normalize = Normalizer(data, images.targets.device)
+        self.normalize = Normalizer(data, images.device)
         self.choose = Chooser(data)
-        self.erase = eraser(data, images.targets.device)
+        self.erase = eraser(data, images.device)
         grey = [min(255, round(255 * mean)) for mean in data.mean]  # as timm fills what moves in
-        self.fill = torch.tensor(grey, device=images.targets.device).view(3, 1, 1)
+        self.fill = torch.tensor(grey, device=images.device).view(3, 1, 1)
 
     def epoch(self, epoch: int, views: Collection[View], start: int) -> Callable[[int, int], Draws]:
         """Finished views of one step of an epoch (from 1) at a time."""
@@ -63,12 +66,12 @@ class DeviceLoader:
         size = self.data.batch_size
 
         def make(step: int, steps: int) -> Draws:
-            index = _sent(order[step * size : (step + steps) * size], self.images.targets.device)
+            index = _sent(order[step * size : (step + steps) * size], self.images.device)
             draws = {"target": self.images.targets[index]}
             for view in views:
                 seed_everything(seed_of(self.data.seed, epoch, VIEW_STREAMS[view], step))
                 draws[f"view.{view}"] = self._view(self.images.images[index], view)
-            return draws
+            return rows(draws, self.share.rows(len(index)))
 
         return make
 

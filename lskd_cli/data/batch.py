@@ -1,9 +1,10 @@
 """Batches, what they are made from, and what every loader does."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import ClassVar
 
+import joblib
 import numpy as np
 import torch
 from torch import Tensor
@@ -21,6 +22,28 @@ ORDER_STREAM, STRONG_STREAM, IMAGE_STREAM = 0, 3, 4
 VIEW_STREAMS: dict[View, int] = {"weak": 1, "strong": 2}
 
 
+@dataclass(frozen=True)
+class Share:
+    """What one of several processes takes of every batch; alone, everything.
+
+    Attributes:
+        rank: of the process, from 0.
+        of: number of processes.
+        workers: processes that it may let make batches.
+    """
+
+    rank: int = 0
+    of: int = 1
+    workers: int = field(default_factory=joblib.cpu_count)
+
+    def rows(self, count: int) -> slice:
+        """Its places among so many images: at most one more or less than any other's."""
+        return slice(count * self.rank // self.of, count * (self.rank + 1) // self.of)
+
+
+ALONE = Share()
+
+
 @dataclass
 class Batch:
     """Views of some images, each (N, 3, S, S) float32 normalized, channels last; targets (N,)."""
@@ -34,28 +57,62 @@ class Batch:
         return Batch(views, self.target[rows])
 
 
-class Loader(Protocol):
-    """Training batches of an image set, the same ones whenever an epoch is asked for.
+class Loader:
+    """Training batches of some images, the same ones whenever an epoch is asked for.
 
     Attributes:
         data: what the batches are made like.
-        steps: of an epoch.
+        total: images of an epoch, over all processes.
         at_once: whether one call can give the images of several steps.
+        share: what this process takes of every batch.
     """
 
-    data: Data
-    steps: int
-    at_once: bool
+    at_once: ClassVar[bool] = False
+
+    def __init__(self, images: int, data: Data, share: Share) -> None:
+        """Take the number of training images.
+
+        Raises:
+            RequestError: they do not make batches, or those do not divide among the processes.
+        """
+        self.data = data
+        self.share = share
+        self.total = images_of(images, data, share)
+
+    @property
+    def steps(self) -> int:
+        """Of an epoch."""
+        return -(-self.total // self.data.batch_size)
+
+    def count(self, first: int, end: int) -> int:
+        """Images of the steps from ``first`` up to ``end``, over all processes."""
+        size = self.data.batch_size
+        return min(end * size, self.total) - first * size
+
+    def weight(self, own: int, step: int) -> float:
+        """What the mean over this process's images counts in the mean of all processes' means.
+
+        It is 1 unless processes have different numbers of images, at the end of an epoch.
+
+        Args:
+            own: images of this process in a step.
+            step: from 0.
+        """
+        alone = self.share.of == 1
+        return 1.0 if alone else own * self.share.of / self.count(step, step + 1)
 
     def epoch(self, epoch: int, views: Collection[View], start: int) -> Callable[[int, int], Draws]:
         """What the steps of an epoch (from 1) are made from, from step ``start`` (from 0) on.
 
         Returns:
-            Of a first step and a number of steps; to be asked in order, without gaps.
+            Of a first step and a number of steps; to be asked in order, without gaps. Several
+            processes ask for one step at a time.
         """
+        raise TypeError(f"{type(self).__name__} does not define its epochs")
 
     def cut(self, draws: Mapping[str, Tensor]) -> Batch:
         """The batch that such draws make, on the device alone."""
+        raise TypeError(f"{type(self).__name__} does not define its batches")
 
 
 class Normalizer:
@@ -86,24 +143,37 @@ def epoch_order(images: int, data: Data, epoch: int) -> Tensor:
     return torch.randperm(images, generator=generator)
 
 
-def steps_of(images: int, data: Data) -> int:
-    """Steps of an epoch over so many images.
+def images_of(images: int, data: Data, share: Share) -> int:
+    """How many of so many training images an epoch learns from, over all processes.
 
     Raises:
-        RequestError: there are not enough for one.
+        RequestError: there are not enough for a batch, or a batch has no part for each process.
     """
-    steps = images // data.batch_size if data.drop_last else -(-images // data.batch_size)
-    if steps == 0:
+    size, rest = data.batch_size, images % data.batch_size
+    if data.drop_last and images < size:
         raise RequestError(
-            f"data.batch_size: {data.batch_size}, with {images} training images and drop_last, is "
+            f"data.batch_size: {size}, with {images} training images and drop_last, is "
             "no batch at all; lower it or take more images"
         )
-    return steps
+    if size % share.of:
+        near = max(1, round(size / share.of)) * share.of
+        raise RequestError(
+            f"data.batch_size: {size} images do not divide among {share.of} processes; "
+            f"nearest: {near}"
+        )
+    if 0 < rest < share.of and not data.drop_last:
+        raise RequestError(
+            f"data.drop_last: the last batch of an epoch has {rest} images for {share.of} "
+            "processes; --set data.drop_last=true leaves it out"
+        )
+    return images - rest if data.drop_last else images
 
 
-def images_of(images: int, data: Data) -> int:
-    """How many of so many training images an epoch learns from."""
-    return images - images % data.batch_size if data.drop_last else images
+def batches_of(images: int, data: Data, share: Share, epoch: int, start: int) -> list[Tensor]:
+    """The images of every step of an epoch (from 1) that a process takes, from a step on."""
+    order = epoch_order(images, data, epoch)[: images_of(images, data, share)]
+    batches = order.split(data.batch_size)[start:]  # type: ignore[no-untyped-call]
+    return [batch[share.rows(len(batch))] for batch in batches]
 
 
 def finished(draws: Mapping[str, Tensor]) -> Batch:

@@ -12,42 +12,52 @@ from torch import Tensor
 
 from lskd_cli.config import CROP_SIZE, Data
 from lskd_cli.data.batch import (
+    ALONE,
     STRONG_STREAM,
     VIEW_STREAMS,
     Batch,
     Draws,
+    Loader,
     Normalizer,
+    Share,
     epoch_order,
     rows,
     seed_of,
-    steps_of,
 )
 from lskd_cli.data.datasets import ImageSet
 from lskd_cli.data.strong import draw_strong, strengthen
 from lskd_cli.view import View
 
 
-class CropLoader:
+class CropLoader(Loader):
     """Training batches of an image set, of one step or several."""
 
     at_once = True
 
-    def __init__(self, images: ImageSet, data: Data) -> None:
+    def __init__(self, images: ImageSet, data: Data, share: Share = ALONE) -> None:
         """Take the training images, on the device where the batches are wanted.
 
         Args:
             images: the training images.
             data: batch size, padding, flip, mean and std; its seed is that of order and views.
+            share: what this process takes of every batch.
+
+        Raises:
+            RequestError: the images do not make batches.
         """
+        super().__init__(len(images), data, share)
         self.images = images
-        self.data = data
-        self.normalize = Normalizer(data, images.targets.device)
-        self.steps = steps_of(len(images), data)
+        self.normalize = Normalizer(data, images.device)
 
     def epoch(self, epoch: int, views: Collection[View], start: int) -> Callable[[int, int], Draws]:
         """Draws of the steps of an epoch (from 1), any of them."""
         draws = self.draws(epoch, views)
-        return lambda first, steps: rows(draws, self.part(first, steps))
+
+        def of_steps(first: int, steps: int) -> Draws:
+            batch = rows(draws, self.part(first, steps))
+            return rows(batch, self.share.rows(len(batch["index"])))
+
+        return of_steps
 
     def draws(self, epoch: int, views: Collection[View]) -> Draws:
         """Order and random numbers of an epoch (from 1), on the device."""
@@ -58,7 +68,7 @@ class CropLoader:
             draws |= _named(view, self._draw_crops(count, generator))
         if "strong" in views:
             draws |= _named("strong", draw_strong(count, self._generator(epoch, STRONG_STREAM)))
-        return {name: values.to(self.images.targets.device) for name, values in draws.items()}
+        return {name: values.to(self.images.device) for name, values in draws.items()}
 
     def cut(self, draws: Mapping[str, Tensor]) -> Batch:
         """The views of the images that the draws name, of all or part of an epoch."""
@@ -76,7 +86,8 @@ class CropLoader:
 
     def part(self, start: int, steps: int) -> slice:
         """Where the images of ``steps`` steps from ``start`` (from 0) on are in an epoch."""
-        return slice(start * self.data.batch_size, (start + steps) * self.data.batch_size)
+        first = start * self.data.batch_size
+        return slice(first, first + self.count(start, start + steps))
 
     def _draw_crops(self, count: int, generator: torch.Generator) -> Draws:
         offsets = torch.randint(0, 2 * self.data.padding + 1, (2, count), generator=generator)

@@ -1,10 +1,11 @@
-"""CIFAR-100 and the handwritten digits of scikit-learn, as tensors."""
+"""CIFAR-100 and the handwritten digits of scikit-learn, as tensors; folders of images."""
 
 import tarfile
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,13 +16,14 @@ from torch import Tensor
 from torchvision.datasets import CIFAR100
 
 from lskd_cli.config import Data
+from lskd_cli.data.folder import FolderSet, load_folders
 from lskd_cli.download import Progress, digest, download
 from lskd_cli.errors import RequestError, RunError
 
 # Splits are the same in every run, whatever its seed: runs stay comparable.
 _SPLIT_SEED = 0
 _DIGITS_TEST_SHARE = 0.2
-_CLASSES = {"cifar100": 100, "digits": 10}
+_CLASSES = {"cifar100": 100, "digits": 10, "imagenet": 1000}
 
 
 @dataclass
@@ -39,18 +41,36 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.targets)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the images are and batches are made."""
+        return self.targets.device
+
     def to(self, device: torch.device) -> "ImageSet":
         """The same on another device."""
         return ImageSet(self.images.to(device), self.targets.to(device))
+
+    def take(self, places: "np.ndarray[Any, Any]") -> "ImageSet":
+        """Some of the images."""
+        chosen = torch.from_numpy(places)
+        return ImageSet(self.images[chosen], self.targets[chosen])
+
+    def pixels(self, index: int) -> Tensor:
+        """(3, H, W) uint8 of one image."""
+        return self.images[index].permute(2, 0, 1)
+
+
+Images = ImageSet | FolderSet
+AnyImages = TypeVar("AnyImages", bound=Images)
 
 
 @dataclass
 class Dataset:
     """The sets of one training run; ``val`` is there when a part of training is held out."""
 
-    train: ImageSet
-    test: ImageSet
-    val: ImageSet | None = None
+    train: Images
+    test: Images
+    val: Images | None = None
 
     def to(self, device: torch.device) -> "Dataset":
         """The same on another device."""
@@ -58,36 +78,54 @@ class Dataset:
         return Dataset(self.train.to(device), self.test.to(device), val)
 
 
-def num_classes(name: str) -> int:
-    """Classes of a data set by its name in presets.
-
-    Raises:
-        RequestError: there is none of this name.
-    """
-    if name not in _CLASSES:
-        raise RequestError(f"unknown data set {name!r}; one of {', '.join(_CLASSES)}")
-    return _CLASSES[name]
+def num_classes(data: Data) -> int:
+    """Classes of the images of a preset."""
+    return data.num_classes or _CLASSES[data.name]
 
 
-def load_dataset(data: Data, folder: Path, progress: Progress) -> Dataset:
-    """The sets that a preset's data asks for, on the CPU.
+def load_dataset(data: Data, folder: Path, progress: Progress, skip_bad: bool = False) -> Dataset:
+    """The sets that a preset's data asks for, in the memory of the CPU or in their files.
 
     Args:
         data: which images, and what share of training to hold out.
-        folder: holds cifar-100-python; the archive is downloaded to it when that is absent.
-        progress: told of the download.
+        folder: holds cifar-100-python, and the archive is downloaded to it when that is absent; or
+            train and val of an image folder; or imagenet with those.
+        progress: told of the bytes of a download, or of the images that are checked.
+        skip_bad: leave files out that cannot be decoded.
 
     Raises:
-        RequestError: a file is damaged or cannot be read.
+        RequestError: a file is damaged or cannot be read, or the classes are others.
         RunError: the download failed.
     """
-    train, test = _LOADERS[data.name](folder, progress)
+    train: Images
+    test: Images
+    if data.on_disk:
+        train, test = _from_folder(data, folder, progress, skip_bad)
+    else:
+        train, test = _LOADERS[data.name](folder, progress)
     val = None
     if data.val_split > 0:
         train, val = _split(train, data.val_split, "data.val_split")
     if data.limit_train is not None and data.limit_train < len(train):
         _, train = _split(train, data.limit_train, "data.limit_train")
     return Dataset(train, test, val)
+
+
+def _from_folder(
+    data: Data, folder: Path, progress: Progress, skip_bad: bool
+) -> tuple[FolderSet, FolderSet]:
+    if data.name == "imagenet" and (folder / "imagenet").is_dir():
+        folder = folder / "imagenet"
+    train, test = load_folders(folder, progress, skip_bad)
+    found, expected = len(train.classes), num_classes(data)
+    if found != expected and data.name == "imagenet":
+        raise RequestError(
+            f"{folder}: {found} classes, ImageNet has {expected}; "
+            "--dataset imagefolder takes any other folder"
+        )
+    if found != expected:
+        raise RequestError(f"{folder}: {found} classes, data.num_classes says {expected}")
+    return train, test
 
 
 def _cifar100(folder: Path, progress: Progress) -> tuple[ImageSet, ImageSet]:
@@ -136,7 +174,7 @@ def _digits(folder: Path, progress: Progress) -> tuple[ImageSet, ImageSet]:
     return _split(ImageSet(images, torch.from_numpy(labels).long()), _DIGITS_TEST_SHARE, "digits")
 
 
-def _split(images: ImageSet, share: float, key: str) -> tuple[ImageSet, ImageSet]:
+def _split(images: AnyImages, share: float, key: str) -> tuple[AnyImages, AnyImages]:
     """What remains and the share (or number) that is split off, each class in proportion."""
     try:
         kept, split_off = train_test_split(
@@ -147,11 +185,7 @@ def _split(images: ImageSet, share: float, key: str) -> tuple[ImageSet, ImageSet
         )
     except ValueError as error:
         raise RequestError(f"{key}: {share} cannot be split off: {error}") from None
-    kept, split_off = torch.from_numpy(np.sort(kept)), torch.from_numpy(np.sort(split_off))
-    return (
-        ImageSet(images.images[kept], images.targets[kept]),
-        ImageSet(images.images[split_off], images.targets[split_off]),
-    )
+    return images.take(np.sort(kept)), images.take(np.sort(split_off))  # type: ignore[return-value]
 
 
 _LOADERS: dict[str, Callable[[Path, Progress], tuple[ImageSet, ImageSet]]] = {

@@ -36,6 +36,7 @@ def timm_transform(data: Data) -> Any:
             is_training=True,
             hflip=0.5 if data.flip else 0.0,
             auto_augment=augmentation.policy,
+            color_jitter=None,
             interpolation=augmentation.interpolation,
             re_prob=augmentation.erasing,
             re_mode="pixel",
@@ -46,14 +47,19 @@ def timm_transform(data: Data) -> Any:
         raise RequestError(
             f"data.augmentation.policy: {augmentation.policy}: timm knows no such policy ({error})"
         ) from None
-    for operation in _part(transform, RandAugment).ops:
+    for operation in _operations(transform):
         if operation.name.startswith("Posterize"):
             operation.aug_fn = _posterize
     return transform
 
 
 def _part(transform: Any, kind: type) -> Any:
-    return next(part for part in transform.transforms if isinstance(part, kind))
+    return next((part for part in transform.transforms if isinstance(part, kind)), None)
+
+
+def _operations(transform: Any) -> list[Any]:
+    policy = _part(transform, RandAugment)
+    return [] if policy is None else list(policy.ops)
 
 
 def _posterize(image: Image.Image, bits: int, **_: object) -> Image.Image:
@@ -101,7 +107,7 @@ class Chooser:
         transform = timm_transform(data)
         self.crop = _part(transform, RandomResizedCropAndInterpolation)
         self.augment = _part(transform, RandAugment)
-        for operation in self.augment.ops:
+        for operation in _operations(transform):
             name = _VARIANTS.sub("", operation.name)
             if name not in CODES:
                 raise RequestError(
@@ -117,13 +123,13 @@ class Chooser:
         """For so many images of one size; after ``seed_everything``."""
         image = torch.empty(3, height, width, device="meta")
         boxes, flips = [], []
-        layers = self.augment.num_layers
+        layers = self.augment.num_layers if self.augment else 0
         codes = torch.full((layers, count), CODES["Identity"])
         parameters = torch.zeros(layers, count, dtype=torch.float64)
         for number in range(count):
             boxes.append(self.crop.get_params(image, self.crop.scale, self.crop.ratio))
             flips.append(random.random() < self.flip)
-            for layer, (code, parameter) in enumerate(self.augment([])):
+            for layer, (code, parameter) in enumerate(self.augment([]) if self.augment else ()):
                 codes[layer, number] = code
                 parameters[layer, number] = parameter
         return Choices(

@@ -1,93 +1,170 @@
-"""timm's training transform, image by image, in worker processes."""
+"""Views of one image after the other, in worker processes."""
 
 import signal
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 
-import joblib
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import InterpolationMode, v2
 
 from lskd_cli.config import Data
+from lskd_cli.data.ahead import sent_ahead
 from lskd_cli.data.batch import (
+    ALONE,
     IMAGE_STREAM,
+    STRONG_STREAM,
+    VIEW_STREAMS,
     Batch,
     Draws,
-    epoch_order,
+    Loader,
+    Normalizer,
+    Share,
+    batches_of,
     finished,
+    rows,
     seed_of,
-    steps_of,
 )
-from lskd_cli.data.datasets import ImageSet
+from lskd_cli.data.datasets import Images, ImageSet
+from lskd_cli.data.strong import draw_strong, strengthen
 from lskd_cli.data.timm_transform import seed_everything, timm_transform
 from lskd_cli.view import View
 
 
-class _Images(Dataset[tuple[Tensor, Tensor]]):
-    """Transformed images; the random numbers of one derive from the epoch and its place alone."""
+@dataclass
+class _Wanted:
+    """The views of an image that a worker is to make."""
 
-    def __init__(self, images: ImageSet, data: Data, epoch: int) -> None:
+    epoch: int
+    index: int
+    views: Collection[View]
+
+
+class _Views(Dataset[Draws]):
+    """Views of images; the random numbers of one derive from the epoch and its place alone.
+
+    With timm's augmentation they are normalized images; without, the pixels of crops, which are
+    normalized (and made strong) on the device: a fourth of the bytes.
+    """
+
+    def __init__(self, images: Images, data: Data) -> None:
         self.images = images
         self.data = data
-        self.epoch = epoch
-        self.transform = timm_transform(data)
+        self.transform = _cropping(data) if _is_plain(data) else timm_transform(data)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        seed_everything(seed_of(self.data.seed, self.epoch, IMAGE_STREAM, index))
-        image = Image.fromarray(self.images.images[index].numpy())
-        return self.transform(image), self.images.targets[index]
+    def __getitem__(self, wanted: _Wanted) -> Draws:
+        pixels = self.images.pixels(wanted.index)
+        made: Draws = {"target": self.images.targets[wanted.index]}
+        seed = (self.data.seed, wanted.epoch, IMAGE_STREAM, wanted.index)
+        for view in wanted.views:
+            if _is_plain(self.data):
+                torch.manual_seed(seed_of(*seed, VIEW_STREAMS[view]))
+                made[f"pixels.{view}"] = self.transform(pixels)
+            else:
+                seed_everything(seed_of(*seed))
+                image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+                made[f"view.{view}"] = self.transform(image)
+        return made
 
 
-class WorkerLoader:
+class _Plan:
+    """Batches that are wanted, as lists for a ``DataLoader`` whose workers stay alive."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[_Wanted]] = []
+
+    def __iter__(self) -> Iterator[list[_Wanted]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class WorkerLoader(Loader):
     """Training batches that processes beside this one make ahead of time."""
 
-    at_once = False
-
-    def __init__(self, images: ImageSet, data: Data) -> None:
+    def __init__(self, images: Images, data: Data, share: Share = ALONE) -> None:
         """Take the training images.
 
         Raises:
-            RequestError: timm does not know the policy, or there are too few images.
+            RequestError: timm does not know the policy, or the images make no batches.
         """
-        self.device = images.targets.device
-        self.images = images.to(torch.device("cpu"))
-        self.data = data
-        self.steps = steps_of(len(images), data)
-        timm_transform(data)
+        super().__init__(len(images), data, share)
+        self.images = images.to(torch.device("cpu")) if isinstance(images, ImageSet) else images
+        self.device = images.device
+        self.normalize = Normalizer(data, images.device)
+        self.plan = _Plan()
+        self.loader = DataLoader(
+            _Views(self.images, data),
+            batch_sampler=self.plan,
+            num_workers=share.workers,
+            pin_memory=self.device.type == "cuda",
+            worker_init_fn=leave_signals,
+            generator=torch.Generator(),
+            persistent_workers=True,
+        )
 
     def epoch(self, epoch: int, views: Collection[View], start: int) -> Callable[[int, int], Draws]:
-        """Finished weak views of one step of an epoch (from 1) after the other."""
-        assert "strong" not in views, "refused by the preset"
-        order = epoch_order(len(self.images), self.data, epoch)
-        batches = order[: self.steps * self.data.batch_size].split(  # type: ignore[no-untyped-call]
-            self.data.batch_size
-        )
-        batches_left = [batch.tolist() for batch in batches[start:]]
-        loader = DataLoader(
-            _Images(self.images, self.data, epoch),
-            batch_sampler=batches_left,
-            num_workers=joblib.cpu_count(),
-            pin_memory=self.device.type == "cuda",
-            worker_init_fn=_ignore_interrupts,
-            generator=torch.Generator(),
-        )
-        stream = iter(loader)
+        """Views of one step of an epoch (from 1) after the other."""
+        batches = batches_of(len(self.images), self.data, self.share, epoch, start)
+        self.plan.batches = [
+            [_Wanted(epoch, index, tuple(views)) for index in batch.tolist()] for batch in batches
+        ]
+        made = sent_ahead(self.loader, self.device)
 
-        def make(step: int, steps: int) -> Draws:
-            images, target = next(stream)
-            images = images.to(self.device, non_blocking=True)
-            return {
-                "target": target.to(self.device, non_blocking=True),
-                "view.weak": images.contiguous(memory_format=torch.channels_last),
-            }
+        def of_step(step: int, steps: int) -> Draws:
+            draws = next(made)
+            if "pixels.strong" in draws:
+                draws |= self._strong(epoch, step)
+            return draws
 
-        return make
+        return of_step
 
     def cut(self, draws: Mapping[str, Tensor]) -> Batch:
-        return finished(draws)
+        """The finished views, or those of the pixels."""
+        ready = dict(draws)
+        for view in VIEW_STREAMS:
+            pixels = ready.pop(f"pixels.{view}", None)
+            if pixels is not None:
+                if view == "strong":
+                    prefix = "strong."
+                    pixels = strengthen(
+                        pixels,
+                        {k.removeprefix(prefix): v for k, v in draws.items() if prefix in k},
+                    )
+                ready[f"view.{view}"] = self.normalize(pixels)
+            if f"view.{view}" in ready:
+                made = ready[f"view.{view}"]
+                ready[f"view.{view}"] = made.contiguous(memory_format=torch.channels_last)
+        return finished(ready)
+
+    def _strong(self, epoch: int, step: int) -> Draws:
+        """Numbers of the strong views of a step: drawn for the whole batch, then divided."""
+        whole = self.count(step, step + 1)
+        seed = seed_of(self.data.seed, epoch, STRONG_STREAM, step)
+        numbers = draw_strong(whole, torch.Generator().manual_seed(seed))
+        own = rows(numbers, self.share.rows(whole))
+        return {f"strong.{k}": v.to(self.device, non_blocking=True) for k, v in own.items()}
 
 
-def _ignore_interrupts(worker: int) -> None:
-    """Leave Ctrl-C to the process that saves the run."""
+def leave_signals(worker: int) -> None:
+    """Leave Ctrl-C, and a scheduler's request to end, to the process that saves the run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _is_plain(data: Data) -> bool:
+    """Whether nothing but crops and flips is asked for."""
+    augmentation = data.augmentation
+    assert augmentation is not None
+    return augmentation.policy is None and augmentation.erasing == 0
+
+
+def _cropping(data: Data) -> v2.Transform:
+    assert data.augmentation is not None
+    crop = v2.RandomResizedCrop(
+        data.image_size, interpolation=InterpolationMode(data.augmentation.interpolation)
+    )
+    return v2.Compose([crop, v2.RandomHorizontalFlip(0.5 if data.flip else 0.0)])

@@ -10,7 +10,7 @@ from lskd_cli.distillers.guidance import Guidance
 from lskd_cli.distillers.kd import KD
 from lskd_cli.distillers.mlkd import MLKD
 from lskd_cli.distillers.vanilla import Vanilla
-from lskd_cli.models import feature_shapes
+from lskd_cli.models import feature_shapes, teacher_size
 
 _DISTILLERS: dict[str, Any] = {
     "none": Vanilla,
@@ -39,6 +39,9 @@ def create_distiller(preset: Preset) -> Distiller:
         distiller: Distiller = kind(method, preset.standardized)
         return distiller
     assert preset.teacher is not None
-    shapes = feature_shapes(preset.student, preset.data.image_size), feature_shapes(preset.teacher)
+    size = preset.data.image_size
+    of_student = feature_shapes(preset.student, size)
+    of_teacher = feature_shapes(preset.teacher, teacher_size(preset.teacher, size))
+    shapes = of_student, of_teacher
     of_features: Distiller = kind(method, preset.standardized, *shapes)
     return of_features

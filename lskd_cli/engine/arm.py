@@ -1,11 +1,14 @@
 """One student in training: its network, its distiller, its optimizer, its place in the schedule."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import Tensor
+from timm.layers import convert_sync_batchnorm
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from lskd_cli.config import Preset
@@ -16,8 +19,34 @@ from lskd_cli.engine.device import Compute
 from lskd_cli.engine.meters import Meters
 from lskd_cli.engine.optimizer import create_optimizer
 from lskd_cli.engine.schedule import learning_rate
+from lskd_cli.errors import RequestError
 from lskd_cli.models import Network, Output, create_model
 from lskd_cli.view import View
+
+
+class Learner(nn.Module):
+    """A student and its distiller: a batch in, losses out."""
+
+    def __init__(self, student: Network, distiller: Distiller, compute: Compute) -> None:
+        super().__init__()
+        self.student = student
+        self.distiller = distiller
+        self.compute = compute
+        self.run: Callable[[Tensor], Output] = student.forward_features
+
+    def forward(
+        self, batch: Batch, teacher: Mapping[View, Output], epoch: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits of the weak view, (B, C), and the parts of the loss."""
+        with self.compute.autocast():
+            student = {view: self._output(batch.views[view]) for view in self.distiller.views}
+        losses = self.distiller.losses(Step(student, teacher, batch.target, epoch))
+        return student["weak"].logits, losses
+
+    def _output(self, images: Tensor) -> Output:
+        output = self.run(images)
+        # Features nobody reads would stay in memory for the step.
+        return output if self.distiller.needs_features else Output(output.logits)
 
 
 class Arm:
@@ -26,6 +55,7 @@ class Arm:
     Attributes:
         position: (epoch, step) of the next step, from (1, 0) on.
         seconds: of training in this epoch so far, all arms of the pass together.
+        waited: seconds of those in which there were no images.
         history: one record per finished epoch.
         best: record of the best epoch so far.
     """
@@ -35,17 +65,22 @@ class Arm:
         self.compute = compute
         self.student = initial_student(preset)
         self.distiller = initial_distiller(preset)
+        if preset.sync_batchnorm and compute.team.size > 1:
+            if compute.device.type == "cpu":
+                raise RequestError("sync_batchnorm: of CUDA devices only; leave it out on CPUs")
+            self.student = convert_sync_batchnorm(self.student)
         compute.place(self.student)
         self.distiller.to(compute.device)
-        self.forward: Callable[[Tensor], Output] = self.student.forward_features
+        self.learner = Learner(self.student, self.distiller, compute)
+        self.joined = compute.team.joined(self.learner)
         # Tensors on the device: a recorded step reads what they hold when it is replayed.
         self.epoch = torch.ones((), device=compute.device)
         self.rate = torch.zeros((), device=compute.device)
-        self.modules = torch.nn.ModuleList([self.student, self.distiller])
-        self.optimizer = create_optimizer(self.modules, preset.optimizer, self.rate)
+        self.optimizer = create_optimizer(self.learner, preset.optimizer, self.rate)
         self.meters = Meters(compute.device)
         self.position = (1, 0)
         self.seconds = 0.0
+        self.waited = 0.0
         self.history: list[dict[str, float]] = []
         self.best: dict[str, float] | None = None
 
@@ -57,45 +92,47 @@ class Arm:
     def compile(self, notify: Notify) -> None:
         """Run the student compiled on whole batches; ``notify`` is told where that fails."""
         size = -(-self.preset.data.batch_size // self.preset.optimizer.accumulate)
-        self.forward = Compiled(self.student.forward_features, size, notify)
+        size = len(range(size)[self.compute.team.share.rows(size)])
+        self.learner.run = Compiled(self.student.forward_features, size, notify)
 
     def begin_epoch(self) -> None:
         """Take over what depends on the epoch."""
         self.epoch.fill_(self.position[0])
         self.rate.fill_(self.learning_rate)
-        self.modules.train()
+        self.learner.train()
 
-    def learn(self, batch: Batch, teacher: Mapping[View, Output]) -> None:
-        """A step of training, on the device alone: it can be recorded and replayed."""
+    def learn(self, batch: Batch, teacher: Mapping[View, Output], weight: float = 1.0) -> None:
+        """A step of training, on the device alone: it can be recorded and replayed.
+
+        Args:
+            batch: what this process learns from.
+            teacher: outputs of its views.
+            weight: of this process in the gradient, which becomes the mean over processes.
+        """
         self.optimizer.zero_grad()
         losses: dict[str, Tensor] = {}
         logits = []
-        for part, share in _parts(len(batch.target), self.preset.optimizer.accumulate):
+        parts = list(_parts(len(batch.target), self.preset.optimizer.accumulate))
+        for number, (part, share) in enumerate(parts, start=1):
             seen = {view: output.part(part) for view, output in teacher.items()}
-            student, of_part = self._losses(batch.part(part), seen)
-            loss = share * torch.stack(list(of_part.values())).sum()
-            loss.backward()  # type: ignore[no-untyped-call]
+            with self._exchanged(number == len(parts)):
+                student, of_part = self.joined(batch.part(part), seen, self.epoch)
+                loss = weight * share * torch.stack(list(of_part.values())).sum()
+                loss.backward()  # type: ignore[no-untyped-call]
             for name, value in of_part.items():
                 losses[name] = losses.get(name, 0) + share * value.detach()
             logits.append(student.detach())
         if self.preset.optimizer.clip_norm is not None:
-            clip_grad_norm_(self.modules.parameters(), self.preset.optimizer.clip_norm)
+            clip_grad_norm_(self.learner.parameters(), self.preset.optimizer.clip_norm)
         self.optimizer.step()
         self.meters.update(losses, torch.cat(logits), batch.target)
 
-    def _losses(
-        self, batch: Batch, teacher: Mapping[View, Output]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits of the weak view, and the parts of the loss."""
-        with self.compute.autocast():
-            student = {view: self._run(batch.views[view]) for view in self.distiller.views}
-        losses = self.distiller.losses(Step(student, teacher, batch.target, self.epoch))
-        return student["weak"].logits, losses
-
-    def _run(self, images: Tensor) -> Output:
-        output = self.forward(images)
-        # Features nobody reads would stay in memory for the step.
-        return output if self.distiller.needs_features else Output(output.logits)
+    def _exchanged(self, is_last: bool) -> AbstractContextManager[None]:
+        """Context of a part of a step; processes exchange gradients in the last alone."""
+        if is_last or not isinstance(self.joined, DistributedDataParallel):
+            return nullcontext()
+        held: AbstractContextManager[None] = self.joined.no_sync()
+        return held
 
     def advance(self, steps: int) -> None:
         """So many steps are done."""
@@ -114,10 +151,11 @@ class Arm:
         record |= {name: value.item() for name, value in self.distiller.logged().items()}
         record["seconds"] = self.seconds
         record["images_per_second"] = images / self.seconds
+        record["waiting_seconds"] = self.waited
         self.history.append(record)
         self.position = (epoch + 1, 0)
         self.meters.reset()
-        self.seconds = 0.0
+        self.seconds = self.waited = 0.0
         key = "val_top1" if "val_top1" in record else "test_top1"
         is_best = self.best is None or record[key] > self.best[key]
         if is_best:
@@ -125,14 +163,15 @@ class Arm:
         return is_best
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on."""
+        """Everything that the next step depends on; all processes ask for it together."""
         return {
             "student": self.student.state_dict(),
             "distiller": self.distiller.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "meters": self.meters.state_dict(),
+            "meters": self.meters.state_dict(self.compute.team),
             "position": self.position,
             "seconds": self.seconds,
+            "waited": self.waited,
             "history": self.history,
             "best": self.best,
         }
@@ -144,10 +183,11 @@ class Arm:
         self.optimizer.load_state_dict(state["optimizer"])
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate  # the saved one is a copy
-        self.meters.load_state_dict(state["meters"])
+        self.meters.load_state_dict(state["meters"], self.compute.team)
         epoch, step = state["position"]
         self.position = (epoch, step)
         self.seconds = state["seconds"]
+        self.waited = state["waited"]
         self.history = list(state["history"])
         self.best = state["best"]
 
@@ -160,7 +200,7 @@ def initial_student(preset: Preset) -> Network:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(preset.seed)
-        classes = num_classes(preset.data.name)
+        classes = num_classes(preset.data)
         return create_model(preset.student, classes, preset.data.image_size, preset.drop_path)
 
 

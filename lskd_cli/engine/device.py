@@ -10,7 +10,9 @@ import joblib
 import torch
 from torch import nn
 
+from lskd_cli.engine.team import ALONE, Team
 from lskd_cli.errors import RequestError
+from lskd_cli.launch import is_launched, local_rank, world_size
 
 PrecisionName = Literal["auto", "fp32", "tf32", "bf16"]
 
@@ -26,12 +28,14 @@ class Compute:
         precision: fp32; tf32, whose factors are rounded to 10 bits (CUDA only); bf16.
         graphs: record steps as CUDA graphs.
         compiled: compile the networks.
+        team: the processes that compute together, each on a device of its own.
     """
 
     device: torch.device
     precision: Literal["fp32", "tf32", "bf16"]
     graphs: bool = False
     compiled: bool = False
+    team: Team = ALONE
 
     def autocast(self) -> AbstractContextManager[None]:
         """Context in which networks run."""
@@ -70,7 +74,8 @@ def resolve_compute(
     """The device and precision of a request; on a CPU, also the number of threads is set.
 
     Args:
-        device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N".
+        device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N". Processes that torchrun
+            started take a GPU each with "auto" and "cuda".
         precision: "auto" takes bf16 where the hardware multiplies it natively.
         graphs: record steps as CUDA graphs; None does so on CUDA.
         compiled: compile the networks.
@@ -80,6 +85,8 @@ def resolve_compute(
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and is_launched():
+        device = f"cuda:{local_rank()}"
     try:
         resolved = torch.device(device)
     except RuntimeError:
@@ -99,7 +106,10 @@ def resolve_compute(
         precision = "bf16" if has_native_bf16(resolved) else "fp32"
     elif precision == "bf16" and resolved.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise RequestError("--precision bf16: this GPU has none; take --precision fp32")
-    use_graphs = resolved.type == "cuda" if graphs is None else graphs
+    several = world_size() > 1
+    if several and graphs:
+        raise RequestError("--graphs: of one process; leave it out with torchrun")
+    use_graphs = resolved.type == "cuda" and not several if graphs is None else graphs
     return Compute(resolved, precision, use_graphs, compiled)
 
 

@@ -5,40 +5,53 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2.functional import resize
 
 from lskd_cli.config import Data
-from lskd_cli.data import ImageSet, Normalizer
+from lskd_cli.data import Images, Share, whole_images
 from lskd_cli.distillers.kd import kd_loss
 from lskd_cli.engine.device import float32_products
+from lskd_cli.engine.team import ALONE, Team
 from lskd_cli.models import Network
 
-_BATCH = 250
 _BINS = 15  # of the calibration error, as in arXiv:1706.04599
 
 
-def logits_of(network: Network, images: ImageSet, data: Data) -> Tensor:
-    """(N, C) logits of a whole set, in evaluation mode.
+def logits_of(network: Network, images: Images, data: Data) -> tuple[Tensor, Tensor]:
+    """(N, C) logits and (N,) classes of a whole set, in evaluation mode.
 
     Always in float32, in whatever precision the network was trained: a reported accuracy can then
     be measured again from the saved weights, to the last image.
     """
-    with float32_products(tf32=False):
-        return torch.cat(list(_logits(network, images, data)))
+    logits, targets = zip(*_seen(network, images, data, ALONE.share), strict=True)
+    return torch.cat(logits), torch.cat(targets)
+
+
+def measured(network: Network, images: Images, data: Data, team: Team) -> dict[str, float]:
+    """What ``scores`` tells of a set that several processes look at, each image once."""
+    sums = torch.zeros(len(_SUMS), dtype=torch.float64)
+    for logits, targets in _seen(network, images, data, team.share):
+        sums += _sums(logits, targets).cpu()
+    return _means(team.gathered(sums).sum(dim=0))
 
 
 def scores(logits: Tensor, targets: Tensor) -> dict[str, float]:
     """Top-1 and top-5 accuracy in percent and mean cross entropy, of (N, C) logits."""
+    return _means(_sums(logits, targets))
+
+
+_SUMS = ("images", "right", "right_in_five", "loss")
+
+
+def _sums(logits: Tensor, targets: Tensor) -> Tensor:
     top = logits.topk(min(5, logits.shape[1]), dim=1).indices == targets[:, None]
-    values = torch.stack(
-        [
-            100 * top[:, 0].double().mean(),
-            100 * top.any(dim=1).double().mean(),
-            F.cross_entropy(logits.double(), targets),
-        ]
-    )
-    return dict(zip(("top1", "top5", "loss"), values.tolist(), strict=True))
+    loss = F.cross_entropy(logits.double(), targets, reduction="sum")
+    right, in_five = top[:, 0].sum(), top.any(dim=1).sum()
+    return torch.stack([torch.full_like(loss, len(targets)), right, in_five, loss])
+
+
+def _means(sums: Tensor) -> dict[str, float]:
+    images, right, in_five, loss = sums.tolist()
+    return {"top1": 100 * right / images, "top5": 100 * in_five / images, "loss": loss / images}
 
 
 def calibration_error(logits: Tensor, targets: Tensor) -> float:
@@ -69,13 +82,10 @@ def likeness(student: Tensor, teacher: Tensor) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def _logits(network: Network, images: ImageSet, data: Data) -> Iterator[Tensor]:
+def _seen(
+    network: Network, images: Images, data: Data, share: Share
+) -> Iterator[tuple[Tensor, Tensor]]:
     network.eval()
-    normalize = Normalizer(data, images.targets.device)
-    size = [network.image_size, network.image_size]
-    for part in torch.split(images.images, _BATCH):
-        pixels = part.permute(0, 3, 1, 2)
-        if list(pixels.shape[2:]) != size:
-            # Bilinearly, whatever training does: the published rows were measured so.
-            pixels = resize(pixels, size, interpolation=InterpolationMode.BILINEAR)
-        yield network(normalize(pixels))
+    with float32_products(tf32=False):
+        for batch, target in whole_images(images, data, network.image_size, share):
+            yield network(batch), target

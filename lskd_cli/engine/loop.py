@@ -6,15 +6,15 @@ places, and wait until the pass comes by. Between two looks at the results nothi
 device.
 """
 
+import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
-import torch
-
-from lskd_cli.data import Dataset, create_loader, images_of, seed_of
+from lskd_cli.data import Dataset, FolderSet, create_loader, seed_of
 from lskd_cli.engine.arm import Arm
-from lskd_cli.engine.evaluation import logits_of, scores
+from lskd_cli.engine.evaluation import measured
 from lskd_cli.engine.replay import execution
 from lskd_cli.engine.run_folder import RunFolder
 from lskd_cli.engine.step import KNOWN, NOISE, take_steps, teacher_views, union
@@ -22,7 +22,7 @@ from lskd_cli.engine.teacher import Teacher
 from lskd_cli.engine.teacher_cache import TeacherCache
 from lskd_cli.errors import Interrupted, RunError
 
-SAVE_EVERY = 120.0  # seconds between two saved states within an epoch: what a kill can cost
+SAVE_EVERY = 120.0  # seconds
 
 
 class Listener:
@@ -54,6 +54,7 @@ def run_pass(
     dataset: Dataset,
     listener: Listener,
     stopping: Callable[[], bool] = lambda: False,
+    save_every: float = SAVE_EVERY,
 ) -> None:
     """Train arms that share data and number of epochs to their end.
 
@@ -64,20 +65,23 @@ def run_pass(
         dataset: on the arms' device.
         listener: told of steps and epochs.
         stopping: asked after every step, or few; True saves all arms and ends the pass.
+        save_every: seconds between two saved states within an epoch: what a kill can cost.
 
     Raises:
         Interrupted: ``stopping`` said so; every state is saved.
         RunError: a loss was not finite, or a file could not be written. What was saved last stays.
     """
     preset, compute = arms[0][0].preset, arms[0][0].compute
-    loader = create_loader(dataset.train, preset.data)
+    team = compute.team
+    loader = create_loader(dataset.train, preset.data, team.share)
     execute = execution(compute, listener.notice)
     ahead = execute.ahead if loader.at_once else 1
     if compute.compiled:
         for arm, _ in arms:
             arm.compile(listener.notice)
         if teacher is not None:
-            teacher.compile(ahead * preset.data.batch_size, listener.notice)
+            size = len(range(preset.data.batch_size)[team.share.rows(preset.data.batch_size)])
+            teacher.compile(ahead * size, listener.notice)
     while waiting := [pair for pair in arms if pair[0].position[0] <= preset.schedule.epochs]:
         epoch, start = min(arm.position for arm, _ in waiting)
         present = [pair for pair in waiting if pair[0].position[0] == epoch]
@@ -91,27 +95,28 @@ def run_pass(
             # An arm that was stopped further on has done this step before.
             due = [arm for arm, _ in present if arm.position[1] == start]
             end = _end(start, [arm for arm, _ in present], ahead, loader.steps)
-            inputs = draw(start, end - start)
+            with clock.waiting():
+                inputs = draw(start, end - start)
             if cache is not None and "weak" in teacher_views(due):
                 inputs[KNOWN + "weak"] = cache(loader, inputs)
             seeds = (arm.preset.seed for arm in due)
-            execute.seed(seed_of(NOISE, epoch, start, preset.data.seed, *seeds))
+            execute.seed(seed_of(NOISE, epoch, start, preset.data.seed, *seeds, team.rank))
             paths = tuple(arm.preset.run_path for arm in due)
             execute(paths, partial(take_steps, loader, teacher, due, execute), inputs)
             for arm in due:
                 arm.advance(end - start)
-            start = end
+            first, start = start, end
             on_cpu = compute.device.type == "cpu"
-            images = len(next(iter(inputs.values())))
+            images = loader.count(first, end)
             listener.steps_done(images, partial(_peek, present) if on_cpu else None)
-            if stopping():
+            is_stopping, is_due = team.agreed(stopping(), clock.seconds() > save_every)
+            if is_stopping or is_due:
                 _save(present, clock)
+            if is_stopping:
                 raise Interrupted(f"stopped at epoch {epoch}, step {end} of {loader.steps}")
-            if clock.seconds() > SAVE_EVERY:
-                _save(present, clock)
         clock.charge(arm for arm, _ in present)
         for arm, folder in present:
-            _finish_epoch(arm, folder, dataset, listener)
+            _finish_epoch(arm, folder, dataset, loader.total, listener)
 
 
 def _end(start: int, present: Sequence[Arm], ahead: int, steps: int) -> int:
@@ -121,36 +126,50 @@ def _end(start: int, present: Sequence[Arm], ahead: int, steps: int) -> int:
 
 
 class _Clock:
-    """Training time since it was last charged to arms."""
+    """Training time since it was last charged to arms, and what of it went by waiting for data."""
 
     def __init__(self) -> None:
         self.since = time.monotonic()
+        self.waited = 0.0
 
     def seconds(self) -> float:
         return time.monotonic() - self.since
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Context in which images are waited for."""
+        before = time.monotonic()
+        yield
+        self.waited += time.monotonic() - before
 
     def charge(self, arms: Iterable[Arm]) -> None:
         """Add the time to the epoch of each arm, and start anew."""
         seconds = self.seconds()
         for arm in arms:
             arm.seconds += seconds
-        self.since = time.monotonic()
+            arm.waited += self.waited
+        self.since, self.waited = time.monotonic(), 0.0
 
 
-def _finish_epoch(arm: Arm, folder: RunFolder, dataset: Dataset, listener: Listener) -> None:
-    trained = arm.meters.read(arm.position[0])
+def _finish_epoch(
+    arm: Arm, folder: RunFolder, dataset: Dataset, images: int, listener: Listener
+) -> None:
+    team = arm.compute.team
+    trained = arm.meters.read(arm.position[0], team)
+    team.like_first(arm.student)
     sets = {"test": dataset.test} | ({"val": dataset.val} if dataset.val else {})
     evaluated: dict[str, float] = {}
-    for name, images in sets.items():
-        logits = logits_of(arm.student, images, arm.preset.data)
-        if not torch.isfinite(logits).all():
+    for name, of_set in sets.items():
+        values = measured(arm.student, of_set, arm.preset.data, team)
+        if not math.isfinite(values["loss"]):
             raise RunError(
                 f"{arm.preset.run_name}: logits not finite after epoch {arm.position[0]}"
             )
-        measured = scores(logits, images.targets)
-        evaluated |= {f"{name}_{key}": value for key, value in measured.items()}
-    is_best = arm.finish_epoch(trained | evaluated, images_of(len(dataset.train), arm.preset.data))
-    folder.save_epoch(arm, is_best)
+        evaluated |= {f"{name}_{key}": value for key, value in values.items()}
+    is_best = arm.finish_epoch(trained | evaluated, images)
+    state = arm.state_dict()
+    classes = dataset.train.classes if isinstance(dataset.train, FolderSet) else None
+    team.led(lambda: folder.save_epoch(arm, state, is_best, classes))
     listener.epoch_done(arm)
 
 
@@ -158,8 +177,9 @@ def _save(arms: Sequence[tuple[Arm, RunFolder]], clock: _Clock) -> None:
     clock.charge(arm for arm, _ in arms)
     for arm, folder in arms:
         # A state with a loss that is not finite must not replace a good one.
-        arm.meters.read(arm.position[0])
-        folder.save_state(arm)
+        arm.meters.read(arm.position[0], arm.compute.team)
+        state = arm.state_dict()
+        arm.compute.team.led(partial(folder.save_state, state))
 
 
 def _peek(arms: Iterable[tuple[Arm, RunFolder]]) -> dict[str, dict[str, float]]:

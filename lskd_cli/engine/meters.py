@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from lskd_cli.engine.team import ALONE, Team
 from lskd_cli.errors import RunError
 
 
@@ -45,18 +46,23 @@ class Meters:
         self.bad_step.copy_(torch.where(is_first, self.steps, self.bad_step))
         self.bad_parts.copy_(torch.where(is_first, parts, self.bad_parts))
 
-    def read(self, epoch: int) -> dict[str, float]:
+    def read(self, epoch: int, team: Team = ALONE) -> dict[str, float]:
         """Means so far: train_loss, train_PART for each part, train_top1 in percent.
+
+        Args:
+            epoch: for the message.
+            team: whose images all count; alone, those of this process.
 
         Raises:
             RunError: a loss was not finite; names the step and the parts.
         """
-        bad_step, *values = torch.cat(
-            [self.bad_step[None].double(), self.sums, self.bad_parts]
-        ).tolist()
+        of_all = team.gathered(torch.cat([self.bad_step[None].double(), self.bad_parts, self.sums]))
         count = len(self.names)
-        if bad_step > 0:
-            parts = zip(self.names, values[count + 2 :], strict=True)
+        values = of_all[:, count + 1 :].sum(dim=0).tolist()
+        for bad_step, *bad_parts in of_all[:, : count + 1].tolist():
+            if bad_step == 0:
+                continue
+            parts = zip(self.names, bad_parts, strict=True)
             listed = ", ".join(f"{name} = {value:g}" for name, value in parts)
             raise RunError(
                 f"loss not finite at epoch {epoch}, step {int(bad_step)}: {listed}; what was "
@@ -68,16 +74,18 @@ class Meters:
         record |= {f"train_{name}": mean for name, mean in zip(self.names, means, strict=True)}
         return record | {"train_top1": 100 * right / images}
 
-    def state_dict(self) -> dict[str, object]:
-        """What ``load_state_dict`` needs to go on in the middle of an epoch."""
-        return {"names": self.names, "sums": self.sums, "steps": self.steps}
+    def state_dict(self, team: Team = ALONE) -> dict[str, object]:
+        """What ``load_state_dict`` needs to go on in the middle of an epoch, of all processes."""
+        sums = team.gathered(self.sums).sum(dim=0)
+        return {"names": self.names, "sums": sums, "steps": self.steps}
 
-    def load_state_dict(self, state: Mapping[str, object]) -> None:
-        """Go on from a saved state."""
+    def load_state_dict(self, state: Mapping[str, object], team: Team = ALONE) -> None:
+        """Go on from a saved state: the first process with the sums of all."""
         names, sums, steps = state["names"], state["sums"], state["steps"]
         assert isinstance(names, list)
         assert isinstance(sums, Tensor)
         assert isinstance(steps, Tensor)
         self._name(names)
-        self.sums.copy_(sums)
+        if team.leads:
+            self.sums.copy_(sums)
         self.steps.copy_(steps)

@@ -9,21 +9,19 @@ from lskd_cli.config import Optimizer
 _UNDECAYED = ("*cls_token", "*pos_embed*", "*dist_token", "*distill_token")
 
 
-def create_optimizer(
-    modules: nn.ModuleList, settings: Optimizer, rate: Tensor
-) -> torch.optim.Optimizer:
-    """An optimizer of all trained parameters of some modules.
+def create_optimizer(module: nn.Module, settings: Optimizer, rate: Tensor) -> torch.optim.Optimizer:
+    """An optimizer of all trained parameters of a module.
 
     Args:
-        modules: the student and its distiller.
+        module: the student with its distiller.
         settings: of the preset.
         rate: scalar; what it holds at a step is the step's learning rate.
     """
     if settings.name == "adamw":
-        groups = param_groups_weight_decay(modules, settings.weight_decay, True, _UNDECAYED)
+        groups = param_groups_weight_decay(module, settings.weight_decay, True, _UNDECAYED)
         # Capturable: its count of steps is a tensor too.
         return torch.optim.AdamW(groups, lr=rate, fused=True, capturable=True)
-    parameters = [p for p in modules.parameters() if p.requires_grad]
+    parameters = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(
         parameters,
         lr=rate,

@@ -8,7 +8,7 @@ import io
 import json
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,17 @@ class RunFolder:
                 "--fresh starts over, --set name=NEW keeps both"
             )
 
+    def check_images(self, digest: str | None) -> None:
+        """See that the unfinished run in the folder, if any, was started on the same files.
+
+        Raises:
+            RequestError: it was started on others.
+        """
+        if digest is not None and self.info().get("images_sha256", digest) != digest:
+            raise RequestError(
+                f"{self.path}: was started on other images than there are now; --fresh starts over"
+            )
+
     def move_aside(self) -> Path | None:
         """Rename an existing folder to the first free NAME.oldN; its new path, if there was one."""
         if not self.path.exists():
@@ -168,23 +179,38 @@ class RunFolder:
             }
         )
 
-    def save_state(self, arm: Arm) -> None:
-        """Write where the arm is, so that ``resume`` goes on from there."""
-        state = arm.state_dict()
+    def save_state(self, state: Mapping[str, Any]) -> None:
+        """Write the state of an arm, so that ``resume`` goes on from there."""
         content = io.BytesIO()  # on a full disk torch.save itself would not say that it is full
         torch.save(state, content)
         write_atomically(self.path / RESUME, lambda file: file.write_bytes(content.getbuffer()))
 
-    def save_epoch(self, arm: Arm, is_best: bool) -> None:
-        """Write what an epoch has brought: weights, metrics, state."""
+    def save_epoch(
+        self,
+        arm: Arm,
+        state: Mapping[str, Any],
+        is_best: bool,
+        classes: Sequence[str] | None = None,
+    ) -> None:
+        """Write what an epoch has brought: weights, metrics, state.
+
+        Args:
+            arm: whose epoch it was.
+            state: of the arm.
+            is_best: whether no epoch before was better.
+            classes: their names, of images in folders.
+        """
         record = arm.history[-1]
         weights = arm.student.state_dict()
+        metadata = _metadata(arm.preset, record)
+        if classes is not None:
+            metadata["classes"] = json.dumps(classes)
         if is_best:
-            save_checkpoint(self.path / BEST, weights, _metadata(arm.preset, record))
-        save_checkpoint(self.path / STUDENT, weights, _metadata(arm.preset, record))
+            save_checkpoint(self.path / BEST, weights, metadata)
+        save_checkpoint(self.path / STUDENT, weights, metadata)
         lines = [json.dumps(epoch) + "\n" for epoch in arm.history]
         write_text(self.path / METRICS, "".join(lines))
-        self.save_state(arm)
+        self.save_state(state)
         self.update(**_progress(arm))
 
     def update(self, **changes: Any) -> None:
@@ -209,7 +235,7 @@ def _progress(arm: Arm) -> dict[str, Any]:
 def _metadata(preset: Preset, record: dict[str, float]) -> dict[str, str]:
     return {
         "model": preset.student,
-        "num_classes": str(num_classes(preset.data.name)),
+        "num_classes": str(num_classes(preset.data)),
         "dataset": preset.data.name,
         "preset": preset.run_name,
         "seed": str(preset.seed),

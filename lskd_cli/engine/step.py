@@ -50,9 +50,11 @@ def take_steps(
         epoch, step = arm.position
         for number, part in enumerate(parts):
             # Of dropped paths: the same whichever arms are trained beside.
-            execute.seed(seed_of(NOISE, epoch, step + number, arm.preset.seed))
+            place = (NOISE, epoch, step + number, arm.preset.seed, loader.share.rank)
+            execute.seed(seed_of(*place))
             seen = {view: output.part(part) for view, output in outputs.items()}
-            arm.learn(batch.part(part), seen)
+            own = batch.part(part)
+            arm.learn(own, seen, loader.weight(len(own.target), step + number))
 
     execute.together([partial(learn, arm) for arm in arms])
 

@@ -1,5 +1,6 @@
 """The frozen network that students learn from, and where its weights are."""
 
+import json
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -11,13 +12,13 @@ from torch.fx.experimental.optimization import fuse
 
 from lskd_cli.checkpoints import Checkpoint, load_checkpoint
 from lskd_cli.config import Preset, list_networks, load_preset
-from lskd_cli.data import num_classes
+from lskd_cli.data import FolderSet, Images, num_classes
 from lskd_cli.engine.compiled import Compiled, Notify
 from lskd_cli.engine.device import Compute
 from lskd_cli.engine.run_folder import RunFolder
 from lskd_cli.errors import RequestError
 from lskd_cli.layout import STUDENT, list_runs
-from lskd_cli.models import Network, Output, Transformer
+from lskd_cli.models import Network, Output, teacher_size
 from lskd_cli.view import View
 
 
@@ -28,7 +29,7 @@ class Teacher:
         network.eval().requires_grad_(False)
         # Batch norms folded into convolutions: the same function in fewer passes over memory. The
         # folded network gives logits alone.
-        is_foldable = not needs_features and not isinstance(network, Transformer)
+        is_foldable = network.foldable and not needs_features
         folded: nn.Module = fuse(network) if is_foldable else network
         compute.place(folded)
         self.image_size = network.image_size
@@ -64,34 +65,37 @@ class Teacher:
 def find_teacher(preset: Preset, checkpoints: Path, runs: Path) -> Checkpoint:
     """The weights of a preset's teacher.
 
-    They come from ``checkpoints/NAME.safetensors``, or from the last epoch of a finished run of a
-    teacher preset (not its best epoch, which was chosen on test images).
+    They come from ``checkpoints/NAME.safetensors`` or ``checkpoints/DATA-NAME.safetensors``, or
+    from the last epoch of a finished run of a teacher preset (not its best epoch, which was chosen
+    on test images).
 
     Raises:
         RequestError: there are none; says how to fetch or train them.
     """
     assert preset.teacher is not None
-    classes = num_classes(preset.data.name)
-    path = checkpoints / f"{preset.teacher}.safetensors"
-    if path.exists():
-        checkpoint = load_checkpoint(path)
-        if checkpoint.metadata.get("dataset", preset.data.name) == preset.data.name:
-            return checkpoint
+    data, classes = preset.data.name, num_classes(preset.data)
+    name = preset.teacher.replace("/", "-")
+    for path in (checkpoints / f"{name}.safetensors", checkpoints / f"{data}-{name}.safetensors"):
+        if path.exists():
+            checkpoint = load_checkpoint(path)
+            if checkpoint.metadata.get("dataset", data) == data:
+                return checkpoint
     for folder in list_runs(runs, "teacher-*"):
         # One that is damaged may be another teacher's; if it is ours, none is found below.
         with suppress(RequestError):
             if RunFolder(folder).finished:
                 checkpoint = load_checkpoint(folder / STUDENT)
-                found = (checkpoint.metadata.get("model"), checkpoint.metadata.get("dataset"))
-                if found == (preset.teacher, preset.data.name):
+                wanted = {"model": preset.teacher, "dataset": data, "num_classes": str(classes)}
+                if wanted.items() <= checkpoint.metadata.items():
                     return checkpoint
     trainers = [
         load_preset(name)
         for name in list_networks()
         if name.startswith("teacher-") and _trains(name, preset)
     ]
-    training = [f"'lskd train --preset {trainer.name}'" for trainer in trainers]
-    is_published = any(trainer.published.top1 for trainer in trainers)
+    own = " --dataset imagefolder" if data == "imagefolder" else ""
+    training = [f"'lskd train --preset {trainer.name}{own}'" for trainer in trainers]
+    is_published = not own and any(trainer.published.top1 for trainer in trainers)
     fetching = [f"'lskd fetch-teachers {preset.teacher}'"] if is_published else []
     raise RequestError(
         f"teacher {preset.teacher} ({classes} classes) is neither in {checkpoints} nor a finished "
@@ -102,4 +106,33 @@ def find_teacher(preset: Preset, checkpoints: Path, runs: Path) -> Checkpoint:
 
 def _trains(name: str, preset: Preset) -> bool:
     other = load_preset(name)
-    return (other.student, other.data.name) == (preset.teacher, preset.data.name)
+    is_like = other.data.on_disk if preset.data.on_disk else other.data.name == preset.data.name
+    return is_like and other.student == preset.teacher
+
+
+def check_classes(weights: Checkpoint, images: Images) -> None:
+    """See that weights were trained on the classes of images in folders, where both name them.
+
+    Raises:
+        RequestError: they were trained on others; names the first.
+    """
+    if not isinstance(images, FolderSet) or "classes" not in weights.metadata:
+        return
+    there = json.loads(weights.metadata["classes"])
+    for of_weights, of_images in zip(there, images.classes, strict=False):
+        if of_weights != of_images:
+            raise RequestError(
+                f"{weights.path}: trained on other classes: {of_weights!r} where {images.root} "
+                f"has {of_images!r}; train a teacher on these images, or --teacher-checkpoint FILE"
+            )
+
+
+def teacher_network(source: Checkpoint, preset: Preset) -> Network:
+    """The teacher of a preset with its weights, for images of the size that it is shown.
+
+    Raises:
+        RequestError: the weights are another network's or another number of classes'.
+    """
+    assert preset.teacher is not None
+    size = teacher_size(preset.teacher, preset.data.image_size)
+    return source.network(preset.teacher, num_classes(preset.data), size)

@@ -50,7 +50,7 @@ class TeacherCache:
         self.teacher = teacher
         side = 2 * preset.data.padding + 1
         self.side = side
-        logits = ("logits", "<f2", (num_classes(preset.data.name),))
+        logits = ("logits", "<f2", (num_classes(preset.data),))
         kind = np.dtype([logits, ("check", "<u4")])
         shape = (images, side * side * 2)
         with FileLock(path.with_suffix(".lock")):

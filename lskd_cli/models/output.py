@@ -1,6 +1,7 @@
 """What a network hands to a distiller, and the interface every network follows."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -37,9 +38,11 @@ class Network(nn.Module):
 
     Attributes:
         image_size: S.
+        foldable: whether batch norms can be folded into its convolutions.
     """
 
     image_size: int = 32
+    foldable: ClassVar[bool] = True
 
     def forward_features(self, images: Tensor) -> Output:
         """Logits of (B, 3, S, S) normalized images, with everything feature methods read."""

@@ -11,7 +11,9 @@ from lskd_cli.models import (
     convit,
     cvt,
     deit,
+    imagenet,
     mobilenet,
+    mobilenet_v1,
     pit,
     pvt,
     pvt_v2,
@@ -23,6 +25,7 @@ from lskd_cli.models import (
     vgg,
     wrn,
 )
+from lskd_cli.models.libraries import LibraryNetwork, fixed_size, list_library
 from lskd_cli.models.output import Network
 
 _CONVOLUTIONAL: dict[str, Callable[..., Network]] = {
@@ -43,12 +46,19 @@ _TRANSFORMERS: dict[str, Callable[..., Network]] = {
     **convit.FAMILY,
     **cvt.FAMILY,
 }
-_TRANSFORMER_SIZE = 224
+_ANY_SIZE: dict[str, Callable[..., Network]] = {**imagenet.FAMILY, **mobilenet_v1.FAMILY}
+_LARGE = 224  # pixels, where nothing else is asked for
 
 
 def list_models() -> list[str]:
-    """Names that ``create_model`` knows, family by family."""
-    return [*_CONVOLUTIONAL, *_TRANSFORMERS]
+    """Names of our own networks that ``create_model`` knows, family by family."""
+    return [*_CONVOLUTIONAL, *_TRANSFORMERS, *_ANY_SIZE]
+
+
+def is_model(name: str) -> bool:
+    """Whether a name is one of ours, or ``torchvision/NAME`` or ``timm/NAME`` of a library."""
+    library, _, inner = name.partition("/")
+    return name in list_models() or inner in list_library(library)
 
 
 def create_model(
@@ -57,10 +67,10 @@ def create_model(
     """A freshly initialized network, float32, in training mode.
 
     Args:
-        name: one of ``list_models()``.
+        name: one of ``list_models()``, or ``torchvision/NAME`` or ``timm/NAME``.
         num_classes: outputs of its classifier.
         image_size: pixels on each side of its images; None takes the published size: 32, and 224
-            for transformers.
+            for transformers and networks of ImageNet.
         drop_path: share of images that skip a residual branch in training, in the last layer of a
             transformer; it grows linearly from 0 in the first (arXiv:1603.09382).
 
@@ -69,22 +79,45 @@ def create_model(
             have this size or drop paths.
     """
     if name in _TRANSFORMERS:
-        size = image_size or _TRANSFORMER_SIZE
+        size = image_size or _LARGE
         return _TRANSFORMERS[name](num_classes=num_classes, image_size=size, drop_path=drop_path)
-    if name not in _CONVOLUTIONAL:
-        raise RequestError(f"unknown model {name!r}; nearest: {nearest_models(name)}")
-    if image_size not in (None, Network.image_size):
+    if not is_model(name):
+        raise RequestError(f"unknown model {name!r}; {nearest_models(name)}")
+    is_small = name in _CONVOLUTIONAL
+    if is_small and image_size not in (None, Network.image_size):
         raise RequestError(
             f"data.image_size: {name} is made for {Network.image_size} pixels, not {image_size}"
         )
     if drop_path > 0:
         raise RequestError(f"drop_path: {name} has none, of transformers only; leave it out")
-    return _CONVOLUTIONAL[name](num_classes=num_classes)
+    if is_small:
+        return _CONVOLUTIONAL[name](num_classes=num_classes)
+    if name in _ANY_SIZE:
+        return _ANY_SIZE[name](num_classes=num_classes, image_size=image_size or _LARGE)
+    library, _, inner = name.partition("/")
+    size = image_size or fixed_size(library, inner) or _LARGE
+    return LibraryNetwork(library, inner, num_classes, size)
+
+
+def teacher_size(name: str, image_size: int) -> int | None:
+    """The size that a teacher sees images at; None for that which it is made for.
+
+    Args:
+        name: of the teacher's network.
+        image_size: of the student's images.
+    """
+    library, _, inner = name.partition("/")
+    if name in _ANY_SIZE:
+        return image_size
+    return (fixed_size(library, inner) or image_size) if inner else None
 
 
 def nearest_models(name: str) -> str:
-    """The up to three names most like one that is not there, else all, for a message."""
-    return ", ".join(get_close_matches(name, list_models(), n=3, cutoff=0.5) or list_models())
+    """What a name that is not there may have been meant for, for a message."""
+    library, _, inner = name.partition("/")
+    known = [f"{library}/{other}" for other in list_library(library)] if inner else list_models()
+    near = ", ".join(get_close_matches(name, known, n=3, cutoff=0.5) or list_models())
+    return f"nearest: {near}" if inner else f"nearest: {near}; or torchvision/NAME, timm/NAME"
 
 
 @cache

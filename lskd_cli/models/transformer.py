@@ -1,7 +1,7 @@
 """What the vision transformers share: larger images, tokens that are maps, published names."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import timm
@@ -9,6 +9,7 @@ from timm.layers import DropPath, LayerNorm, Mlp, calculate_drop_path_rates, tru
 from torch import Tensor, nn
 
 from lskd_cli.errors import RequestError
+from lskd_cli.models.names import rename
 from lskd_cli.models.output import Network
 
 
@@ -18,6 +19,8 @@ class Transformer(Network):
     Its ``feats`` are the embedded patches, then the output of every layer, each (B, C, H, W) and
     without the class token.
     """
+
+    foldable = False  # it has no batch norms to speak of
 
     def __init__(self, image_size: int, patch: int) -> None:
         """Prepare.
@@ -98,31 +101,13 @@ class Borrowed(Transformer):
         """
         super().__init__(image_size, patch)
         self.network: Any = timm.create_model(name, **options)
-        self.published = {}
+        names = {}
         for own in self.network.state_dict():
             other = own
             for pattern, replacement in published:
                 other = re.sub(pattern, replacement, other)
-            self.published[f"network.{own}"] = other
-        self.register_state_dict_post_hook(_to_published)  # type: ignore[no-untyped-call]
-        self.register_load_state_dict_pre_hook(_from_published)  # type: ignore[no-untyped-call]
-
-
-def _to_published(
-    module: nn.Module, state: dict[str, Tensor], prefix: str, metadata: Mapping[str, Any]
-) -> None:
-    assert isinstance(module, Borrowed)
-    for ours, published in module.published.items():
-        state[prefix + published] = state.pop(prefix + ours)
-
-
-def _from_published(
-    module: nn.Module, state: dict[str, Tensor], prefix: str, *others: object
-) -> None:
-    assert isinstance(module, Borrowed)
-    for ours, published in module.published.items():
-        if prefix + published in state:
-            state[prefix + ours] = state.pop(prefix + published)
+            names[f"network.{own}"] = other
+        rename(self, names)
 
 
 def to_map(tokens: Tensor, width: int) -> Tensor:

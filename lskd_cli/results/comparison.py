@@ -102,9 +102,9 @@ def make_rows(runs: Sequence[Run], accuracy: str) -> list[Row]:
 
 
 def _experiment(run: Run) -> str:
-    """Equal for runs that differ at most in name, seed and standardization."""
+    """Equal for runs that differ at most in name, seed and standardization, on the same files."""
     settings = run.preset.model_dump_json(exclude={"name", "seed", "published", "stand"})
-    return f"{settings} {run.info.get('teacher_sha256')}"
+    return f"{settings} {run.info.get('teacher_sha256')} {run.info.get('images_sha256')}"
 
 
 def _row(plain: Sequence[Run], standardized: Sequence[Run], accuracy: str) -> Row:

@@ -57,7 +57,9 @@ class GuidedRow:
 
 def is_guided(run: Run) -> bool:
     """Whether a run belongs in this table."""
-    return run.preset.data.image_size > CROP_SIZE and run.preset.method.name in _METHODS
+    data = run.preset.data
+    is_enlarged = data.name == "cifar100" and data.image_size > CROP_SIZE
+    return is_enlarged and run.preset.method.name in _METHODS
 
 
 def make_guided_rows(runs: Sequence[Run], accuracy: str) -> list[GuidedRow]:

@@ -117,7 +117,7 @@ def test_interruption_saves_and_says_how_to_go_on(
 ) -> None:
     original = training.run_pass
     monkeypatch.setattr(
-        training, "run_pass", lambda *parts: original(*parts[:-1], after(2))
+        training, "run_pass", lambda *parts: original(*parts[:-2], after(2), parts[-1])
     )  # as Ctrl-C during the second step
     command = ["train", "--preset", "kd-digits", "--fresh", *_folders(tmp_path)]
     monkeypatch.setattr("sys.argv", ["lskd", *command])

@@ -6,7 +6,7 @@ import yaml
 
 from lskd_cli.config import list_networks, list_pairs, list_presets, load_preset, to_yaml
 from lskd_cli.engine.device import Compute
-from lskd_cli.engine.training import rehearse
+from lskd_cli.engine.rehearsal import rehearse
 from tests.golden_inputs import GOLDEN
 
 PUBLISHED = yaml.safe_load((GOLDEN / "published.yaml").read_text())

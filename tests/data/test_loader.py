@@ -7,8 +7,8 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
 from lskd_cli.config import Data, load_preset
-from lskd_cli.data import Batch, CropLoader, ImageSet, Normalizer
-from lskd_cli.data.batch import rows
+from lskd_cli.data import Batch, CropLoader, ImageSet
+from lskd_cli.data.batch import Normalizer, rows
 from lskd_cli.view import View
 
 DATA = load_preset("kd-r32x4-r8x4").data

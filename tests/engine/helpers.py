@@ -11,8 +11,8 @@ import torch
 from lskd_cli.checkpoints import save_checkpoint
 from lskd_cli.config import Preset, load_preset
 from lskd_cli.engine.device import Compute
-from lskd_cli.engine.loop import Listener
-from lskd_cli.engine.training import Places, prepared
+from lskd_cli.engine.loop import SAVE_EVERY, Listener
+from lskd_cli.engine.request import Places, prepared
 from lskd_cli.models import create_model
 
 CPU = Compute(torch.device("cpu"), "fp32")
@@ -47,8 +47,9 @@ def train(
     fresh: bool = False,
     compute: Compute = CPU,
     teacher_cache: Path | None = None,
+    save_every: float = SAVE_EVERY,
 ) -> None:
-    where = replace(places(root), teacher_cache=teacher_cache)
+    where = replace(places(root), teacher_cache=teacher_cache, save_every=save_every)
     with prepared(presets, where, compute, silent, fresh) as job:
         for one in job.passes:
             one.train(one.arms(), listener or Listener(), "test", stopping)

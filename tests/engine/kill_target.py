@@ -5,7 +5,6 @@ from pathlib import Path
 
 from lskd_cli.data import ImageSet, datasets
 from lskd_cli.download import Progress
-from lskd_cli.engine import loop
 from lskd_cli.engine.device import resolve_compute
 from tests.engine.helpers import digits_preset, train
 
@@ -20,11 +19,11 @@ def main(root: Path) -> None:
         return ImageSet(train_set.images[:600], train_set.targets[:600]), test_set
 
     datasets._LOADERS["digits"] = smaller
-    loop.SAVE_EVERY = 0.2  # so that kills fall on saves within an epoch too
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     arms = [digits_preset(epochs=EPOCHS), digits_preset(stand=True, epochs=EPOCHS)]
-    train(arms, root, compute=resolve_compute("cpu"))
+    # Saved often, so that kills fall on saves within an epoch too.
+    train(arms, root, compute=resolve_compute("cpu"), save_every=0.2)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,10 @@ import torch
 from safetensors import safe_open
 
 from lskd_cli.checkpoints import save_checkpoint
-from lskd_cli.engine import loop
 from lskd_cli.engine.arm import Arm, initial_student
 from lskd_cli.engine.loop import Listener
+from lskd_cli.engine.request import Places, group_passes, prepared
 from lskd_cli.engine.run_folder import RunFolder
-from lskd_cli.engine.training import Places, group_passes, prepared
 from lskd_cli.errors import Interrupted, RequestError, RunError
 from lskd_cli.models import create_model
 from tests.engine.helpers import (
@@ -58,6 +57,7 @@ def test_an_epoch_has_a_line_of_metrics(tmp_path: Path) -> None:
     assert set(first) == {
         "epoch", "lr", "train_loss", "train_ce", "train_kd", "train_top1", "test_top1",
         "test_top5", "test_loss", "temperature", "seconds", "images_per_second",
+        "waiting_seconds",
     }  # fmt: skip
     assert first["train_loss"] == pytest.approx(first["train_ce"] + first["train_kd"])
 
@@ -131,10 +131,7 @@ def test_arms_that_stopped_at_different_places_go_on_together(tmp_path: Path) ->
         assert digest(files[0]) == digest(files[1])
 
 
-def test_a_kill_costs_at_most_the_time_between_two_saves(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
+def test_a_kill_costs_at_most_the_time_between_two_saves(tmp_path: Path) -> None:
     preset = digits_preset()
     killed = after(5)
 
@@ -144,7 +141,7 @@ def test_a_kill_costs_at_most_the_time_between_two_saves(
         return False
 
     with pytest.raises(MemoryError):
-        train([preset], tmp_path, stopping=stopping)
+        train([preset], tmp_path, stopping=stopping, save_every=0)
     arm = Arm(preset, CPU)
     RunFolder(run_path(tmp_path, preset)).resume(arm)
     assert arm.position == (2, 1)

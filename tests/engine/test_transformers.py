@@ -14,8 +14,8 @@ from lskd_cli.engine import loop
 from lskd_cli.engine.arm import Arm
 from lskd_cli.engine.evaluation import logits_of
 from lskd_cli.engine.inspect import examine, open_subject
+from lskd_cli.engine.rehearsal import check_networks
 from lskd_cli.engine.replay import Eager, Replayed
-from lskd_cli.engine.training import check_networks
 from lskd_cli.errors import Interrupted, RequestError
 from lskd_cli.models import Output, create_model
 from tests.data.test_operations import from_pillow
@@ -194,7 +194,7 @@ def test_test_images_are_enlarged_as_pillow_does() -> None:
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (preset.data.mean, preset.data.std))
     with torch.no_grad():
         expected = network((large - mean) / std)
-    found = logits_of(network, ImageSet(images, torch.zeros(3, dtype=torch.int64)), preset.data)
+    found, _ = logits_of(network, ImageSet(images, torch.zeros(3, dtype=torch.int64)), preset.data)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
 
 
@@ -240,9 +240,9 @@ def test_eval_finds_the_accuracy_of_the_run_again_and_its_teacher_at_its_own_siz
     _teacher(tmp_path)
     preset = _preset("kd-r56g-deit-tiny", "data.image_size=48", "schedule.epochs=2")
     train([preset], tmp_path)
-    student = open_subject(run_path(tmp_path, preset), None, None, best=False)
+    student = open_subject(run_path(tmp_path, preset), None, None, best=False, data_dir=tmp_path)
     weights = tmp_path / "checkpoints" / "resnet56_guide.safetensors"
-    teacher = open_subject(weights, None, None, best=False)
+    teacher = open_subject(weights, None, None, best=False, data_dir=tmp_path)
     result = examine(student, teacher, tmp_path, CPU, silent)
     last = metrics(run_path(tmp_path, preset))[-1]
     assert result["top1"] == last["test_top1"]

@@ -151,8 +151,8 @@ def test_csv_has_a_column_for_each_number() -> None:
 def test_every_published_log_has_a_curve() -> None:
     logs = {load_preset(name).published.log for name in list_presets()} - {None}
     assert logs == set(published_curves())
-    assert len(logs) == 58
-    assert {len(curve) for curve in published_curves().values()} == {240, 300, 480, 960}
+    assert len(logs) == 59
+    assert {len(curve) for curve in published_curves().values()} == {100, 240, 300, 480, 960}
 
 
 def test_a_figure_draws_the_runs_over_the_published_curve() -> None:

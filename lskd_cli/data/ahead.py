@@ -1,0 +1,32 @@
+"""Batches on their way to the device while the one before is learnt from."""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+
+from lskd_cli.data.batch import Draws
+
+
+def sent_ahead(batches: Iterable[Draws], device: torch.device) -> Iterator[Draws]:
+    """The batches on a device; on CUDA each is copied there, beside the work, one ahead."""
+    if device.type != "cuda":
+        yield from batches
+        return
+    beside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    following: Draws | None = None
+    for batch in batches:
+        current = following
+        with torch.cuda.stream(beside):
+            following = {k: v.to(device, non_blocking=True) for k, v in batch.items()}
+        if current is not None:
+            yield _received(current, beside)
+    if following is not None:
+        yield _received(following, beside)
+
+
+def _received(batch: Draws, beside: torch.cuda.Stream) -> Draws:
+    current = torch.cuda.current_stream(beside.device)
+    current.wait_stream(beside)
+    for values in batch.values():
+        values.record_stream(current)  # its memory is not taken again before the work is done
+    return batch

@@ -1,0 +1,23 @@
+"""What torchrun tells the processes that it starts."""
+
+import os
+
+
+def is_launched() -> bool:
+    """Whether torchrun started this process."""
+    return "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def rank() -> int:
+    """Number of this process among those of the run, on all machines; 0 for one alone."""
+    return int(os.environ.get("RANK", "0")) if is_launched() else 0
+
+
+def local_rank() -> int:
+    """Number of this process among those on this machine."""
+    return int(os.environ["LOCAL_RANK"]) if is_launched() else 0
+
+
+def world_size() -> int:
+    """Number of processes on all machines."""
+    return int(os.environ["WORLD_SIZE"]) if is_launched() else 1

@@ -1,0 +1,126 @@
+"""Several processes that train one run: two of them here, over gloo, as torchrun starts them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lskd_cli.engine.team import ALONE
+from lskd_cli.errors import RunError
+from tests.engine.helpers import digest, metrics, places, run_path
+from tests.engine.team_target import arms
+
+
+def _launched(*command: str, processes: int = 2) -> subprocess.CompletedProcess[str]:
+    launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
+    return _run(*launcher, "--master-port=0", *command)
+
+
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
+    environment = {key: v for key, v in os.environ.items() if not key.startswith("TORCHELASTIC")}
+    return subprocess.run(
+        [sys.executable, *command],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=environment | {"OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+
+
+def _target(root: Path, scenario: str, *launch: str, processes: int = 2) -> None:
+    places(root)  # its teacher is there before two processes look for it
+    target = ["-m", "tests.engine.team_target", scenario, str(root)]
+    command = ["--standalone", *launch, *target]
+    done = _launched(*command, processes=processes) if processes > 1 else _run(*target)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def one_and_two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Folders of a kd and a dkd run, trained in one pass by one process and by two."""
+    roots = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
+    for processes, root in enumerate(roots, start=1):
+        _target(root, "equal", processes=processes)
+    return roots
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["kd", "dkd"])
+def test_two_processes_have_the_losses_of_one(one_and_two: tuple[Path, Path], number: int) -> None:
+    preset = arms("equal")[number]
+    one, two = (metrics(run_path(root, preset)) for root in one_and_two)
+    for epoch, other in zip(one, two, strict=True):
+        for key, value in epoch.items():
+            if "second" not in key:
+                assert other[key] == pytest.approx(value, rel=1e-4), key
+    assert one[0]["train_loss"] > one[-1]["train_loss"]
+
+
+def test_two_processes_see_the_images_of_one_each_once(one_and_two: tuple[Path, Path]) -> None:
+    def seen(root: Path, rank: int) -> list[list[int]]:
+        lines = (root / f"images{rank}.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    one, two = one_and_two
+    steps = [[*a, *b] for a, b in zip(seen(two, 0), seen(two, 1), strict=True)]
+    assert steps == seen(one, 0)
+    assert [len(step) for step in seen(two, 0)] == [32, 32, 11] * 2
+    assert sorted(index for step in steps[:3] for index in step) == list(range(151))
+
+
+def test_two_processes_measure_every_test_image_once(one_and_two: tuple[Path, Path]) -> None:
+    for preset in arms("equal"):
+        one, two = (metrics(run_path(root, preset))[-1] for root in one_and_two)
+        assert two["test_top1"] == one["test_top1"]
+        assert two["test_top1"] * 51 / 100 == pytest.approx(round(two["test_top1"] * 51 / 100))
+
+
+def test_the_first_process_alone_writes(one_and_two: tuple[Path, Path]) -> None:
+    _, two = one_and_two
+    info = json.loads((run_path(two, arms("equal")[0]) / "run.json").read_text())
+    assert (info["state"], info["processes"]) == ("done", 2)
+
+
+def test_a_run_of_which_a_process_was_killed_ends_as_the_undisturbed_one(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    _target(whole, "whole")
+    _target(killed, "killed", "--max-restarts=1")
+    (preset,) = arms("killed")
+    for name in ("student.safetensors", "best.safetensors"):
+        files = [run_path(root, preset) / name for root in (whole, killed)]
+        assert digest(files[0]) == digest(files[1])
+    losses = [[e["train_loss"] for e in metrics(run_path(r, preset))] for r in (whole, killed)]
+    assert losses[0] == losses[1]
+
+
+def test_what_is_wrong_is_told_once_by_all_processes(tmp_path: Path) -> None:
+    folders = [f"--{name}-dir={tmp_path / name}" for name in ("data", "checkpoints", "runs")]
+    command = ["-m", "lskd_cli", "train", "--preset", "kd-digits", *folders, "--device=cpu"]
+    done = _launched("--standalone", *command)
+    assert done.returncode != 0
+    assert done.stderr.count("error teacher resnet20 (10 classes) is neither in") == 1
+
+
+def test_batches_that_do_not_divide_are_refused_under_torchrun(tmp_path: Path) -> None:
+    folders = [f"--{name}-dir={tmp_path / name}" for name in ("data", "checkpoints", "runs")]
+    command = ["train", "--preset", "teacher-digits", "--set", "data.batch_size=33", *folders]
+    done = _launched("--standalone", "-m", "lskd_cli", *command, "--device=cpu")
+    assert done.stderr.count("33 images do not divide among 2 processes; nearest: 32") == 1
+
+
+def test_one_process_alone_decides_and_counts_for_itself() -> None:
+    assert ALONE.agreed(True, False) == [True, False]
+    assert ALONE.gathered(torch.arange(3)).tolist() == [[0, 1, 2]]
+    assert ALONE.led(lambda: 5) == 5
+    with pytest.raises(RunError):
+        ALONE.led(_fail)
+    module = torch.nn.Linear(1, 1)
+    assert ALONE.joined(module) is module
+
+
+def _fail() -> None:
+    raise RunError("no space left")
