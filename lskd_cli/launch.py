@@ -18,6 +18,16 @@ def local_rank() -> int:
     return int(os.environ["LOCAL_RANK"]) if is_launched() else 0
 
 
+def is_on_one_machine() -> bool:
+    """Whether all processes of the run are on this machine."""
+    return os.environ.get("GROUP_WORLD_SIZE", "1") == "1"
+
+
+def restarts() -> int:
+    """How often torchrun has started the processes anew after one of them failed."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) if is_launched() else 0
+
+
 def world_size() -> int:
     """Number of processes on all machines."""
     return int(os.environ["WORLD_SIZE"]) if is_launched() else 1

@@ -21,7 +21,7 @@ from lskd_cli.engine.run_folder import RunFolder
 from lskd_cli.engine.team import assembled
 from lskd_cli.engine.training import Pass
 from lskd_cli.errors import Interrupted, RequestError, RunError
-from lskd_cli.launch import is_launched
+from lskd_cli.launch import is_launched, restarts
 
 
 @contextmanager
@@ -49,6 +49,8 @@ def train_presets(
 ) -> list[RunFolder]:
     """Train what is not finished, pass after pass.
 
+    Processes that torchrun has restarted go on with what they began, also with ``fresh``.
+
     Returns:
         The folders of all presets.
 
@@ -57,6 +59,7 @@ def train_presets(
         RunError: the training failed.
         Interrupted: it was stopped; the message says how to go on.
     """
+    fresh = fresh and restarts() == 0
     with (
         Bar.of_data(presets[0].data) as bar,
         prepared(presets, places, compute, bar, fresh) as job,
@@ -67,7 +70,9 @@ def train_presets(
             say(f"{folder.path}: finished already; --fresh starts it over")
         # The same words go on where they stopped; --fresh, which is done, would start over.
         words = [word for word in sys.argv[1:] if word != "--fresh"]
-        again = "the same torchrun command" if is_launched() else shlex.join(["lskd", *words])
+        again = shlex.join(["lskd", *words])
+        if is_launched():
+            again = "the same torchrun command" + (", without --fresh" if fresh else "")
         try:
             with stop_requests() as stopping:
                 for one in job.passes:

@@ -151,8 +151,9 @@ class RunFolder:
 
     def resume(self, arm: Arm) -> None:
         """Bring an arm to where this run was; a run without a saved state starts anew."""
-        for stale in self.path.glob(".*.tmp"):
-            stale.unlink()
+        if arm.compute.team.leads:  # what others find may be being written
+            for stale in self.path.glob(".*.tmp"):
+                stale.unlink()
         state = self.state()
         if state is not None:
             arm.load_state_dict(state)

@@ -15,11 +15,12 @@ import joblib
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]
 from torch.nn.parallel import DistributedDataParallel
 
 from lskd_cli.data import Share
 from lskd_cli.errors import Interrupted, RequestError, RunError
-from lskd_cli.launch import is_launched, local_rank
+from lskd_cli.launch import is_launched, is_on_one_machine, local_rank, restarts
 
 Result = TypeVar("Result")
 
@@ -122,7 +123,13 @@ def assembled(on_cuda: bool) -> Iterator[Team]:
         options = {"device_id": torch.device("cuda", local_rank())}
     backend = "cpu:gloo,cuda:nccl" if on_cuda else "gloo"
     try:
-        dist.init_process_group(backend, timeout=_PATIENCE, **options)
+        store, rank, size = next(rendezvous("env://", timeout=_PATIENCE))
+        if is_on_one_machine():
+            # torchrun may keep the store when it starts processes anew: with addresses of old ones.
+            store = PrefixStore(f"attempt {restarts()}", store)
+        dist.init_process_group(
+            backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE, **options
+        )
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(f"torchrun: the processes do not find each other: {reason}") from error

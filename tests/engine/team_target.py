@@ -1,7 +1,7 @@
 """What the tests of several processes start, with torchrun or without it.
 
-``python -m tests.engine.team_target SCENARIO ROOT`` trains on 151 digits in batches of 64: the last one of
-an epoch has 23 images, which two processes cannot halve.
+``python -m tests.engine.team_target SCENARIO ROOT`` trains on 151 digits in batches of 64: the last
+one of an epoch has 23 images, which two processes cannot halve.
 """
 
 import json

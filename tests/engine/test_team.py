@@ -17,7 +17,7 @@ from tests.engine.team_target import arms
 
 def _launched(*command: str, processes: int = 2) -> subprocess.CompletedProcess[str]:
     launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
-    return _run(*launcher, "--master-port=0", *command)
+    return _run(*launcher, *command)
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -26,7 +26,7 @@ def _run(*command: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, *command],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=100,
         env=environment | {"OMP_NUM_THREADS": "1"},
         check=False,
     )
@@ -35,8 +35,7 @@ def _run(*command: str) -> subprocess.CompletedProcess[str]:
 def _target(root: Path, scenario: str, *launch: str, processes: int = 2) -> None:
     places(root)  # its teacher is there before two processes look for it
     target = ["-m", "tests.engine.team_target", scenario, str(root)]
-    command = ["--standalone", *launch, *target]
-    done = _launched(*command, processes=processes) if processes > 1 else _run(*target)
+    done = _launched(*launch, *target, processes=processes) if processes > 1 else _run(*target)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
