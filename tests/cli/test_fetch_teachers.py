@@ -15,6 +15,7 @@ import torch
 from lskd_cli import teachers
 from lskd_cli.checkpoints import load_checkpoint
 from lskd_cli.models import create_model
+from lskd_cli.teachers import cifar
 from tests.cli.helpers import lskd
 from tests.hostile import Evil
 from tests.servers import serving
@@ -27,7 +28,7 @@ MEMBER = "cifar_teachers/{}_vanilla/ckpt_epoch_240.pth"
 def _unpinned(monkeypatch: pytest.MonkeyPatch) -> None:
     """The archives of these tests hold other weights than the published ones."""
     monkeypatch.setitem(
-        teachers.CATALOGUE, "resnet32x4", teachers.PublishedTeacher("resnet32x4", sha256=None)
+        teachers.CATALOGUE, "resnet32x4", cifar.PublishedTeacher("resnet32x4", sha256=None)
     )
 
 
@@ -192,7 +193,7 @@ def test_a_bad_archive_ends_with_a_line_and_leaves_nothing(
 def test_a_pinned_teacher_with_other_bytes_is_refused(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pinned = teachers.PublishedTeacher("resnet56", sha256="ab" * 32)
+    pinned = cifar.PublishedTeacher("resnet56", sha256="ab" * 32)
     monkeypatch.setitem(teachers.CATALOGUE, "resnet56", pinned)
     local = tmp_path / "t.tar"
     local.write_bytes(_archive({MEMBER.format("resnet56"): _checkpoint("resnet56")}))
@@ -252,4 +253,5 @@ def test_the_list_says_what_is_there(tmp_path: Path, capsys: Capture) -> None:
     rows = json.loads(result.out)
     assert rows["vgg13"] == {"published_top1": 74.64, "present": True}
     assert not rows["resnet32x4"]["present"]
-    assert len(rows) == 6
+    assert rows["resnet50"] == {"published_top1": 76.13, "present": False}
+    assert len(rows) == 8
