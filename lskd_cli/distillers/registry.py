@@ -10,6 +10,7 @@ from lskd_cli.distillers.guidance import Guidance
 from lskd_cli.distillers.kd import KD
 from lskd_cli.distillers.mlkd import MLKD
 from lskd_cli.distillers.vanilla import Vanilla
+from lskd_cli.errors import RequestError
 from lskd_cli.models import feature_shapes, teacher_size
 
 _DISTILLERS: dict[str, Any] = {
@@ -42,6 +43,9 @@ def create_distiller(preset: Preset) -> Distiller:
     size = preset.data.image_size
     of_student = feature_shapes(preset.student, size)
     of_teacher = feature_shapes(preset.teacher, teacher_size(preset.teacher, size))
+    for name, shapes_of in ((preset.student, of_student), (preset.teacher, of_teacher)):
+        if not shapes_of:
+            raise RequestError(f"method {method.name} reads features; {name} gives no features")
     shapes = of_student, of_teacher
     of_features: Distiller = kind(method, preset.standardized, *shapes)
     return of_features

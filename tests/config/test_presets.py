@@ -175,3 +175,35 @@ def test_every_preset_trains_a_step_plain_and_standardized(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in list_presets() if _is_heavy(name)])
 def test_transformers_train_a_step_with_every_method(name: str) -> None:
     assert all(loss > 0 for loss in _losses(name))
+
+
+def test_the_published_imagenet_row_resolves_with_its_settings() -> None:
+    (row,) = PUBLISHED["imagenet"]
+    preset = load_preset("kd-imagenet-r34-r18", ["stand.enabled=true"])
+    assert (preset.teacher, preset.student) == (row["teacher"], row["student"])
+    published = (preset.published.top1, preset.published.top1_stand, preset.published.log)
+    assert published == (row["top1"], row["top1_stand"], row["log"])
+    applied = preset.applied_method()
+    assert (applied.temperature, applied.ce_weight, applied.kd_weight) == (2, 1, 9)
+
+
+@pytest.mark.parametrize("pair", ["imagenet-r34-r18", "imagenet-r50-mv1"])
+@pytest.mark.parametrize("method", ["kd", "dkd", "mlkd", "ctkd"])
+def test_imagenet_has_its_recipe_with_every_method(method: str, pair: str) -> None:
+    preset = load_preset(f"{method}-{pair}")
+    data, schedule, optimizer = preset.data, preset.schedule, preset.optimizer
+    assert (data.image_size, data.batch_size, data.test_crop) == (224, 512, 0.875)
+    assert (schedule.epochs, schedule.milestones) == (100, [30, 60, 90])
+    slow = (method, pair) == ("mlkd", "imagenet-r34-r18")
+    assert (optimizer.lr, optimizer.weight_decay) == (0.1 if slow else 0.2, 1e-4)
+
+
+def test_methods_on_imagenet_have_their_published_weights() -> None:
+    kd, other_kd = (load_preset(f"kd-imagenet-{pair}").method for pair in ("r34-r18", "r50-mv1"))
+    assert (kd.temperature, kd.ce_weight, kd.kd_weight) == (1, 1, 0.5)
+    assert (other_kd.temperature, other_kd.ce_weight, other_kd.kd_weight) == (1, 0.5, 0.5)
+    dkd, other_dkd = (load_preset(f"dkd-imagenet-{pair}").method for pair in ("r34-r18", "r50-mv1"))
+    assert (dkd.temperature, dkd.alpha, dkd.beta, dkd.warmup) == (1, 1, 0.5, 1)
+    assert other_dkd.beta == 2
+    mlkd = load_preset("mlkd-imagenet-r34-r18").method
+    assert (mlkd.temperature, mlkd.ce_weight, mlkd.kd_weight) == (1, 0.5, 0.5)

@@ -1,0 +1,166 @@
+"""The commands on a folder of images, with networks of one's own."""
+
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from PIL import Image
+
+from tests.cli.helpers import Result, lskd
+from tests.image_folders import make_folder
+
+Capture = pytest.CaptureFixture[str]
+SMALL = ("data.image_size=32", "data.batch_size=16", "optimizer.lr=0.01", "student=resnet18")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make_folder(tmp_path / "images", train=8, val=3, classes=4)
+
+
+def _command(root: Path, name: str, folder: Path, *more: object) -> tuple[object, ...]:
+    settings = [word for setting in SMALL for word in ("--set", setting)]
+    return (
+        name, *settings, "--dataset", "imagefolder", "--data-dir", folder, "--device", "cpu",
+        "--runs-dir", root / "runs", "--checkpoints-dir", root / "checkpoints", *more,
+    )  # fmt: skip
+
+
+def _train(capsys: Capture, root: Path, preset: str, folder: Path, *more: object) -> Result:
+    command = _command(root, "train", folder, "--preset", preset, "--epochs", 1, *more)
+    return lskd(capsys, *command)
+
+
+def test_a_teacher_its_student_their_table_and_their_evaluation(
+    tmp_path: Path, folder: Path, capsys: Capture
+) -> None:
+    own = ("--set", "student=resnet34")
+    trained = _train(capsys, tmp_path, "teacher-imagenet-resnet34", folder, *own)
+    assert trained.code == 0, trained.err
+    taught = _train(capsys, tmp_path, "kd-imagenet-r34-r18", folder, "--stand", "--json")
+    assert taught.code == 0, taught.err
+    info = json.loads(taught.out)
+    assert info["last"]["waiting_seconds"] >= 0
+    compared = lskd(capsys, "compare", "--runs-dir", tmp_path / "runs", "--format", "json")
+    rows = {row["name"]: row for row in json.loads(compared.out)}
+    row = rows["kd-imagenet-r34-r18"]
+    assert (row["dataset"], row["teacher"], row["student"]) == (
+        "imagefolder",
+        "resnet34",
+        "resnet18",
+    )
+    assert row["published_stand"] is None  # of other images
+    runs = tmp_path / "runs"
+    evaluated = lskd(
+        capsys, "eval", runs / "kd-imagenet-r34-r18+stand" / "seed0", "--json",
+        "--teacher", runs / "teacher-imagenet-resnet34" / "seed0", "--data-dir", folder,
+    )  # fmt: skip
+    assert json.loads(evaluated.out)["top1"] == info["last"]["test_top1"]
+
+
+def test_a_teacher_of_ones_own_comes_from_a_library_and_a_pickled_file(
+    tmp_path: Path, folder: Path, capsys: Capture
+) -> None:
+    weights = tmp_path / "mine.pth"
+    network = timm.create_model("resnet10t", num_classes=4)
+    torch.save({"state_dict": network.state_dict()}, weights)
+    own = ("--teacher", "timm/resnet10t", "--teacher-checkpoint", weights)
+    result = _train(capsys, tmp_path, "dkd-imagenet-r34-r18", folder, *own)
+    assert result.code == 0, result.err
+    run = tmp_path / "runs" / "dkd-imagenet-r34-r18" / "seed0" / "run.json"
+    assert json.loads(run.read_text())["teacher"] == str(weights)
+
+
+def test_a_cifar_pair_learns_from_a_folder_too(
+    tmp_path: Path, folder: Path, capsys: Capture
+) -> None:
+    own = ("--set", "student=resnet8")
+    result = _train(capsys, tmp_path, "alone-r20", folder, *own)
+    assert result.code == 0, result.err
+    evaluated = lskd(
+        capsys, "eval", tmp_path / "runs" / "alone-r20" / "seed0", "--data-dir", folder
+    )
+    assert "top-1" in evaluated.out
+
+
+def test_weights_alone_are_evaluated_on_a_folder(
+    tmp_path: Path, folder: Path, capsys: Capture
+) -> None:
+    _train(capsys, tmp_path, "alone-r20", folder, "--set", "student=resnet8")
+    alone = tmp_path / "weights.safetensors"
+    (tmp_path / "runs" / "alone-r20" / "seed0" / "student.safetensors").rename(alone)
+    result = lskd(capsys, "eval", alone, "--data-dir", folder, "--json")
+    assert json.loads(result.out)["dataset"] == "imagefolder"
+
+
+def test_a_teacher_of_other_classes_is_refused(
+    tmp_path: Path, folder: Path, capsys: Capture
+) -> None:
+    own = ("--set", "student=resnet34")
+    _train(capsys, tmp_path, "teacher-imagenet-resnet34", folder, *own)
+    other = make_folder(tmp_path / "other", train=8, val=3, classes=4)
+    for part in ("train", "val"):
+        (other / part / "class03").rename(other / part / "zebra")
+    result = _train(capsys, tmp_path, "kd-imagenet-r34-r18", other)
+    assert result.code == 2
+    assert "trained on other classes: 'class03' where" in result.err
+
+
+def test_a_run_goes_on_with_its_own_images_only(
+    tmp_path: Path, folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ("--set", "student=resnet8", "--epochs", "2")
+    monkeypatch.setattr("lskd_cli.engine.run_folder.RunFolder.finish", lambda *_: None)
+    _train(capsys, tmp_path, "alone-r20", folder, *own)
+    Image.new("RGB", (9, 9)).save(folder / "train" / "class00" / "new.png")
+    result = _train(capsys, tmp_path, "alone-r20", folder, *own)
+    assert result.code == 2
+    assert "was started on other images than there are now" in result.err
+
+
+def test_bad_images_are_left_out_when_asked(tmp_path: Path, folder: Path, capsys: Capture) -> None:
+    (folder / "train" / "class00" / "0.jpeg").write_text("no image")
+    own = ("--set", "student=resnet8")
+    refused = _train(capsys, tmp_path, "alone-r20", folder, *own)
+    assert refused.code == 2
+    assert "1 unreadable images" in refused.err
+    assert not list((tmp_path / "runs").glob("*/seed0"))
+    assert _train(capsys, tmp_path, "alone-r20", folder, *own, "--skip-bad-images").code == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--teacher", "timm/resnet10"), "unknown model 'timm/resnet10'; nearest: timm/resnet10t"),
+        ((), "'lskd train --preset teacher-imagenet-resnet34 --dataset imagefolder'"),
+    ],
+)
+def test_a_teacher_that_is_not_there_is_told(
+    more: tuple[str, ...], message: str, tmp_path: Path, folder: Path, capsys: Capture
+) -> None:
+    result = _train(capsys, tmp_path, "kd-imagenet-r34-r18", folder, *more)
+    assert result.code == 2
+    assert message in result.err
+
+
+def test_only_folders_are_another_dataset(tmp_path: Path, folder: Path, capsys: Capture) -> None:
+    command = ("train", "--preset", "kd-digits", "--dataset", "mnist")
+    assert "--dataset mnist: expected imagefolder" in lskd(capsys, *command).err
+    missing = ("train", "--preset", "kd-digits", "--dataset", "imagefolder", "--data-dir", tmp_path)
+    assert "train: no such folder" in lskd(capsys, *missing).err
+
+
+def test_a_method_of_features_refuses_a_network_without(
+    tmp_path: Path, folder: Path, capsys: Capture
+) -> None:
+    own = ("--teacher", "timm/resnet10t")
+    result = _train(capsys, tmp_path, "guidance-imagenet-r34-r18", folder, *own)
+    assert result.code == 2
+    assert "gives no features" in result.err
