@@ -125,7 +125,8 @@ def assembled(on_cuda: bool) -> Iterator[Team]:
     try:
         store, rank, size = next(rendezvous("env://", timeout=_PATIENCE))
         if is_on_one_machine():
-            # torchrun may keep the store when it starts processes anew: with addresses of old ones.
+            # torchrun may keep the store when it starts processes anew, with addresses of old ones.
+            # Several machines count restarts apart: docs/distributed.md says what helps there.
             store = PrefixStore(f"attempt {restarts()}", store)
         dist.init_process_group(
             backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE, **options

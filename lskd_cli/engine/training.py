@@ -18,7 +18,7 @@ from lskd_cli.engine.loop import SAVE_EVERY, Listener, run_pass
 from lskd_cli.engine.run_folder import RunFolder
 from lskd_cli.engine.teacher import Teacher, teacher_network
 from lskd_cli.engine.teacher_cache import TeacherCache, cache_path
-from lskd_cli.errors import Interrupted, RunError
+from lskd_cli.errors import Interrupted, RequestError, RunError
 
 
 @dataclass
@@ -63,6 +63,7 @@ class Pass:
         """Train to the end; every run.json says how it ended.
 
         Raises:
+            RequestError: the processes of a team do not see the same files.
             Interrupted: ``stopping`` said so; every state is saved.
             RunError: a loss was not finite, memory or disk were full, or another process ended;
                 the last state is kept.
@@ -80,6 +81,7 @@ class Pass:
             **_teacher_details(self.source),
             "arms_in_pass": [arm.preset.run_path for arm, _ in arms],
         }
+        self._check_alike(arms)
         try:
             for arm, folder in arms:
                 team.led(partial(folder.begin, arm.preset, details))
@@ -107,6 +109,20 @@ class Pass:
             raise
         for arm, folder in arms:
             team.led(partial(folder.finish, arm))
+
+    def _check_alike(self, arms: Sequence[tuple[Arm, RunFolder]]) -> None:
+        """See that all processes go on from the same states, with the same images."""
+        team = self.compute.team
+        positions = team.gathered(torch.tensor([arm.position for arm, _ in arms]))
+        if (positions != positions[0]).any():
+            raise RequestError(
+                f"{self.runs[0][1].path}: the processes do not read the same states; --runs-dir "
+                "has to be a folder that all machines share"
+            )
+        digest = bytes.fromhex(images_digest(self.dataset) or "")
+        digests = team.gathered(torch.tensor(list(digest), dtype=torch.uint8))
+        if (digests != digests[0]).any():
+            raise RequestError("--data-dir: the processes do not find the same files in it")
 
     def _teacher(self, arms: Sequence[tuple[Arm, RunFolder]]) -> Teacher | None:
         if self.source is None:

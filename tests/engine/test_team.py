@@ -4,14 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from lskd_cli.engine.team import ALONE
-from lskd_cli.errors import RunError
-from tests.engine.helpers import digest, metrics, places, run_path
+from lskd_cli.engine.team import ALONE, Team
+from lskd_cli.errors import RequestError, RunError
+from tests.engine.helpers import CPU, digest, digits_preset, metrics, places, run_path, train
 from tests.engine.team_target import arms
 
 
@@ -96,6 +97,15 @@ def test_a_run_of_which_a_process_was_killed_ends_as_the_undisturbed_one(tmp_pat
     assert losses[0] == losses[1]
 
 
+def test_one_process_goes_on_with_a_run_of_two(tmp_path: Path) -> None:
+    places(tmp_path)
+    target = ["-m", "tests.engine.team_target", "killed", str(tmp_path)]
+    assert _launched(*target).returncode != 0
+    (preset,) = arms("killed")
+    train([preset], tmp_path)
+    assert [epoch["epoch"] for epoch in metrics(run_path(tmp_path, preset))] == [1, 2, 3]
+
+
 def test_what_is_wrong_is_told_once_by_all_processes(tmp_path: Path) -> None:
     folders = [f"--{name}-dir={tmp_path / name}" for name in ("data", "checkpoints", "runs")]
     command = ["-m", "lskd_cli", "train", "--preset", "kd-digits", *folders, "--device=cpu"]
@@ -123,3 +133,39 @@ def test_one_process_alone_decides_and_counts_for_itself() -> None:
 
 def _fail() -> None:
     raise RunError("no space left")
+
+
+class _Pair(Team):
+    """Two processes, of which the other one has other values."""
+
+    def gathered(self, values: torch.Tensor) -> torch.Tensor:
+        return torch.stack([values, self.other(values)])
+
+    def other(self, values: torch.Tensor) -> torch.Tensor:
+        return values
+
+
+class _OtherState(_Pair):
+    def other(self, values: torch.Tensor) -> torch.Tensor:
+        return values + 1 if values.dtype == torch.int64 else values
+
+
+class _OtherImages(_Pair):
+    def other(self, values: torch.Tensor) -> torch.Tensor:
+        return values + 1 if values.dtype == torch.uint8 else values
+
+
+@pytest.mark.parametrize(
+    ("team", "message"),
+    [
+        (_OtherState(), "--runs-dir has to be a folder that all machines share"),
+        (_OtherImages(), "--data-dir: the processes do not find the same files"),
+    ],
+)
+def test_machines_that_do_not_see_the_same_files_are_told(
+    team: Team, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lskd_cli.engine.training.images_digest", lambda _: "ab" * 32)
+    with pytest.raises(RequestError, match=message):
+        train([digits_preset()], tmp_path, compute=replace(CPU, team=team))
+    assert not list((tmp_path / "runs").glob("*/seed0/run.json"))
