@@ -1,14 +1,20 @@
-"""Batches on their way to the device while the one before is learnt from."""
+"""Batches on their way from worker processes to the device."""
 
 from collections.abc import Iterable, Iterator
 
 import torch
 
 from lskd_cli.data.batch import Draws
+from lskd_cli.errors import RunError
 
 
-def sent_ahead(batches: Iterable[Draws], device: torch.device) -> Iterator[Draws]:
-    """The batches on a device; on CUDA each is copied there, beside the work, one ahead."""
+def sent_ahead(made: Iterable[Draws], device: torch.device) -> Iterator[Draws]:
+    """The batches on a device; on CUDA each is copied there, beside the work, one ahead.
+
+    Raises:
+        RunError: as a worker did.
+    """
+    batches = _plainly_told(made)
     if device.type != "cuda":
         yield from batches
         return
@@ -22,6 +28,14 @@ def sent_ahead(batches: Iterable[Draws], device: torch.device) -> Iterator[Draws
             yield _received(current, beside)
     if following is not None:
         yield _received(following, beside)
+
+
+def _plainly_told(batches: Iterable[Draws]) -> Iterator[Draws]:
+    try:
+        yield from batches
+    except RunError as error:
+        # What comes from a worker carries the worker's traceback, the message at its end.
+        raise RunError(str(error).strip().rpartition("RunError: ")[2]) from None
 
 
 def _received(batch: Draws, beside: torch.cuda.Stream) -> Draws:

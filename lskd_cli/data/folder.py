@@ -23,6 +23,7 @@ from lskd_cli.errors import RequestError, RunError
 from lskd_cli.files import write_text
 
 _NAMED = 5  # bad images or empty classes that a message names
+_AT_ONCE = 256  # images that are checked between two reports
 
 
 @dataclass
@@ -144,11 +145,11 @@ def _undecodable(images: FolderSet, progress: Progress) -> set[bytes]:
         suspects = images.files.tolist()
     bad = set()
     with ThreadPoolExecutor(joblib.cpu_count()) as threads:
-        good = threads.map(lambda file: _decodes(images.root / os.fsdecode(file)), suspects)
-        for done, (file, is_good) in enumerate(zip(suspects, good, strict=True), start=1):
-            if not is_good:
-                bad.add(file)
-            progress(done, len(suspects))
+        for start in range(0, len(suspects), _AT_ONCE):
+            files = suspects[start : start + _AT_ONCE]
+            good = threads.map(lambda file: _decodes(images.root / os.fsdecode(file)), files)
+            bad |= {file for file, is_good in zip(files, good, strict=True) if not is_good}
+            progress(start + len(files), len(suspects))
     with suppress(RunError):  # without it, all are tried again next time
         write_text(remembered, json.dumps(sorted(file.decode("latin-1") for file in bad)))
     return bad

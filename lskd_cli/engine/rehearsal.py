@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from lskd_cli.config import Preset
-from lskd_cli.data import ImageSet, create_loader, num_classes
+from lskd_cli.data import ImageSet, Share, create_loader, num_classes
 from lskd_cli.engine.arm import Arm, initial_distiller, initial_student
 from lskd_cli.engine.device import Compute
 from lskd_cli.engine.replay import Eager
@@ -56,7 +56,8 @@ def rehearse(preset: Preset, compute: Compute) -> dict[str, float]:
     images = torch.randint(0, 256, (4, 32, 32, 3), generator=generator, dtype=torch.uint8)
     # A whole batch, of four images.
     data = preset.data.model_copy(update={"batch_size": len(images)})
-    loader = create_loader(ImageSet(images, torch.arange(4) % classes).to(compute.device), data)
+    images_of_classes = ImageSet(images, torch.arange(4) % classes).to(compute.device)
+    loader = create_loader(images_of_classes, data, Share(workers=1))
     teacher = None
     if preset.teacher is not None:
         size = teacher_size(preset.teacher, preset.data.image_size)

@@ -165,5 +165,7 @@ def _teacher_details(source: Checkpoint | None) -> dict[str, str | float | None]
 
 def _device_name(compute: Compute) -> str:
     if compute.device.type == "cuda":
-        return torch.cuda.get_device_name(compute.device)
-    return f"cpu ({torch.get_num_threads()} threads)"
+        name = torch.cuda.get_device_name(compute.device)
+    else:
+        name = f"cpu ({torch.get_num_threads()} threads)"
+    return name if compute.team.size == 1 else f"{compute.team.size} x {name}"

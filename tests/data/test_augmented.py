@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from lskd_cli.config import Data, load_preset
-from lskd_cli.data import ImageSet, create_loader
+from lskd_cli.data import ImageSet, Share, create_loader
 from lskd_cli.data.augmented import DeviceLoader, move_smoothly
 from lskd_cli.data.operations import CODES, OPERATIONS, affine_matrix
 from lskd_cli.data.timm_transform import Chooser, seed_everything, timm_transform
@@ -46,6 +46,25 @@ def test_an_epoch_is_the_same_again_and_from_its_middle(pipeline: str) -> None:
     assert not torch.equal(first, second)
     assert torch.equal(_epoch(data)[0], first)
     assert torch.equal(_epoch(data, start=1)[0], second)
+
+
+@pytest.mark.parametrize("pipeline", ["device", "workers"])
+def test_processes_take_the_views_of_one_between_them(pipeline: str) -> None:
+    loaders = [create_loader(_set(), _with(pipeline=pipeline), Share(rank, 2)) for rank in (0, 1)]
+    draws = [loader.epoch(3, ["weak"], 0)(0, 1) for loader in loaders]
+    parts = [loader.cut(draw).views["weak"] for loader, draw in zip(loaders, draws, strict=True)]
+    assert [len(part) for part in parts] == [25, 25]
+    assert torch.equal(torch.cat(parts), _epoch(_with(pipeline=pipeline))[0])
+
+
+def test_without_a_policy_images_are_cut_and_mirrored_alone() -> None:
+    data = _with(policy=None, erasing=0.0)
+    whole = ImageSet(torch.full((60, 32, 32, 3), 255, dtype=torch.uint8), torch.arange(60) % 10)
+    loader = create_loader(whole, data)
+    white = loader.cut(loader.epoch(1, ["weak"], 0)(0, 1)).views["weak"]
+    assert white.shape == (50, 3, 48, 48)
+    for channel, mean, std in zip(white.unbind(1), data.mean, data.std, strict=True):
+        torch.testing.assert_close(channel, torch.full_like(channel, (1 - mean) / std))
 
 
 @pytest.mark.parametrize("pipeline", ["device", "workers"])
