@@ -29,10 +29,10 @@ test: setup ## the test suite (no network, no GPU, under ten minutes on two core
 	$(BIN)/python -m pytest
 
 test-slow: setup ## checks that take minutes: twenty kills in a row
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 0
 
 test-gpu: setup ## checks that need a CUDA device
-	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python -m pytest -m gpu -n 0
 
 check: setup ## lint, format and types
 	$(BIN)/ruff check .

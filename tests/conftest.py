@@ -1,5 +1,6 @@
 """Settings of the test suite."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from lskd_cli.download import Progress
 
 settings.register_profile("lskd", deadline=None)
 settings.load_profile("lskd")
-torch.set_num_threads(2)
+# Tests run side by side, one a core; so do the processes that they start.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 
 
 @pytest.fixture

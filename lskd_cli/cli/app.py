@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lskd_cli import __version__
+from lskd_cli import __version__, launch
 from lskd_cli.cli import compare, evaluate, fetch_teachers, presets, report, train
 from lskd_cli.cli.console import complain, err, say, speaks
 from lskd_cli.errors import Interrupted, RequestError, RunError
@@ -56,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             say(str(error))
         elif speaks:
             complain(str(error))
+        elif not error.told:
+            complain(f"process {launch.rank()}: {error}")
         sys.exit(error.exit_code)
     except OSError as error:
         _traceback_if_wanted(given)

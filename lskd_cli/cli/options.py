@@ -155,14 +155,16 @@ def requested_preset(name: str, changes: Changes, seed: int | None) -> Preset:
 def _of_folder(preset: Preset, dataset: str, data_dir: Path) -> list[str]:
     """What makes a preset one for the images of a folder, whatever it was for."""
     check_one_of("--dataset", dataset, ("imagefolder",))
-    from lskd_cli.data import class_count
+    from lskd_cli.data import class_names
 
     overrides = [
         "data.name=imagefolder",
-        f"data.num_classes={class_count(data_dir)}",
+        f"data.num_classes={len(class_names(data_dir / 'train'))}",
         "published={}",
     ]
     if preset.data.augmentation is not None:
+        if preset.method.name == "mlkd":  # its strong view is made of crops alone
+            overrides += ["data.augmentation.policy=null", "data.augmentation.erasing=0.0"]
         return [*overrides, "data.augmentation.pipeline=workers"]
     crops = "data.augmentation={interpolation: bilinear, pipeline: workers}"
     return [*overrides, "data.padding=0", crops]

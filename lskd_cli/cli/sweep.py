@@ -34,13 +34,17 @@ def sweep(
         say(f"run {number} of {len(by_path)}: {preset.run_path}")
         try:
             train_presets([preset], places, compute, fresh)
-        except (RequestError, RunError) as error:
-            if compute.team.size > 1:
-                raise
-            complain(str(error))
-            failures[preset.run_path] = str(error)
+        except Interrupted:
+            raise
         except KeyboardInterrupt:
             raise Interrupted(f"stopped before {path}; finished runs are kept") from None
+        except Exception as error:  # whatever ends a run, the others are still wanted
+            if compute.team.size > 1:
+                raise
+            is_ours = isinstance(error, (RequestError, RunError))
+            reason = str(error) if is_ours else f"{type(error).__name__}: {error}"
+            complain(reason)
+            failures[preset.run_path] = reason
     records = [_record(preset, RunFolder(path), failures) for path, preset in by_path.items()]
     if as_json:
         out.print_json(json.dumps(records))

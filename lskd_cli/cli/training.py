@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import get_args
 
-from lskd_cli.cli.console import complain, say
+from lskd_cli.cli.console import say
 from lskd_cli.cli.options import check_one_of
 from lskd_cli.cli.progress import Bar
 from lskd_cli.cli.screen import Screen
@@ -20,8 +20,8 @@ from lskd_cli.engine.request import Places, prepared
 from lskd_cli.engine.run_folder import RunFolder
 from lskd_cli.engine.team import assembled
 from lskd_cli.engine.training import Pass
-from lskd_cli.errors import Interrupted, RequestError, RunError
-from lskd_cli.launch import is_launched, restarts
+from lskd_cli.errors import Interrupted, RequestError
+from lskd_cli.launch import is_launched, is_on_one_machine, restarts
 
 
 @contextmanager
@@ -36,12 +36,7 @@ def computing(
     check_one_of("--precision", precision, get_args(PrecisionName))
     compute = resolve_compute(device, precision, graphs, compiled)  # type: ignore[arg-type]
     with assembled(compute.device.type == "cuda") as team:
-        try:
-            yield replace(compute, team=team)
-        except (RequestError, RunError) as error:
-            if not team.leads and not error.told:
-                complain(f"process {team.rank} of {team.size}: {error}")
-            raise
+        yield replace(compute, team=team)
 
 
 def train_presets(
@@ -59,6 +54,9 @@ def train_presets(
         RunError: the training failed.
         Interrupted: it was stopped; the message says how to go on.
     """
+    if fresh and not is_on_one_machine():
+        # Restarted processes could not tell what was begun before: machines count restarts apart.
+        raise RequestError("--fresh: of one machine; --set name=NEW, or move the old runs yourself")
     fresh = fresh and restarts() == 0
     with (
         Bar.of_data(presets[0].data) as bar,

@@ -9,11 +9,19 @@ from lskd_cli.data.batch import (
     images_of,
     rows,
     seed_of,
+    worker_count,
 )
 from lskd_cli.data.centres import whole_images
 from lskd_cli.data.crops import CropLoader
-from lskd_cli.data.datasets import Dataset, Images, ImageSet, load_dataset, num_classes
-from lskd_cli.data.folder import FolderSet, class_count
+from lskd_cli.data.datasets import (
+    Dataset,
+    Images,
+    ImageSet,
+    image_folder,
+    load_dataset,
+    num_classes,
+)
+from lskd_cli.data.folder import FolderSet, class_names
 from lskd_cli.data.loader import create_loader
 
 __all__ = [
@@ -27,12 +35,14 @@ __all__ = [
     "Images",
     "Loader",
     "Share",
-    "class_count",
+    "class_names",
     "create_loader",
+    "image_folder",
     "images_of",
     "load_dataset",
     "num_classes",
     "rows",
     "seed_of",
     "whole_images",
+    "worker_count",
 ]

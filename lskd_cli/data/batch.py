@@ -20,6 +20,16 @@ Draws = dict[str, Tensor]
 # Independent random numbers of an epoch. The released code cuts the two views of an image apart.
 ORDER_STREAM, STRONG_STREAM, IMAGE_STREAM = 0, 3, 4
 VIEW_STREAMS: dict[View, int] = {"weak": 1, "strong": 2}
+_MOST_WORKERS = 16
+
+
+def worker_count(processes: int = 1) -> int:
+    """Workers that each of some processes on this machine may have: its cores, no more than 16.
+
+    Each holds two batches ready: of 512 images, 150 MB.
+    """
+    cores: int = joblib.cpu_count()
+    return max(1, min(cores // processes, _MOST_WORKERS))
 
 
 @dataclass(frozen=True)
@@ -34,7 +44,7 @@ class Share:
 
     rank: int = 0
     of: int = 1
-    workers: int = field(default_factory=joblib.cpu_count)
+    workers: int = field(default_factory=worker_count)
 
     def rows(self, count: int) -> slice:
         """Its places among so many images: at most one more or less than any other's."""

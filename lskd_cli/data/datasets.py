@@ -111,11 +111,16 @@ def load_dataset(data: Data, folder: Path, progress: Progress, skip_bad: bool = 
     return Dataset(train, test, val)
 
 
+def image_folder(data: Data, folder: Path) -> Path:
+    """Where train and val of a data set in files are, below a folder of data sets."""
+    own = folder / "imagenet"
+    return own if data.name == "imagenet" and own.is_dir() else folder
+
+
 def _from_folder(
     data: Data, folder: Path, progress: Progress, skip_bad: bool
 ) -> tuple[FolderSet, FolderSet]:
-    if data.name == "imagenet" and (folder / "imagenet").is_dir():
-        folder = folder / "imagenet"
+    folder = image_folder(data, folder)
     train, test = load_folders(folder, progress, skip_bad)
     found, expected = len(train.classes), num_classes(data)
     if found != expected and data.name == "imagenet":

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torchvision.datasets import ImageFolder
+from torchvision.datasets.folder import find_classes
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from lskd_cli.download import Progress
@@ -107,25 +108,27 @@ def load_folders(folder: Path, progress: Progress, skip_bad: bool) -> tuple[Fold
     return _without(train, bad[train.root]), _without(val, bad[val.root])
 
 
-def class_count(folder: Path) -> int:
-    """Classes of a folder's training images.
+def class_names(root: Path) -> list[str]:
+    """The classes of the images in a folder: the names of the folders in it, sorted.
 
     Raises:
-        RequestError: it holds no folder train with classes.
+        RequestError: there is no such folder, or none in it.
     """
-    return len(_listed(folder / "train").classes)
-
-
-def _listed(root: Path) -> FolderSet:
     if not root.is_dir():
         raise RequestError(
             f"{root}: no such folder; expected train/CLASS/IMAGE and val/CLASS/IMAGE below "
             "--data-dir"
         )
     try:
-        found = ImageFolder(str(root), allow_empty=True)
+        names: list[str] = find_classes(str(root))[0]
     except OSError as error:
         raise RequestError(f"{root}: cannot be read: {error.strerror or error}") from None
+    return names
+
+
+def _listed(root: Path) -> FolderSet:
+    class_names(root)
+    found = ImageFolder(str(root), allow_empty=True)
     full = {target for _, target in found.samples}
     empty = [str(root / name) for name, target in found.class_to_idx.items() if target not in full]
     if empty:

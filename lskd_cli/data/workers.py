@@ -73,10 +73,13 @@ class _Plan:
     """Batches that are wanted, as lists for a ``DataLoader`` whose workers stay alive."""
 
     def __init__(self) -> None:
-        self.batches: list[list[_Wanted]] = []
+        self.epoch = 0
+        self.views: tuple[View, ...] = ()
+        self.batches: list[Tensor] = []
 
     def __iter__(self) -> Iterator[list[_Wanted]]:
-        return iter(self.batches)
+        for batch in self.batches:
+            yield [_Wanted(self.epoch, index, self.views) for index in batch.tolist()]
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -108,10 +111,8 @@ class WorkerLoader(Loader):
 
     def epoch(self, epoch: int, views: Collection[View], start: int) -> Callable[[int, int], Draws]:
         """Views of one step of an epoch (from 1) after the other."""
-        batches = batches_of(len(self.images), self.data, self.share, epoch, start)
-        self.plan.batches = [
-            [_Wanted(epoch, index, tuple(views)) for index in batch.tolist()] for batch in batches
-        ]
+        self.plan.epoch, self.plan.views = epoch, tuple(views)
+        self.plan.batches = batches_of(len(self.images), self.data, self.share, epoch, start)
         made = sent_ahead(self.loader, self.device)
 
         def of_step(step: int, steps: int) -> Draws:

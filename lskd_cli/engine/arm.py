@@ -72,7 +72,7 @@ class Arm:
         compute.place(self.student)
         self.distiller.to(compute.device)
         self.learner = Learner(self.student, self.distiller, compute)
-        self.joined = compute.team.joined(self.learner)
+        self.joined = compute.team.joined(self.learner, self.student.uses_all)
         # Tensors on the device: a recorded step reads what they hold when it is replayed.
         self.epoch = torch.ones((), device=compute.device)
         self.rate = torch.zeros((), device=compute.device)

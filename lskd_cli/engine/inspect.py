@@ -7,7 +7,7 @@ import torch
 
 from lskd_cli.checkpoints import Checkpoint, load_checkpoint
 from lskd_cli.config import Data, load_data, load_preset
-from lskd_cli.data import class_count, load_dataset, num_classes
+from lskd_cli.data import FolderSet, class_names, load_dataset, num_classes
 from lskd_cli.download import Progress
 from lskd_cli.engine.device import Compute
 from lskd_cli.engine.evaluation import calibration_error, likeness, logits_of, scores
@@ -54,7 +54,7 @@ def open_subject(
     if preset.exists():
         data = load_preset(preset).data
     elif dataset == "imagefolder":
-        classes = checkpoint.metadata.get("num_classes") or class_count(data_dir)
+        classes = checkpoint.metadata.get("num_classes") or len(class_names(data_dir / "train"))
         data = load_data("imagenet", model)
         with torch.device("meta"):
             own = create_model(model, image_size=teacher_size(model, data.image_size)).image_size
@@ -90,7 +90,8 @@ def examine(
     test = load_dataset(student.data, data_dir, progress, skip_bad).test.to(compute.device)
     logits = []
     for subject, network in zip(subjects, networks, strict=True):
-        check_classes(subject.checkpoint, test)
+        if isinstance(test, FolderSet):
+            check_classes(subject.checkpoint, test.classes)
         compute.place(network)
         of_subject, targets = logits_of(network, test, subject.data)
         logits.append(of_subject)

@@ -166,8 +166,10 @@ class CudaGraphs:
 
 def execution(compute: Compute, notify: Notify) -> Execution:
     """How steps are executed on a device."""
-    # A CPU is fastest with one batch at a time, which stays in its cache.
-    ahead = _AHEAD_ON_CUDA if compute.device.type == "cuda" else 1
+    # A CPU is fastest with one batch at a time, which stays in its cache; several processes take
+    # their rows of one batch at a time.
+    is_ahead = compute.device.type == "cuda" and compute.team.size == 1
+    ahead = _AHEAD_ON_CUDA if is_ahead else 1
     if compute.graphs:
         return Replayed(CudaGraphs(compute.device), ahead, notify)
     return Eager(ahead)

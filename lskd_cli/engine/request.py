@@ -1,14 +1,24 @@
 """A whole request: every run of it checked before anything is written."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+import torch
+
 from lskd_cli.checkpoints import Checkpoint, load_checkpoint
 from lskd_cli.config import Preset
-from lskd_cli.data import Dataset, create_loader, load_dataset
+from lskd_cli.data import (
+    Dataset,
+    FolderSet,
+    class_names,
+    create_loader,
+    image_folder,
+    load_dataset,
+)
 from lskd_cli.distillers import reads_features
 from lskd_cli.download import Progress
 from lskd_cli.engine.device import Compute
@@ -16,9 +26,11 @@ from lskd_cli.engine.loop import SAVE_EVERY
 from lskd_cli.engine.rehearsal import check_networks
 from lskd_cli.engine.run_folder import RunFolder
 from lskd_cli.engine.teacher import check_classes, find_teacher, teacher_network
+from lskd_cli.engine.team import Team
 from lskd_cli.engine.training import Pass, images_digest
 from lskd_cli.errors import RequestError
-from lskd_cli.layout import weights_file
+from lskd_cli.launch import local_rank
+from lskd_cli.layout import STUDENT, weights_file
 
 
 @dataclass
@@ -74,9 +86,30 @@ def prepared(
     team = compute.team
     with ExitStack() as stack:
         job = team.led(lambda: _prepare(stack, presets, places, compute, progress, fresh))
+        # Then the first one of every other machine, so that files are checked once on each.
+        if job is None and local_rank() == 0:
+            job = _prepare(stack, presets, places, compute, progress, fresh=False)
+        team.agreed(True)
         if job is None:
             job = _prepare(stack, presets, places, compute, progress, fresh=False)
+        _check_alike(job, team)
         yield job
+
+
+def _check_alike(job: Job, team: Team) -> None:
+    """See that all processes are about to train the same runs with the same teachers."""
+    runs = [
+        (preset.run_path, one.source and one.source.sha256)
+        for one in job.passes
+        for preset, _ in one.runs
+    ]
+    digest = hashlib.sha256(repr(runs).encode()).digest()
+    digests = team.gathered(torch.tensor(list(digest), dtype=torch.uint8))
+    if (digests != digests[0]).any():
+        raise RequestError(
+            "the processes do not find the same runs or teachers; --runs-dir and "
+            "--checkpoints-dir have to be folders that all machines share"
+        )
 
 
 def _prepare(
@@ -114,6 +147,8 @@ def _prepare(
         if places.teacher_cache and reads_features(preset):
             raise RequestError(f"--teacher-cache: holds logits; {preset.name} reads features")
         if is_finished:
+            if preset.data.on_disk:
+                _check_finished(folder, preset, places.data)
             finished.append(folder)
         else:
             unfinished.append(preset)
@@ -131,11 +166,22 @@ def _prepare(
         runs = [(preset, RunFolder.of(places.runs, preset)) for preset in group]
         source = sources.get((group[0].teacher or "", group[0].data.name))
         dataset = datasets[str(group[0].data)]
-        if source is not None:
-            check_classes(source, dataset.train)
+        if source is not None and isinstance(dataset.train, FolderSet):
+            check_classes(source, dataset.train.classes)
         passes.append(Pass(runs, compute, source, dataset, places.teacher_cache, places.save_every))
     moved = [RunFolder(path).move_aside() for path in by_path] if fresh else []
     return Job(passes, finished, [path for path in moved if path is not None])
+
+
+def _check_finished(folder: RunFolder, preset: Preset, data_dir: Path) -> None:
+    """See that a finished run is of the images that there are, if there are any."""
+    weights = folder.path / STUDENT
+    train = image_folder(preset.data, data_dir) / "train"
+    if weights.exists() and train.is_dir():
+        try:
+            check_classes(load_checkpoint(weights), class_names(train))
+        except RequestError as error:
+            raise RequestError(f"{error}; --set name=NEW keeps both runs") from None
 
 
 def by_folder(presets: Sequence[Preset], runs: Path) -> dict[Path, Preset]:

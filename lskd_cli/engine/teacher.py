@@ -1,7 +1,7 @@
 """The frozen network that students learn from, and where its weights are."""
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from torch.fx.experimental.optimization import fuse
 
 from lskd_cli.checkpoints import Checkpoint, load_checkpoint
 from lskd_cli.config import Preset, list_networks, load_preset
-from lskd_cli.data import FolderSet, Images, num_classes
+from lskd_cli.data import num_classes
 from lskd_cli.engine.compiled import Compiled, Notify
 from lskd_cli.engine.device import Compute
 from lskd_cli.engine.run_folder import RunFolder
@@ -110,20 +110,18 @@ def _trains(name: str, preset: Preset) -> bool:
     return is_like and other.student == preset.teacher
 
 
-def check_classes(weights: Checkpoint, images: Images) -> None:
-    """See that weights were trained on the classes of images in folders, where both name them.
+def check_classes(weights: Checkpoint, classes: Sequence[str]) -> None:
+    """See that weights were trained on the classes of images in folders, if they name theirs.
 
     Raises:
         RequestError: they were trained on others; names the first.
     """
-    if not isinstance(images, FolderSet) or "classes" not in weights.metadata:
-        return
-    there = json.loads(weights.metadata["classes"])
-    for of_weights, of_images in zip(there, images.classes, strict=False):
+    there = json.loads(weights.metadata.get("classes", "[]"))
+    for of_weights, of_images in zip(there, classes, strict=False):
         if of_weights != of_images:
             raise RequestError(
-                f"{weights.path}: trained on other classes: {of_weights!r} where {images.root} "
-                f"has {of_images!r}; train a teacher on these images, or --teacher-checkpoint FILE"
+                f"{weights.path}: trained on other classes: {of_weights!r} where --data-dir has "
+                f"{of_images!r}"
             )
 
 

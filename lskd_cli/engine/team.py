@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
-import joblib
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]
 from torch.nn.parallel import DistributedDataParallel
 
-from lskd_cli.data import Share
+from lskd_cli.data import Share, worker_count
 from lskd_cli.errors import Interrupted, RequestError, RunError
 from lskd_cli.launch import is_launched, is_on_one_machine, local_rank, restarts
 
@@ -50,7 +49,7 @@ class Team:
     @property
     def share(self) -> Share:
         """What this process takes of every batch."""
-        return Share(self.rank, self.size, max(1, joblib.cpu_count() // self.local_size))
+        return Share(self.rank, self.size, worker_count(self.local_size))
 
     def agreed(self, *flags: bool) -> list[bool]:
         """Each flag, true for all processes where it is for one."""
@@ -90,9 +89,16 @@ class Team:
             raise failure[0]
         return result
 
-    def joined(self, module: nn.Module) -> nn.Module:
-        """The module, whose gradients from here on are means over all processes."""
-        return module if self.size == 1 else DistributedDataParallel(module)
+    def joined(self, module: nn.Module, uses_all: bool) -> nn.Module:
+        """The module, whose gradients from here on are means over all processes.
+
+        Args:
+            module: with the same parameters everywhere.
+            uses_all: whether every parameter has a gradient in every step.
+        """
+        if self.size == 1:
+            return module
+        return DistributedDataParallel(module, find_unused_parameters=not uses_all)
 
     def like_first(self, module: nn.Module) -> None:
         """Take over the buffers of the first process, as a saved state holds them."""
@@ -134,8 +140,7 @@ def assembled(on_cuda: bool) -> Iterator[Team]:
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(f"torchrun: the processes do not find each other: {reason}") from error
-    try:
-        local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        yield Team(dist.get_rank(), dist.get_world_size(), local_size)
-    finally:
-        dist.destroy_process_group()
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    yield Team(dist.get_rank(), dist.get_world_size(), local_size)
+    # Not after an error, which others may not have: taking leave of them would wait for them.
+    dist.destroy_process_group()

@@ -100,6 +100,11 @@ class Pass:
             ) from error
         except Exception as error:
             self._mark("failed", error=str(error))
+            if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
+                raise RunError(
+                    f"a process that reads images has ended ({str(error).splitlines()[0]}); it may "
+                    "lack memory, or a container's /dev/shm; the same command goes on"
+                ) from error
             if team.size > 1 and isinstance(error, RuntimeError):
                 reason = str(error).strip().splitlines()[0]
                 raise RunError(

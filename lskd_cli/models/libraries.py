@@ -19,6 +19,7 @@ class LibraryNetwork(Network):
     """A network of a library under the library's parameter names."""
 
     foldable = False  # an arbitrary forward pass may not be traceable
+    uses_all = False  # some have classifiers for training alone
 
     def __init__(self, library: str, name: str, num_classes: int, image_size: int) -> None:
         """Make a network, without weights.

@@ -5,6 +5,8 @@ ReLU (timm's own choice is ReLU6), 1024 features. Some publications of distillat
 MobileNetV2.
 """
 
+from typing import Any
+
 import timm
 from torch import Tensor, nn
 
@@ -43,7 +45,9 @@ class MobileNetV1(Network):
 
 def _normalized(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     """What timm's batch norm hands to the activation that it holds."""
-    return nn.BatchNorm2d.forward(norm, x)
+    kind: Any = nn.SyncBatchNorm if isinstance(norm, nn.SyncBatchNorm) else nn.BatchNorm2d
+    result: Tensor = kind.forward(norm, x)
+    return result
 
 
 FAMILY = {"mobilenet_v1": MobileNetV1}

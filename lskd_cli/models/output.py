@@ -39,10 +39,12 @@ class Network(nn.Module):
     Attributes:
         image_size: S.
         foldable: whether batch norms can be folded into its convolutions.
+        uses_all: whether every parameter has a part in the logits.
     """
 
     image_size: int = 32
     foldable: ClassVar[bool] = True
+    uses_all: ClassVar[bool] = True
 
     def forward_features(self, images: Tensor) -> Output:
         """Logits of (B, 3, S, S) normalized images, with everything feature methods read."""

@@ -8,6 +8,7 @@ import timm
 import torch
 from PIL import Image
 
+from lskd_cli.cli import options
 from tests.cli.helpers import Result, lskd
 from tests.image_folders import make_folder
 
@@ -110,7 +111,40 @@ def test_a_teacher_of_other_classes_is_refused(
         (other / part / "class03").rename(other / part / "zebra")
     result = _train(capsys, tmp_path, "kd-imagenet-r34-r18", other)
     assert result.code == 2
-    assert "trained on other classes: 'class03' where" in result.err
+    assert "trained on other classes: 'class03' where --data-dir has 'zebra'" in result.err
+
+
+def test_a_finished_run_of_other_classes_is_not_taken_for_this_one(
+    tmp_path: Path, folder: Path, capsys: Capture
+) -> None:
+    own = ("--set", "student=resnet8")
+    assert _train(capsys, tmp_path, "alone-r20", folder, *own).code == 0
+    assert "finished already" in _train(capsys, tmp_path, "alone-r20", folder, *own).err
+    other = make_folder(tmp_path / "other", train=8, val=3, classes=4)
+    for part in ("train", "val"):
+        (other / part / "class03").rename(other / part / "zebra")
+    result = _train(capsys, tmp_path, "alone-r20", other, *own)
+    assert result.code == 2
+    assert "'class03' where --data-dir has 'zebra'; --set name=NEW keeps both runs" in result.err
+
+
+def test_a_transformer_learns_from_a_folder_with_every_method(folder: Path) -> None:
+    for method in ("kd", "mlkd"):
+        changes = options.Changes(dataset="imagefolder", data_dir=folder)
+        preset = options.requested_preset(f"{method}-r56g-deit-tiny", changes, seed=None)
+        assert preset.data.num_classes == 4
+        assert preset.data.augmentation is not None
+        assert (preset.data.augmentation.policy is None) == (method == "mlkd")
+
+
+def test_starting_over_is_for_one_machine(
+    tmp_path: Path, folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
+    own = ("--set", "student=resnet8", "--fresh")
+    result = _train(capsys, tmp_path, "alone-r20", folder, *own)
+    assert result.code == 2
+    assert "--fresh: of one machine" in result.err
 
 
 def test_a_run_goes_on_with_its_own_images_only(

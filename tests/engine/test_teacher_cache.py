@@ -47,14 +47,17 @@ def teacher_images(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-@pytest.mark.parametrize("method", ["kd", "mlkd"])
-def test_training_is_the_same_to_half_precision(tmp_path: Path, folder: Path, method: str) -> None:
+# mlkd counts samples below a median, which steps where rounding brings one across.
+@pytest.mark.parametrize(("method", "tolerance"), [("kd", 2e-3), ("mlkd", 1e-2)])
+def test_training_is_the_same_to_half_precision(
+    tmp_path: Path, folder: Path, method: str, tolerance: float
+) -> None:
     preset = digits_preset(method)
     train([preset], tmp_path / "computed")
     train([preset], tmp_path / "kept", teacher_cache=folder)
     computed, kept = (metrics(run_path(tmp_path / r, preset)) for r in ("computed", "kept"))
     for one, other in zip(computed, kept, strict=True):
-        assert other["train_loss"] == pytest.approx(one["train_loss"], rel=2e-3)
+        assert other["train_loss"] == pytest.approx(one["train_loss"], rel=tolerance)
 
 
 def test_a_second_student_needs_no_teacher_and_learns_the_same(

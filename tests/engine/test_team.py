@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from lskd_cli.engine.device import Compute
+from lskd_cli.engine.replay import execution
 from lskd_cli.engine.team import ALONE, Team
 from lskd_cli.errors import RequestError, RunError
 from tests.engine.helpers import CPU, digest, digits_preset, metrics, places, run_path, train
@@ -97,6 +99,7 @@ def test_a_run_of_which_a_process_was_killed_ends_as_the_undisturbed_one(tmp_pat
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 def test_one_process_goes_on_with_a_run_of_two(tmp_path: Path) -> None:
     places(tmp_path)
     target = ["-m", "tests.engine.team_target", "killed", str(tmp_path)]
@@ -104,6 +107,12 @@ def test_one_process_goes_on_with_a_run_of_two(tmp_path: Path) -> None:
     (preset,) = arms("killed")
     train([preset], tmp_path)
     assert [epoch["epoch"] for epoch in metrics(run_path(tmp_path, preset))] == [1, 2, 3]
+
+
+def test_several_processes_take_one_step_at_a_time_on_any_device() -> None:
+    on_cuda = Compute(torch.device("cuda"), "fp32")
+    assert execution(on_cuda, print).ahead > 1
+    assert execution(replace(on_cuda, team=Team(0, 2)), print).ahead == 1
 
 
 def test_what_is_wrong_is_told_once_by_all_processes(tmp_path: Path) -> None:
@@ -114,13 +123,6 @@ def test_what_is_wrong_is_told_once_by_all_processes(tmp_path: Path) -> None:
     assert done.stderr.count("error teacher resnet20 (10 classes) is neither in") == 1
 
 
-def test_batches_that_do_not_divide_are_refused_under_torchrun(tmp_path: Path) -> None:
-    folders = [f"--{name}-dir={tmp_path / name}" for name in ("data", "checkpoints", "runs")]
-    command = ["train", "--preset", "teacher-digits", "--set", "data.batch_size=33", *folders]
-    done = _launched("--standalone", "-m", "lskd_cli", *command, "--device=cpu")
-    assert done.stderr.count("33 images do not divide among 2 processes; nearest: 32") == 1
-
-
 def test_one_process_alone_decides_and_counts_for_itself() -> None:
     assert ALONE.agreed(True, False) == [True, False]
     assert ALONE.gathered(torch.arange(3)).tolist() == [[0, 1, 2]]
@@ -128,11 +130,14 @@ def test_one_process_alone_decides_and_counts_for_itself() -> None:
     with pytest.raises(RunError):
         ALONE.led(_fail)
     module = torch.nn.Linear(1, 1)
-    assert ALONE.joined(module) is module
+    assert ALONE.joined(module, uses_all=True) is module
 
 
 def _fail() -> None:
     raise RunError("no space left")
+
+
+DIGEST = "ab" * 32
 
 
 class _Pair(Team):
@@ -152,6 +157,12 @@ class _OtherState(_Pair):
 
 class _OtherImages(_Pair):
     def other(self, values: torch.Tensor) -> torch.Tensor:
+        is_digest = values.tolist() == list(bytes.fromhex(DIGEST))
+        return values + 1 if is_digest else values
+
+
+class _OtherRuns(_Pair):
+    def other(self, values: torch.Tensor) -> torch.Tensor:
         return values + 1 if values.dtype == torch.uint8 else values
 
 
@@ -160,12 +171,13 @@ class _OtherImages(_Pair):
     [
         (_OtherState(), "--runs-dir has to be a folder that all machines share"),
         (_OtherImages(), "--data-dir: the processes do not find the same files"),
+        (_OtherRuns(), "the processes do not find the same runs or teachers"),
     ],
 )
 def test_machines_that_do_not_see_the_same_files_are_told(
     team: Team, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lskd_cli.engine.training.images_digest", lambda _: "ab" * 32)
+    monkeypatch.setattr("lskd_cli.engine.training.images_digest", lambda _: DIGEST)
     with pytest.raises(RequestError, match=message):
         train([digits_preset()], tmp_path, compute=replace(CPU, team=team))
     assert not list((tmp_path / "runs").glob("*/seed0/run.json"))

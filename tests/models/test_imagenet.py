@@ -1,9 +1,12 @@
 """Networks of ImageNet, and any network of torchvision and timm."""
 
+from copy import deepcopy
+
 import pytest
 import timm
 import torch
 import torchvision
+from timm.layers import convert_sync_batchnorm
 from torch import nn
 
 from lskd_cli.engine.device import Compute
@@ -49,6 +52,16 @@ def test_mobilenet_v1_gives_what_timm_gives() -> None:
     same.load_state_dict(network.state_dict())
     with torch.no_grad():
         torch.testing.assert_close(network(_images()), same(_images()))
+
+
+def test_mobilenet_v1_keeps_its_features_with_synchronized_batch_norms() -> None:
+    network = create_model("mobilenet_v1", 7, 64).eval()
+    converted = convert_sync_batchnorm(deepcopy(network)).eval()
+    assert "SyncBatchNormAct" in {type(module).__name__ for module in converted.modules()}
+    with torch.no_grad():
+        expected, found = (net.forward_features(_images()) for net in (network, converted))
+    for before, after in zip(expected.preacts, found.preacts, strict=True):
+        torch.testing.assert_close(after, before)
 
 
 @pytest.mark.parametrize("name", IMAGENET)
