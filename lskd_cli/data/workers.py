@@ -60,7 +60,7 @@ class _Views(Dataset[Draws]):
         seed = (self.data.seed, wanted.epoch, IMAGE_STREAM, wanted.index)
         for view in wanted.views:
             if _is_plain(self.data):
-                torch.manual_seed(seed_of(*seed, VIEW_STREAMS[view]))
+                torch.default_generator.manual_seed(seed_of(*seed, VIEW_STREAMS[view]))
                 made[f"pixels.{view}"] = self.transform(pixels)
             else:
                 seed_everything(seed_of(*seed))
