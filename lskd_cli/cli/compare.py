@@ -72,7 +72,13 @@ def compare(
         if any(setting.partition("=")[0].strip() == "seed" for setting in settings or []):
             raise RequestError("--set seed: with --train the seeds are those of --seeds")
         changes = options.Changes(
-            settings or (), epochs, val_split, limit_train, teacher, dataset, data_dir
+            settings=settings or (),
+            epochs=epochs,
+            val_split=val_split,
+            limit_train=limit_train,
+            teacher=teacher,
+            dataset=dataset,
+            data_dir=data_dir,
         )
         asked = [
             options.requested_preset(name, changes, seed)

@@ -71,16 +71,16 @@ def train(
     if seed is not None and seeds is not None:
         raise RequestError("--seed, --seeds: one of the two")
     changes = options.Changes(
-        settings or (),
-        epochs,
-        val_split,
-        limit_train,
-        teacher,
-        dataset,
-        data_dir,
-        stand,
-        base_temp,
-        kd_weight,
+        settings=settings or (),
+        epochs=epochs,
+        val_split=val_split,
+        limit_train=limit_train,
+        teacher=teacher,
+        dataset=dataset,
+        data_dir=data_dir,
+        stand=stand,
+        base_temp=base_temp,
+        kd_weight=kd_weight,
     )
     chosen = [seed] if seeds is None else options.listed_seeds("--seeds", seeds)
     asked = [options.requested_preset(name, changes, one) for name in presets for one in chosen]

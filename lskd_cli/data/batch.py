@@ -50,6 +50,11 @@ class Share:
         """Its places among so many images: at most one more or less than any other's."""
         return slice(count * self.rank // self.of, count * (self.rank + 1) // self.of)
 
+    def size(self, count: int) -> int:
+        """How many of so many images it takes."""
+        rows = self.rows(count)
+        return int(rows.stop - rows.start)
+
 
 ALONE = Share()
 

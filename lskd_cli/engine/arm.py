@@ -92,8 +92,8 @@ class Arm:
     def compile(self, notify: Notify) -> None:
         """Run the student compiled on whole batches; ``notify`` is told where that fails."""
         size = -(-self.preset.data.batch_size // self.preset.optimizer.accumulate)
-        size = len(range(size)[self.compute.team.share.rows(size)])
-        self.learner.run = Compiled(self.student.forward_features, size, notify)
+        own = self.compute.team.share.size(size)
+        self.learner.run = Compiled(self.student.forward_features, own, notify)
 
     def begin_epoch(self) -> None:
         """Take over what depends on the epoch."""

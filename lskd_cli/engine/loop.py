@@ -80,8 +80,8 @@ def run_pass(
         for arm, _ in arms:
             arm.compile(listener.notice)
         if teacher is not None:
-            size = len(range(preset.data.batch_size)[team.share.rows(preset.data.batch_size)])
-            teacher.compile(ahead * size, listener.notice)
+            size = ahead * team.share.size(preset.data.batch_size)
+            teacher.compile(size, listener.notice)
     while waiting := [pair for pair in arms if pair[0].position[0] <= preset.schedule.epochs]:
         epoch, start = min(arm.position for arm, _ in waiting)
         present = [pair for pair in waiting if pair[0].position[0] == epoch]
