@@ -28,6 +28,11 @@ def restarts() -> int:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) if is_launched() else 0
 
 
+def local_size() -> int:
+    """Number of processes on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if is_launched() else 1
+
+
 def world_size() -> int:
     """Number of processes on all machines."""
     return int(os.environ["WORLD_SIZE"]) if is_launched() else 1

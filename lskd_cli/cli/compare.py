@@ -86,13 +86,11 @@ def compare(
             for seed in options.listed_seeds("--seeds", seeds or "0")
         ]
         arms = [arm for preset in asked for arm in _both(preset)]
-        from lskd_cli.cli.training import computing, train_presets
-        from lskd_cli.engine.request import Places
+        from lskd_cli.cli.training import computing, places_of, train_presets
 
-        cache = checkpoints_dir / "logits" if teacher_cache else None
-        places = Places(
-            data_dir, checkpoints_dir, runs_dir, teacher_checkpoint, cache,
-            skip_bad_images, 60 * checkpoint_minutes,
+        places = places_of(
+            data_dir, checkpoints_dir, runs_dir, teacher_checkpoint, teacher_cache,
+            skip_bad_images, checkpoint_minutes,
         )  # fmt: skip
         with computing(device, precision, graphs, compile_) as compute:
             folders = train_presets(arms, places, compute, fresh)

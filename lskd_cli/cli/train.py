@@ -88,9 +88,8 @@ def train(
         asked = options.shard_of(asked, shard)
     # Imported here, as in the other commands: torch takes seconds, and --help should not.
     from lskd_cli.cli.sweep import sweep
-    from lskd_cli.cli.training import computing, train_presets
+    from lskd_cli.cli.training import computing, places_of, train_presets
     from lskd_cli.engine.rehearsal import rehearse
-    from lskd_cli.engine.request import Places
 
     with computing(device, precision, graphs, compile_) as compute:
         if dry_run:
@@ -101,10 +100,9 @@ def train(
                 out.print(to_yaml(preset), end="", markup=False, highlight=False)
                 out.print(f"# one step on random images: {losses}", markup=False, highlight=False)
             return
-        cache = checkpoints_dir / "logits" if teacher_cache else None
-        places = Places(
-            data_dir, checkpoints_dir, runs_dir, teacher_checkpoint, cache,
-            skip_bad_images, 60 * checkpoint_minutes,
+        places = places_of(
+            data_dir, checkpoints_dir, runs_dir, teacher_checkpoint, teacher_cache,
+            skip_bad_images, checkpoint_minutes,
         )  # fmt: skip
         if len(asked) == 1 and shard is None:
             (folder,) = train_presets(asked, places, compute, fresh)

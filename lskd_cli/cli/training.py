@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 from lskd_cli.cli.console import say
@@ -37,6 +38,23 @@ def computing(
     compute = resolve_compute(device, precision, graphs, compiled)  # type: ignore[arg-type]
     with assembled(compute.device.type == "cuda") as team:
         yield replace(compute, team=team)
+
+
+def places_of(
+    data_dir: Path,
+    checkpoints_dir: Path,
+    runs_dir: Path,
+    teacher_checkpoint: Path | None,
+    teacher_cache: bool,
+    skip_bad_images: bool,
+    checkpoint_minutes: float,
+) -> Places:
+    """Where the options say that everything is, and how often to save."""
+    cache = checkpoints_dir / "logits" if teacher_cache else None
+    save_every = 60 * checkpoint_minutes
+    return Places(
+        data_dir, checkpoints_dir, runs_dir, teacher_checkpoint, cache, skip_bad_images, save_every
+    )
 
 
 def train_presets(

@@ -12,7 +12,7 @@ def sent_ahead(made: Iterable[Draws], device: torch.device) -> Iterator[Draws]:
     """The batches on a device; on CUDA each is copied there, beside the work, one ahead.
 
     Raises:
-        RunError: as a worker did.
+        RunError: as a worker did, or a worker has ended.
     """
     batches = _plainly_told(made)
     if device.type != "cuda":
@@ -36,6 +36,13 @@ def _plainly_told(batches: Iterable[Draws]) -> Iterator[Draws]:
     except RunError as error:
         # What comes from a worker carries the worker's traceback, the message at its end.
         raise RunError(str(error).strip().rpartition("RunError: ")[2]) from None
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise RunError(
+            f"a process that reads images has ended ({str(error).splitlines()[0]}); it may "
+            "lack memory, or a container's /dev/shm; the same command goes on"
+        ) from error
 
 
 def _received(batch: Draws, beside: torch.cuda.Stream) -> Draws:

@@ -147,6 +147,17 @@ def rows(draws: Mapping[str, Tensor], part: slice | Tensor) -> Draws:
     return {name: values[part] for name, values in draws.items()}
 
 
+def named(view: View, draws: Mapping[str, Tensor]) -> Draws:
+    """Draws of one view, under names that tell which."""
+    return {f"{view}.{name}": values for name, values in draws.items()}
+
+
+def unnamed(view: View, draws: Mapping[str, Tensor]) -> Draws:
+    """The inverse of ``named``, of draws of several views."""
+    prefix = f"{view}."
+    return {k.removeprefix(prefix): v for k, v in draws.items() if k.startswith(prefix)}
+
+
 def seed_of(*numbers: int) -> int:
     """One seed from several numbers, far from those of others; zeros at their end do not count."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])

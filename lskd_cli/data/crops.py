@@ -21,8 +21,10 @@ from lskd_cli.data.batch import (
     Normalizer,
     Share,
     epoch_order,
+    named,
     rows,
     seed_of,
+    unnamed,
 )
 from lskd_cli.data.datasets import ImageSet
 from lskd_cli.data.strong import draw_strong, strengthen
@@ -65,9 +67,9 @@ class CropLoader(Loader):
         draws = {"index": epoch_order(count, self.data, epoch)}
         for view in views:
             generator = self._generator(epoch, VIEW_STREAMS[view])
-            draws |= _named(view, self._draw_crops(count, generator))
+            draws |= named(view, self._draw_crops(count, generator))
         if "strong" in views:
-            draws |= _named("strong", draw_strong(count, self._generator(epoch, STRONG_STREAM)))
+            draws |= named("strong", draw_strong(count, self._generator(epoch, STRONG_STREAM)))
         return {name: values.to(self.images.device) for name, values in draws.items()}
 
     def cut(self, draws: Mapping[str, Tensor]) -> Batch:
@@ -76,7 +78,7 @@ class CropLoader(Loader):
         views: dict[View, Tensor] = {}
         for view in VIEW_STREAMS:
             if f"{view}.top" in draws:
-                of_view = _unnamed(view, draws)
+                of_view = unnamed(view, draws)
                 images = self._crop(index, of_view)
                 if view == "strong":
                     images = strengthen(images.contiguous(), of_view)
@@ -111,12 +113,3 @@ class CropLoader(Loader):
 
     def _generator(self, epoch: int, stream: int) -> torch.Generator:
         return torch.Generator().manual_seed(seed_of(self.data.seed, epoch, stream))
-
-
-def _named(view: View, draws: Mapping[str, Tensor]) -> Draws:
-    return {f"{view}.{name}": values for name, values in draws.items()}
-
-
-def _unnamed(view: View, draws: Mapping[str, Tensor]) -> Draws:
-    prefix = f"{view}."
-    return {k.removeprefix(prefix): v for k, v in draws.items() if k.startswith(prefix)}

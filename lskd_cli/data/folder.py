@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ class FolderSet:
             raise RunError(f"{path}: cannot be read: {error}") from None
         return pixels
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Tells whether these are the same files in the same classes."""
         state = hashlib.sha256(self.files.tobytes())

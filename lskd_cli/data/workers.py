@@ -24,8 +24,10 @@ from lskd_cli.data.batch import (
     Share,
     batches_of,
     finished,
+    named,
     rows,
     seed_of,
+    unnamed,
 )
 from lskd_cli.data.datasets import Images, ImageSet
 from lskd_cli.data.strong import draw_strong, strengthen
@@ -130,11 +132,7 @@ class WorkerLoader(Loader):
             pixels = ready.pop(f"pixels.{view}", None)
             if pixels is not None:
                 if view == "strong":
-                    prefix = "strong."
-                    pixels = strengthen(
-                        pixels,
-                        {k.removeprefix(prefix): v for k, v in draws.items() if prefix in k},
-                    )
+                    pixels = strengthen(pixels, unnamed(view, draws))
                 ready[f"view.{view}"] = self.normalize(pixels)
             if f"view.{view}" in ready:
                 made = ready[f"view.{view}"]
@@ -146,8 +144,8 @@ class WorkerLoader(Loader):
         whole = self.count(step, step + 1)
         seed = seed_of(self.data.seed, epoch, STRONG_STREAM, step)
         numbers = draw_strong(whole, torch.Generator().manual_seed(seed))
-        own = rows(numbers, self.share.rows(whole))
-        return {f"strong.{k}": v.to(self.device, non_blocking=True) for k, v in own.items()}
+        own = named("strong", rows(numbers, self.share.rows(whole)))
+        return {name: values.to(self.device, non_blocking=True) for name, values in own.items()}
 
 
 def leave_signals(worker: int) -> None:

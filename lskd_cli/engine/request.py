@@ -104,8 +104,7 @@ def _check_alike(job: Job, team: Team) -> None:
         for preset, _ in one.runs
     ]
     digest = hashlib.sha256(repr(runs).encode()).digest()
-    digests = team.gathered(torch.tensor(list(digest), dtype=torch.uint8))
-    if (digests != digests[0]).any():
+    if not team.is_alike(torch.tensor(list(digest), dtype=torch.uint8)):
         raise RequestError(
             "the processes do not find the same runs or teachers; --runs-dir and "
             "--checkpoints-dir have to be folders that all machines share"

@@ -4,7 +4,6 @@ Decisions go through tensors on the CPU (gloo), so that no device is waited for;
 way of the devices (NCCL between GPUs).
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lskd_cli.data import Share, worker_count
 from lskd_cli.errors import Interrupted, RequestError, RunError
-from lskd_cli.launch import is_launched, is_on_one_machine, local_rank, restarts
+from lskd_cli.launch import is_launched, is_on_one_machine, local_rank, local_size, restarts
 
 Result = TypeVar("Result")
 
@@ -67,6 +66,11 @@ class Team:
         parts = [torch.empty_like(own) for _ in range(self.size)]
         dist.all_gather(parts, own)
         return torch.stack(parts)
+
+    def is_alike(self, values: Tensor) -> bool:
+        """Whether all processes have the same values."""
+        of_all = self.gathered(values)
+        return bool((of_all == of_all[0]).all())
 
     def led(self, function: Callable[[], Result]) -> Result | None:
         """Run a function in the first process while the others wait; its result there.
@@ -140,7 +144,6 @@ def assembled(on_cuda: bool) -> Iterator[Team]:
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(f"torchrun: the processes do not find each other: {reason}") from error
-    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    yield Team(dist.get_rank(), dist.get_world_size(), local_size)
+    yield Team(dist.get_rank(), dist.get_world_size(), local_size())
     # Not after an error, which others may not have: taking leave of them would wait for them.
     dist.destroy_process_group()

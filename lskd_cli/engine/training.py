@@ -100,11 +100,6 @@ class Pass:
             ) from error
         except Exception as error:
             self._mark("failed", error=str(error))
-            if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
-                raise RunError(
-                    f"a process that reads images has ended ({str(error).splitlines()[0]}); it may "
-                    "lack memory, or a container's /dev/shm; the same command goes on"
-                ) from error
             if team.size > 1 and isinstance(error, RuntimeError):
                 reason = str(error).strip().splitlines()[0]
                 raise RunError(
@@ -118,15 +113,13 @@ class Pass:
     def _check_alike(self, arms: Sequence[tuple[Arm, RunFolder]]) -> None:
         """See that all processes go on from the same states, with the same images."""
         team = self.compute.team
-        positions = team.gathered(torch.tensor([arm.position for arm, _ in arms]))
-        if (positions != positions[0]).any():
+        if not team.is_alike(torch.tensor([arm.position for arm, _ in arms])):
             raise RequestError(
                 f"{self.runs[0][1].path}: the processes do not read the same states; --runs-dir "
                 "has to be a folder that all machines share"
             )
         digest = bytes.fromhex(images_digest(self.dataset) or "")
-        digests = team.gathered(torch.tensor(list(digest), dtype=torch.uint8))
-        if (digests != digests[0]).any():
+        if not team.is_alike(torch.tensor(list(digest), dtype=torch.uint8)):
             raise RequestError("--data-dir: the processes do not find the same files in it")
 
     def _teacher(self, arms: Sequence[tuple[Arm, RunFolder]]) -> Teacher | None:
