@@ -148,7 +148,7 @@ def requested_preset(name: str, changes: Changes, seed: int | None) -> Preset:
         overrides.append(f"{group}.kd_weight={changes.kd_weight}")
     preset = load_preset(name, overrides)
     if changes.epochs is not None:
-        preset = preset.model_copy(update={"schedule": preset.schedule.rescaled(changes.epochs)})
+        preset = preset.rescaled(changes.epochs)
     return preset
 
 

@@ -1,6 +1,6 @@
 """The hyper-parameters of each method."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -9,14 +9,28 @@ from lskd_cli.config.parts import Count, NonNegative, Part, Positive
 Layers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
-class VanillaMethod(Part):
+class _Method(Part):
+    """What the hyper-parameters of all methods have in common.
+
+    Attributes:
+        in_epochs: names of those that count epochs.
+    """
+
+    in_epochs: ClassVar[tuple[str, ...]] = ()
+
+    def rescaled(self, before: int, after: int) -> dict[str, int]:
+        """What changes where ``before`` epochs become ``after``: the same shares, rounded up."""
+        return {key: -(-getattr(self, key) * after // before) for key in self.in_epochs}
+
+
+class VanillaMethod(_Method):
     """Cross entropy alone."""
 
     name: Literal["none"]
     ce_weight: Positive = 1.0
 
 
-class KDMethod(Part):
+class KDMethod(_Method):
     """Hinton's distillation."""
 
     name: Literal["kd"]
@@ -25,9 +39,10 @@ class KDMethod(Part):
     kd_weight: NonNegative
 
 
-class DKDMethod(Part):
+class DKDMethod(_Method):
     """Decoupled distillation; kd_weight multiplies alpha and beta."""
 
+    in_epochs = ("warmup",)
     name: Literal["dkd"]
     temperature: Positive
     ce_weight: NonNegative
@@ -37,7 +52,7 @@ class DKDMethod(Part):
     warmup: Count  # epochs over which the distillation loss grows to its weight
 
 
-class MLKDMethod(Part):
+class MLKDMethod(_Method):
     """Multi-level logit distillation."""
 
     name: Literal["mlkd"]
@@ -46,9 +61,10 @@ class MLKDMethod(Part):
     kd_weight: NonNegative
 
 
-class CTKDMethod(Part):
+class CTKDMethod(_Method):
     """Curriculum temperature: from temperature to temperature + temperature_range."""
 
+    in_epochs = ("ramp_epochs",)
     name: Literal["ctkd"]
     temperature: Positive
     temperature_range: NonNegative
@@ -57,7 +73,7 @@ class CTKDMethod(Part):
     kd_weight: NonNegative
 
 
-class GuidanceMethod(Part):
+class GuidanceMethod(_Method):
     """Locality guidance: layers of the student that imitate stages of the teacher."""
 
     name: Literal["guidance"]

@@ -218,6 +218,16 @@ class Preset(Part):
             return self.method
         return self.method.model_copy(update=self.stand.changes())
 
+    def rescaled(self, epochs: int) -> "Preset":
+        """The same training over another number of epochs: everything at the same shares of it."""
+        changes = {
+            "schedule": self.schedule.rescaled(epochs),
+            "method": self.method.model_copy(
+                update=self.method.rescaled(self.schedule.epochs, epochs)
+            ),
+        }
+        return self.model_copy(update=changes)
+
     def with_stand(self, enabled: bool) -> "Preset":
         """The same preset with logit standardization on or off.
 

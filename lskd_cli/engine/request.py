@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 import torch
@@ -196,10 +195,18 @@ def by_folder(presets: Sequence[Preset], runs: Path) -> dict[Path, Preset]:
 
 
 def group_passes(presets: Sequence[Preset]) -> list[list[Preset]]:
-    """Presets that may share a pass: same images, teacher and number of epochs."""
+    """Presets that may share a pass: same images and number of epochs, and at most one teacher.
 
-    def key(preset: Preset) -> tuple[str, ...]:
-        shared = (preset.data, preset.teacher, preset.schedule.epochs)
-        return tuple(str(value) for value in shared)
-
-    return [list(group) for _, group in groupby(sorted(presets, key=key), key=key)]
+    In each group, those that learn from the teacher come first.
+    """
+    groups: list[list[Preset]] = []
+    for preset in sorted(presets, key=lambda preset: preset.teacher is None):
+        for group in groups:
+            first = group[0]
+            is_alike = (first.data, first.schedule.epochs) == (preset.data, preset.schedule.epochs)
+            if is_alike and preset.teacher in (first.teacher, None):
+                group.append(preset)
+                break
+        else:
+            groups.append([preset])
+    return groups

@@ -23,10 +23,10 @@ from lskd_cli.errors import Interrupted, RequestError, RunError
 
 @dataclass
 class Pass:
-    """Runs that are trained together: same images, teacher and number of epochs.
+    """Runs that are trained together: same images and number of epochs, and at most one teacher.
 
     Attributes:
-        runs: unfinished ones, each with its folder.
+        runs: unfinished ones, each with its folder; those that learn from the teacher first.
         source: the teacher's file; None where no method needs a teacher.
         dataset: on the device.
         cache: folder that keeps the teacher's logits; None computes them anew.
@@ -76,15 +76,14 @@ class Pass:
             "graphs": self.compute.graphs,
             "compiled": self.compute.compiled,
             "processes": team.size,
-            "teacher_cache": self.cache is not None and self.source is not None,
             "images_sha256": images_digest(self.dataset),
-            **_teacher_details(self.source),
             "arms_in_pass": [arm.preset.run_path for arm, _ in arms],
         }
         self._check_alike(arms)
         try:
             for arm, folder in arms:
-                team.led(partial(folder.begin, arm.preset, details))
+                of_teacher = self._teacher_details() if arm.preset.teacher else {}
+                team.led(partial(folder.begin, arm.preset, details | of_teacher))
             with self.compute.arithmetic():
                 teacher = self._teacher(arms)
                 cache = self._cache(arms, teacher)
@@ -138,6 +137,17 @@ class Pass:
         path = cache_path(self.cache, self.source, preset, self.compute)
         return TeacherCache(path, teacher, preset, len(self.dataset.train))
 
+    def _teacher_details(self) -> dict[str, Any]:
+        if self.source is None:
+            return {}
+        top1 = self.source.metadata.get("top1")
+        return {
+            "teacher": str(self.source.path),
+            "teacher_sha256": self.source.sha256,
+            "teacher_top1": float(top1) if top1 else None,
+            "teacher_cache": self.cache is not None,
+        }
+
     def _mark(self, state: str, **details: str) -> None:
         for _, folder in self.runs if self.compute.team.leads else ():
             # Where the disk is full this cannot be written either; the first error is the one.
@@ -148,17 +158,6 @@ class Pass:
 def images_digest(dataset: Dataset) -> str | None:
     """Of images in files, where it matters that they are the same ones later."""
     return dataset.train.digest if isinstance(dataset.train, FolderSet) else None
-
-
-def _teacher_details(source: Checkpoint | None) -> dict[str, str | float | None]:
-    if source is None:
-        return {}
-    top1 = source.metadata.get("top1")
-    return {
-        "teacher": str(source.path),
-        "teacher_sha256": source.sha256,
-        "teacher_top1": float(top1) if top1 else None,
-    }
 
 
 def _device_name(compute: Compute) -> str:

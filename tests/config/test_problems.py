@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lskd_cli.config import load_preset, to_yaml
+from lskd_cli.config import CTKDMethod, DKDMethod, load_preset, to_yaml
 from lskd_cli.errors import RequestError
 
 NAME = "kd-r32x4-r8x4"
@@ -124,6 +124,14 @@ def test_a_schedule_keeps_its_shape_over_fewer_epochs() -> None:
     assert schedule.rescaled(24).milestones == [15, 18, 21]
     assert schedule.rescaled(3).milestones == [2, 3, 3]
     assert schedule.rescaled(240) == schedule
+
+
+def test_what_a_method_counts_in_epochs_keeps_its_share_of_them() -> None:
+    dkd, ctkd = (load_preset(f"{name}-r56-r20").rescaled(25) for name in ("dkd", "ctkd"))
+    assert isinstance(dkd.method, DKDMethod)
+    assert (dkd.schedule.epochs, dkd.method.warmup, dkd.method.beta) == (25, 3, 2)
+    assert isinstance(ctkd.method, CTKDMethod)
+    assert (ctkd.method.ramp_epochs, ctkd.method.temperature_range) == (2, 20)
 
 
 @pytest.mark.parametrize(

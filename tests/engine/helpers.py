@@ -23,8 +23,7 @@ def silent(done: int, total: int | None) -> None:
 
 
 def digits_preset(method: str = "kd", stand: bool = False, epochs: int = 2, *more: str) -> Preset:
-    preset = load_preset(f"{method}-digits", more)
-    preset = preset.model_copy(update={"schedule": preset.schedule.rescaled(epochs)})
+    preset = load_preset(f"{method}-digits", more).rescaled(epochs)
     return preset.with_stand(True) if stand else preset
 
 

@@ -10,6 +10,7 @@ import torch
 from safetensors import safe_open
 
 from lskd_cli.checkpoints import save_checkpoint
+from lskd_cli.config import load_preset
 from lskd_cli.engine.arm import Arm, initial_student
 from lskd_cli.engine.loop import Listener
 from lskd_cli.engine.request import Places, group_passes, prepared
@@ -71,6 +72,21 @@ def test_arms_of_a_pass_learn_what_they_learn_alone(tmp_path: Path) -> None:
         together = run_path(tmp_path / "together", preset) / "student.safetensors"
         alone = run_path(tmp_path / root, preset) / "student.safetensors"
         assert digest(together) == digest(alone)
+
+
+def test_a_student_without_a_teacher_learns_beside_others_what_it_learns_alone(
+    tmp_path: Path,
+) -> None:
+    alone, kd = load_preset("alone-digits").rescaled(2), digits_preset()
+    train([alone, kd], tmp_path / "together")
+    train([alone], tmp_path / "alone")
+    folders = [run_path(tmp_path / root, alone) for root in ("together", "alone")]
+    assert len({digest(folder / "student.safetensors") for folder in folders}) == 1
+    info = json.loads((folders[0] / "run.json").read_text())
+    assert info["arms_in_pass"] == [kd.run_path, alone.run_path]
+    assert not [key for key in info if "teacher" in key]
+    beside = json.loads((run_path(tmp_path / "together", kd) / "run.json").read_text())
+    assert beside["teacher_top1"] == 50.0
 
 
 def test_students_of_several_seeds_learn_in_one_pass_what_they_learn_alone(tmp_path: Path) -> None:
@@ -382,5 +398,11 @@ def test_presets_share_a_pass_where_images_teacher_and_length_agree() -> None:
     other_weights = digits_preset("kd", True, 2, "seed=1")
     other_order = digits_preset("kd", True, 2, "data.seed=1")
     groups = group_passes([kd, other_weights, longer, dkd, other_order])
-    assert sorted(len(group) for group in groups) == [1, 1, 3]
-    assert [kd, other_weights, dkd] in groups
+    assert groups == [[kd, other_weights, dkd], [longer], [other_order]]
+
+
+def test_students_alone_join_the_pass_of_those_with_a_teacher() -> None:
+    alone = load_preset("alone-digits").rescaled(2)
+    kd = digits_preset()
+    assert group_passes([alone, digits_preset(epochs=3), kd])[1:] == [[kd, alone]]
+    assert group_passes([alone]) == [[alone]]
