@@ -3,20 +3,17 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.cells import cell_len
-from rich.table import Table
 
 from lskd_cli.cli import options
 from lskd_cli.cli.console import out, say, speaks
+from lskd_cli.cli.tables import as_table
 from lskd_cli.config import Preset, load_preset
 from lskd_cli.errors import RequestError
 from lskd_cli.results.runs import Run, find_runs
 from lskd_cli.results.table import TEXT_FORMATS
-from lskd_cli.results.table import Table as Results
 from lskd_cli.results.tables import make_tables
 
 
@@ -122,7 +119,7 @@ def compare(
         out.print_json(json.dumps(records))
     elif format_ == "table":
         for table in tables:
-            out.print(_table(table, out.width))
+            out.print(as_table(table, out.width))
     else:
         print(TEXT_FORMATS[format_](tables), end="")  # noqa: T201 (unwrapped)
 
@@ -138,33 +135,3 @@ def _mention_left_out(runs: Sequence[Run]) -> None:
     unfinished = [str(run.path) for run in runs if not run.finished]
     if unfinished:
         say(f"left out, not finished: {', '.join(unfinished)}")
-
-
-def _table(results: Results, width: int) -> Table:
-    """A table; on a narrower screen deviations below means, then rows as columns."""
-    headings = [column.heading for column in results.columns]
-    texts = results.texts()
-    if _width(headings, texts) > width:
-        texts = [[text.replace(" ± ", "\n± ") for text in row] for row in texts]
-    if _width(headings, texts) > width:
-        table = Table(caption=results.caption, box=SIMPLE_HEAD, show_header=False)
-        for index, heading in enumerate(headings):
-            table.add_row(heading, *(line[index] for line in texts))
-        return table
-    table = Table(caption=results.caption, header_style="bold", box=SIMPLE_HEAD)
-    styles = {"ours": "green", "published": "dim"}
-    for column in results.columns:
-        justify: Literal["left", "right"] = "left" if column.kind == "text" else "right"
-        table.add_column(column.heading, justify=justify, style=styles.get(column.kind))
-    for line in texts:
-        table.add_row(*line)
-    return table
-
-
-def _width(headings: list[str], texts: list[list[str]]) -> int:
-    """Columns that a table with these cells takes, two of padding each and the edges."""
-    longest = (
-        max(cell_len(part) for text in column for part in text.split("\n"))
-        for column in zip(headings, *texts, strict=True)
-    )
-    return sum(width + 2 for width in longest) + len(headings) + 1

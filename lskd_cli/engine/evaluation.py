@@ -1,6 +1,7 @@
-"""How good a network is: accuracy, loss, calibration, and its likeness to its teacher."""
+"""How good a network is: accuracy, loss, calibration, logits, and its likeness to its teacher."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import combinations
 
 import torch
 import torch.nn.functional as F
@@ -66,19 +67,59 @@ def calibration_error(logits: Tensor, targets: Tensor) -> float:
     return 100 * gap.abs().sum().item() / len(targets)
 
 
-def likeness(student: Tensor, teacher: Tensor) -> dict[str, float]:
+def spread(logits: Tensor) -> dict[str, float]:
+    """Where the (N, C) logits of images lie, and how far apart those of one image.
+
+    Returns:
+        logit_mean: mean over the classes, its average over the images; _spread: its standard
+            deviation over the images.
+        logit_deviation: standard deviation over the classes (unbiased, as what standardization
+            divides by), its average and spread likewise.
+    """
+    logits = logits.double()
+    result = {}
+    for name, of_image in (("mean", logits.mean(dim=1)), ("deviation", logits.std(dim=1))):
+        result[f"logit_{name}"] = of_image.mean().item()
+        result[f"logit_{name}_spread"] = of_image.std().item()
+    return result
+
+
+def likeness(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> dict[str, float]:
     """How a student's (N, C) logits relate to its teacher's.
 
     Returns:
         agreement: share of images with the same answer, percent.
-        kl: KL(teacher || student) at temperature 1.
-        kl_standardized: the same of standardized logits.
+        kl: KL(teacher || student) in nats, both softened by the temperature.
+        kl_standardized: the same of standardized logits; the temperature is the base temperature.
     """
+    plain, standardized = (
+        kd_loss(student, teacher, temperature, standardized=is_on).item() / temperature**2
+        for is_on in (False, True)
+    )
     return {
         "agreement": 100 * (student.argmax(1) == teacher.argmax(1)).double().mean().item(),
-        "kl": kd_loss(student, teacher, 1.0).item(),
-        "kl_standardized": kd_loss(student, teacher, 1.0, standardized=True).item(),
+        "kl": plain,
+        "kl_standardized": standardized,
     }
+
+
+def pairs_in_order(accuracies: Sequence[float], divergences: Sequence[float]) -> tuple[int, int]:
+    """Whether students that are more like their teacher are the better ones.
+
+    Args:
+        accuracies: one for each student.
+        divergences: from the teacher, one for each student.
+
+    Returns:
+        Of how many pairs of students the more accurate one diverges less, and the number of pairs
+        whose accuracies differ.
+    """
+    pairs = [
+        (first, second) if first[0] > second[0] else (second, first)
+        for first, second in combinations(zip(accuracies, divergences, strict=True), 2)
+        if first[0] != second[0]
+    ]
+    return sum(better[1] < worse[1] for better, worse in pairs), len(pairs)
 
 
 @torch.inference_mode()

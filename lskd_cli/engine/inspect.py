@@ -1,20 +1,23 @@
-"""What ``lskd eval`` measures: a run or a checkpoint on the test images."""
+"""What ``lskd eval`` measures: runs and checkpoints on the test images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from lskd_cli.checkpoints import Checkpoint, load_checkpoint
 from lskd_cli.config import Data, load_data, load_preset
 from lskd_cli.data import FolderSet, class_names, load_dataset, num_classes
 from lskd_cli.download import Progress
 from lskd_cli.engine.device import Compute
-from lskd_cli.engine.evaluation import calibration_error, likeness, logits_of, scores
+from lskd_cli.engine.evaluation import calibration_error, likeness, logits_of, scores, spread
 from lskd_cli.engine.teacher import check_classes
 from lskd_cli.errors import RequestError
 from lskd_cli.layout import PRESET, weights_file
-from lskd_cli.models import create_model, teacher_size
+from lskd_cli.models import Network, create_model, teacher_size
 
 
 @dataclass
@@ -66,45 +69,70 @@ def open_subject(
 
 
 def examine(
-    student: Subject,
+    students: Sequence[Subject],
     teacher: Subject | None,
     data_dir: Path,
     compute: Compute,
     progress: Progress,
     skip_bad: bool = False,
-) -> dict[str, float | str | None]:
-    """Accuracy, loss and calibration of a network, and how it relates to its teacher.
+    temperature: float = 1.0,
+) -> list[dict[str, Any]]:
+    """Accuracy, loss, calibration and logits of each network, and how it relates to its teacher.
+
+    ``students`` are one or more; ``temperature`` is that of the divergence from the teacher.
+
+    Returns:
+        For each student what ``scores``, ``calibration_error`` and ``spread`` tell; with a teacher
+        also the same of it as teacher_NAME, and ``likeness``.
 
     Raises:
-        RequestError: weights do not fit the network, or the two are of different data sets.
+        RequestError: weights do not fit the network, or two are of different data sets.
     """
-    if teacher and teacher.data.name != student.data.name:
-        raise RequestError(
-            f"--teacher {teacher.checkpoint.path}: trained on {teacher.data.name}, "
-            f"the student on {student.data.name}"
-        )
-    subjects = [student] + ([teacher] if teacher else [])
+    data = students[0].data
+    subjects = [*students, *([teacher] if teacher else [])]
+    for subject in subjects:
+        if subject.data.name != data.name:
+            raise RequestError(
+                f"{subject.checkpoint.path}: trained on {subject.data.name}, "
+                f"{students[0].checkpoint.path} on {data.name}"
+            )
     networks = [
         s.checkpoint.network(s.model, num_classes(s.data), s.data.image_size) for s in subjects
     ]
-    test = load_dataset(student.data, data_dir, progress, skip_bad).test.to(compute.device)
-    logits = []
-    for subject, network in zip(subjects, networks, strict=True):
+    test = load_dataset(data, data_dir, progress, skip_bad).test.to(compute.device)
+
+    def logits(subject: Subject, network: Network) -> tuple[Tensor, Tensor]:
         if isinstance(test, FolderSet):
             check_classes(subject.checkpoint, test.classes)
         compute.place(network)
-        of_subject, targets = logits_of(network, test, subject.data)
-        logits.append(of_subject)
-    result: dict[str, float | str | None] = {
-        "checkpoint": str(student.checkpoint.path),
-        "model": student.model,
-        "dataset": student.data.name,
-        **scores(logits[0], targets),
-        "calibration_error": calibration_error(logits[0], targets),
-        "recorded_top1": student.checkpoint.metadata.get("top1"),
-    }
+        return logits_of(network, test, subject.data)
+
+    of_teacher: dict[str, Any] = {}
     if teacher:
-        result |= {"teacher": str(teacher.checkpoint.path)}
-        result |= {"teacher_top1": scores(logits[1], targets)["top1"]}
-        result |= likeness(logits[0], logits[1])
-    return result
+        teacher_logits, targets = logits(teacher, networks.pop())
+        measured = _measured(teacher_logits, targets)
+        of_teacher = {"teacher": str(teacher.checkpoint.path)}
+        of_teacher |= {f"teacher_{name}": value for name, value in measured.items()}
+    results = []
+    for student, network in zip(students, networks, strict=True):
+        of_student, targets = logits(student, network)
+        result = {
+            "checkpoint": str(student.checkpoint.path),
+            "model": student.model,
+            "dataset": student.data.name,
+            **_measured(of_student, targets),
+            "recorded_top1": student.checkpoint.metadata.get("top1"),
+            **of_teacher,
+        }
+        if teacher:
+            result |= likeness(of_student, teacher_logits, temperature)
+        results.append(result)
+    return results
+
+
+def _measured(logits: Tensor, targets: Tensor) -> dict[str, float]:
+    return {
+        **scores(logits, targets),
+        "calibration_error": calibration_error(logits, targets),
+        **spread(logits),
+    }

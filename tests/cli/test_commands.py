@@ -12,7 +12,9 @@ import torch
 import yaml
 from rich.console import Console
 
+from lskd_cli.checkpoints import save_checkpoint
 from lskd_cli.engine import training
+from lskd_cli.models import create_model
 from tests.cli.helpers import Result, lskd
 from tests.engine.helpers import after, places
 
@@ -222,6 +224,39 @@ class TestCompare:
         assert result["top1"] == recorded["test_top1"]
         assert result["loss"] == pytest.approx(recorded["test_loss"], rel=1e-4)
         assert set(result) >= {"agreement", "kl", "kl_standardized", "calibration_error"}
+        shown = lskd(capsys, "eval", run, "--teacher", teacher).out
+        deviation, spread = (result[f"logit_deviation{end}"] for end in ("", "_spread"))
+        assert f"deviation of logits {deviation:.2f} ± {spread:.2f}" in " ".join(shown.split())
+
+    def test_runs_are_measured_side_by_side(self, capsys: Capture, root: Path) -> None:
+        self._trained(capsys, root)
+        runs = [root / f"runs/{name}/seed0" for name in ("kd-digits", "kd-digits+stand")]
+        command = ["eval", *runs, "--teacher", root / "checkpoints/resnet20.safetensors"]
+        command += ["--temperature", "4"]
+        result = json.loads(lskd(capsys, *command, "--json").out)
+        alone = json.loads(lskd(capsys, "eval", runs[1], *command[3:], "--json").out)
+        assert result["students"][1] == alone
+        assert set(result["pairs_in_order"]) == {"kl", "kl_standardized", "pairs"}
+        shown = lskd(capsys, *command)
+        cells = [line.split() for line in shown.out.splitlines()]
+        [of_run] = [row for row in cells if row and row[0] == str(runs[1])]
+        assert of_run[-1] == f"{alone['kl_standardized']:.4f}"
+        assert "at base temperature 4" in " ".join(shown.out.split())
+        assert "by the KL at the shared temperature" in shown.err
+        refused = lskd(capsys, *command[:-1], "0")
+        assert (refused.code, refused.err.strip()) == (
+            2, "error --temperature 0: should be greater than 0",
+        )  # fmt: skip
+
+    def test_runs_of_different_data_are_not_measured_together(
+        self, capsys: Capture, root: Path, tmp_path: Path
+    ) -> None:
+        self._trained(capsys, root)
+        other = tmp_path / "other.safetensors"
+        save_checkpoint(other, create_model("resnet8", 100).state_dict(), {"model": "resnet8"})
+        run = root / "runs/kd-digits/seed0"
+        message = f"{other}: trained on cifar100, {run}/student.safetensors on digits"
+        assert message in lskd(capsys, "eval", run, other).err
 
 
 WRONG_REQUESTS = {

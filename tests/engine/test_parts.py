@@ -9,7 +9,13 @@ import torch.nn.functional as F
 
 from lskd_cli.config import load_preset
 from lskd_cli.engine.device import float32_products, resolve_compute
-from lskd_cli.engine.evaluation import calibration_error, likeness, scores
+from lskd_cli.engine.evaluation import (
+    calibration_error,
+    likeness,
+    pairs_in_order,
+    scores,
+    spread,
+)
 from lskd_cli.engine.meters import Meters
 from lskd_cli.engine.schedule import learning_rate
 from lskd_cli.errors import RequestError, RunError
@@ -112,6 +118,28 @@ def test_a_scaled_copy_of_the_teacher_agrees_but_only_standardized_is_equal() ->
     assert result["agreement"] == 100.0
     assert result["kl"] > 0.1
     assert result["kl_standardized"] == pytest.approx(0, abs=1e-5)
+
+
+def test_likeness_is_a_divergence_in_nats_at_any_temperature() -> None:
+    student, teacher = torch.randn(2, 50, 10, generator=torch.Generator().manual_seed(0)).double()
+    result = likeness(student, teacher, 4.0)
+    p, q = (teacher / 4).softmax(1), (student / 4).softmax(1)
+    assert result["kl"] == pytest.approx((p * (p / q).log()).sum(1).mean().item())
+
+
+def test_the_spread_of_logits_is_that_of_each_image_over_the_classes() -> None:
+    logits = torch.tensor([[1.0, 2.0, 3.0], [10.0, 12.0, 14.0]])
+    result = spread(logits)
+    assert (result["logit_mean"], result["logit_deviation"]) == (7.0, 1.5)
+    assert result["logit_mean_spread"] == pytest.approx(math.sqrt(50))
+    assert result["logit_deviation_spread"] == pytest.approx(math.sqrt(0.5))
+
+
+def test_pairs_in_order_are_those_where_the_better_student_diverges_less() -> None:
+    # as accurate as each other: no pair; 70 before 60 twice, once in order
+    assert pairs_in_order([60.0, 60.0, 70.0], [0.1, 0.9, 0.5]) == (1, 2)
+    assert pairs_in_order([60.0, 70.0, 80.0], [0.3, 0.2, 0.1]) == (3, 3)
+    assert pairs_in_order([60.0], [0.3]) == (0, 0)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a CUDA device")

@@ -243,7 +243,7 @@ def test_eval_finds_the_accuracy_of_the_run_again_and_its_teacher_at_its_own_siz
     student = open_subject(run_path(tmp_path, preset), None, None, best=False, data_dir=tmp_path)
     weights = tmp_path / "checkpoints" / "resnet56_guide.safetensors"
     teacher = open_subject(weights, None, None, best=False, data_dir=tmp_path)
-    result = examine(student, teacher, tmp_path, CPU, silent)
+    [result] = examine([student], teacher, tmp_path, CPU, silent)
     last = metrics(run_path(tmp_path, preset))[-1]
     assert result["top1"] == last["test_top1"]
     assert 0 <= float(str(result["agreement"])) <= 100
