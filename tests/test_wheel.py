@@ -21,6 +21,7 @@ def test_the_wheel_carries_presets_curves_and_page(
     assert {
         "lskd_cli/results/published_curves.json",
         "lskd_cli/results/page.html.j2",
+        "lskd_cli/results/figures/lskd.mplstyle",
         "lskd_cli/cli/app.py",
     } <= names
     assert not any(name.startswith("tests/") for name in names)

@@ -12,6 +12,7 @@ from lskd_cli.cli.console import out, say, speaks
 from lskd_cli.cli.tables import as_table
 from lskd_cli.config import Preset, load_preset
 from lskd_cli.errors import RequestError
+from lskd_cli.results.details import make_details
 from lskd_cli.results.runs import Run, find_runs
 from lskd_cli.results.table import TEXT_FORMATS
 from lskd_cli.results.tables import make_tables
@@ -34,6 +35,13 @@ def compare(
         str, typer.Option("--format", help="table, md, latex, csv or json.")
     ] = "table",
     accuracy: options.Accuracy = "best",
+    details: Annotated[
+        bool,
+        typer.Option(
+            "--details",
+            help="A table for each setting instead: best and last epoch, time and hardware.",
+        ),
+    ] = False,
     settings: options.Settings = None,
     epochs: options.Epochs = None,
     val_split: options.ValSplit = None,
@@ -109,7 +117,7 @@ def compare(
         if presets:
             names = {load_preset(name).name for name in presets}
             found = [run for run in found if run.preset.name in names]
-    tables = make_tables(found, accuracy)
+    tables = make_details(found) if details else make_tables(found, accuracy)
     _mention_left_out(found)
     if not tables:
         searched = ", ".join(map(str, runs or [runs_dir]))

@@ -16,6 +16,9 @@ def report(
         list[Path] | None, typer.Argument(metavar="[RUN]...", help="Run folders; all if none.")
     ] = None,
     out_dir: Annotated[Path, typer.Option("--out", help="Folder of the page.")] = Path("report"),
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Also write the figures as PDF, SVG and PNG.")
+    ] = False,
     accuracy: options.Accuracy = "best",
     runs_dir: options.RunsDir = options.RUNS_DIR,
     as_json: Annotated[bool, typer.Option("--json", help="Print the page's path as JSON.")] = False,
@@ -26,6 +29,7 @@ def report(
     """
     options.check_one_of("--accuracy", accuracy, ("best", "last"))
     from lskd_cli.files import write_text
+    from lskd_cli.results import gallery
     from lskd_cli.results.page import render_page
     from lskd_cli.results.runs import find_runs
 
@@ -34,8 +38,13 @@ def report(
         searched = ", ".join(map(str, runs or [runs_dir]))
         raise RequestError(f"no run with a finished epoch in {searched}; 'lskd train' makes one")
     page = out_dir / "index.html"
-    write_text(page, render_page(found, accuracy))
+    shown = gallery.curves(found)
+    write_text(page, render_page(found, accuracy, shown))
+    files = gallery.write(shown, out_dir / "figures") if figures else []
     if as_json:
-        out.print_json(json.dumps({"page": str(page), "runs": [str(run.path) for run in found]}))
-    else:
-        say(f"{page}: {len(found)} runs")
+        told = {"page": page, "runs": [run.path for run in found], "figures": files}
+        out.print_json(json.dumps(told, default=str))
+        return
+    say(f"{page}: {len(found)} runs")
+    for file in files:
+        say(str(file))

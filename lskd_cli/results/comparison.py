@@ -81,7 +81,7 @@ def make_rows(runs: Sequence[Run], accuracy: str) -> list[Row]:
     for run in runs:
         if not run.finished:
             continue
-        key, preset = _experiment(run), run.preset
+        key, preset = experiment(run), run.preset
         if preset.standardized:
             arm = (preset.name, str(preset.stand))
             standardized.setdefault(key, {}).setdefault(arm, []).append(run)
@@ -101,7 +101,7 @@ def make_rows(runs: Sequence[Run], accuracy: str) -> list[Row]:
     return sorted(rows, key=lambda row: row.name)
 
 
-def _experiment(run: Run) -> str:
+def experiment(run: Run) -> str:
     """Equal for runs that differ at most in name, seed and standardization, on the same files."""
     settings = run.preset.model_dump_json(exclude={"name", "seed", "published", "stand"})
     return f"{settings} {run.info.get('teacher_sha256')} {run.info.get('images_sha256')}"

@@ -58,9 +58,9 @@ def _flat(name: str, found: Statistic | None) -> dict[str, Any]:
     return {f"{name}_{part}": number for part, number in vars(found).items()}
 
 
-def record(row: Any, accuracy: str, statistics: Sequence[str]) -> dict[str, Any]:
+def record(row: Any, statistics: Sequence[str]) -> dict[str, Any]:
     """A row as a flat mapping: machine output; ``statistics`` are the names of such fields."""
-    flat_row: dict[str, Any] = {"accuracy": accuracy}
+    flat_row: dict[str, Any] = {}
     for key, entry in vars(row).items():
         flat_row |= _flat(key, entry) if key in statistics else {key: entry}
     return flat_row

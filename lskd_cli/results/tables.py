@@ -27,10 +27,10 @@ def make_tables(runs: Sequence[Run], accuracy: str) -> list[Table]:
     tables = []
     rows = make_rows([run for run in runs if not is_guided(run)], accuracy)
     if rows:
-        records = [record(row, accuracy, STATISTICS) for row in rows]
+        records = [{"accuracy": accuracy} | record(row, STATISTICS) for row in rows]
         tables.append(Table(caption(rows, accuracy), columns(rows), rows, records))
     guided = make_guided_rows([run for run in runs if is_guided(run)], accuracy)
     if guided:
-        records = [record(row, accuracy, GUIDED_STATISTICS) for row in guided]
+        records = [{"accuracy": accuracy} | record(row, GUIDED_STATISTICS) for row in guided]
         tables.append(Table(guided_caption(accuracy), guided_columns(guided), guided, records))
     return tables

@@ -199,8 +199,27 @@ class TestCompare:
         assert result.code == 0, result.err
         page = (root / "report" / "index.html").read_text()
         assert page.count("<svg") == 1
-        assert "KD: resnet20 → resnet8, digits" in page
+        assert "resnet20 → resnet8, digits, 2 epochs" in page
         assert not re.search(r"""(src|href)=["'](?!#)""", page.replace('xlink:href="#', ""))
+
+    def test_figures_are_written_for_a_paper(self, capsys: Capture, root: Path) -> None:
+        self._trained(capsys, root)
+        command = ["report", *_folders(root)[:2], "--out", root / "paper", "--figures"]
+        result = lskd(capsys, *command)
+        stem = root / "paper/figures/curves-resnet20-resnet8-digits-2"
+        files = [f"{stem}.{form}" for form in ("pdf", "svg", "png")]
+        assert result.err.splitlines()[1:] == files
+        assert json.loads(lskd(capsys, *command, "--json").out)["figures"] == files
+
+    def test_details_are_a_table_a_setting_with_both_epochs(
+        self, capsys: Capture, root: Path
+    ) -> None:
+        self._trained(capsys, root)
+        text = _compare(capsys, root, "--details", "--format", "md").out
+        assert re.search(r"\| Method +\| +n \| +Best epoch \|", text)
+        assert "resnet8 from resnet20 (50.00 %) on digits, 2 epochs" in text
+        records = json.loads(_compare(capsys, root, "--details", "--format", "json").out)
+        assert [(arm["method"], arm["n"]) for arm in records] == [("KD", 2), ("KD+Ours", 2)]
 
     def test_unfinished_runs_are_left_out_and_told(
         self, capsys: Capture, root: Path, tmp_path: Path

@@ -2,49 +2,27 @@
 
 import csv
 import io
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from lskd_cli.config import list_presets, load_preset
 from lskd_cli.errors import RequestError
 from lskd_cli.results.comparison import columns, make_rows
-from lskd_cli.results.figures import accuracy_curves, published_curves
+from lskd_cli.results.gallery import curves
 from lskd_cli.results.page import render_page
 from lskd_cli.results.runs import Run
 from lskd_cli.results.table import as_csv, as_latex, as_markdown
 from lskd_cli.results.tables import make_tables
-
-
-def _run(
-    name: str, stand: bool, seed: int, accuracies: list[float], state: str = "done", *more: str
-) -> Run:
-    preset = load_preset(name, [f"seed={seed}", *more])
-    if stand:
-        preset = preset.with_stand(True)
-    history: list[dict[str, Any]] = [
-        {"epoch": number, "test_top1": value} for number, value in enumerate(accuracies, 1)
-    ]
-    info = {
-        "state": state,
-        "best": max(history, key=lambda record: record["test_top1"]),
-        "teacher_top1": 79.42,
-        "device": "cpu",
-        "precision": "fp32",
-        "seconds": 60.0,
-    }
-    return Run(Path("runs") / preset.run_name / f"seed{seed}", preset, history, info)
+from tests.results.helpers import made_run
 
 
 def _runs() -> list[Run]:
     name = "kd-r32x4-r8x4"
     return [
-        _run(name, False, 0, [70.0, 73.0]),
-        _run(name, False, 1, [74.0, 72.0]),
-        _run(name, False, 2, [71.0, 73.5]),
-        _run(name, True, 0, [75.0, 76.0]),
-        _run(name, True, 1, [74.0, 78.0]),
+        made_run(name, False, 0, [70.0, 73.0]),
+        made_run(name, False, 1, [74.0, 72.0]),
+        made_run(name, False, 2, [71.0, 73.5]),
+        made_run(name, True, 0, [75.0, 76.0]),
+        made_run(name, True, 1, [74.0, 78.0]),
     ]
 
 
@@ -80,9 +58,9 @@ def test_one_run_has_no_deviation() -> None:
 
 
 def test_runs_with_other_settings_are_other_rows() -> None:
-    short = _run("kd-r32x4-r8x4", False, 0, [50.0], "done", "schedule.epochs=3")
-    other = _run("dkd-r32x4-r8x4", True, 0, [50.0])
-    warmer = _run("kd-r32x4-r8x4", True, 0, [50.0], "done", "stand.temperature=3")
+    short = made_run("kd-r32x4-r8x4", False, 0, [50.0], "done", "schedule.epochs=3")
+    other = made_run("dkd-r32x4-r8x4", True, 0, [50.0])
+    warmer = made_run("kd-r32x4-r8x4", True, 0, [50.0], "done", "stand.temperature=3")
     rows = make_rows([*_runs(), short, other, warmer], "best")
     assert [(row.method, row.epochs) for row in rows] == [
         ("DKD", 240), ("KD", 240), ("KD", 240), ("KD", 3),
@@ -91,14 +69,16 @@ def test_runs_with_other_settings_are_other_rows() -> None:
 
 def test_plain_runs_stand_beside_every_setting_of_the_standardization() -> None:
     name = "kd-r32x4-r8x4"
-    warmer = _run(name, True, 0, [77.0], "done", "stand.temperature=3")
+    warmer = made_run(name, True, 0, [77.0], "done", "stand.temperature=3")
     first, second = make_rows([*_runs(), warmer], "best")
     assert first.base == second.base
     assert {first.stand.n, second.stand.n} == {1, 2}
 
 
 def test_a_standardized_run_of_another_name_stands_beside_the_plain_ones() -> None:
-    warmer = _run("kd-r32x4-r8x4", True, 0, [77.0], "done", "stand.temperature=3", "name=warmer")
+    warmer = made_run(
+        "kd-r32x4-r8x4", True, 0, [77.0], "done", "stand.temperature=3", "name=warmer"
+    )
     rows = make_rows([*_runs(), warmer], "best")
     assert [(row.name, row.base.n, row.stand.n) for row in rows] == [
         ("kd-r32x4-r8x4", 3, 2), ("warmer", 3, 1),
@@ -107,7 +87,7 @@ def test_a_standardized_run_of_another_name_stands_beside_the_plain_ones() -> No
 
 
 def test_plain_runs_of_two_names_are_two_rows() -> None:
-    other = _run("kd-r32x4-r8x4", False, 0, [77.0], "done", "name=other")
+    other = made_run("kd-r32x4-r8x4", False, 0, [77.0], "done", "name=other")
     assert [row.name for row in make_rows([*_runs(), other], "best")] == ["kd-r32x4-r8x4", "other"]
 
 
@@ -117,13 +97,13 @@ def test_two_runs_of_the_same_seed_are_refused() -> None:
 
 
 def test_runs_of_other_teachers_are_other_rows() -> None:
-    other = _run("kd-r32x4-r8x4", True, 2, [70.0])
+    other = made_run("kd-r32x4-r8x4", True, 2, [70.0])
     other.info["teacher_sha256"] = "another"
     assert len(make_rows([*_runs(), other], "best")) == 2
 
 
 def test_unfinished_runs_do_not_count() -> None:
-    assert make_rows([_run("kd-r32x4-r8x4", False, 0, [50.0], "running")], "best") == []
+    assert make_rows([made_run("kd-r32x4-r8x4", False, 0, [50.0], "running")], "best") == []
 
 
 def test_markdown_has_a_caption_and_a_line_a_row() -> None:
@@ -148,23 +128,10 @@ def test_csv_has_a_column_for_each_number() -> None:
     assert record["published_stand"] == "76.62"
 
 
-def test_every_published_log_has_a_curve() -> None:
-    logs = {load_preset(name).published.log for name in list_presets()} - {None}
-    assert logs == set(published_curves())
-    assert len(logs) == 59
-    assert {len(curve) for curve in published_curves().values()} == {100, 240, 300, 480, 960}
-
-
-def test_a_figure_draws_the_runs_over_the_published_curve() -> None:
-    svg = accuracy_curves(_runs())
-    assert svg.startswith("<svg")
-    assert svg == accuracy_curves(_runs())
-
-
 def test_the_page_escapes_what_comes_from_runs() -> None:
     runs = _runs()
     runs[0].info["device"] = "<script>alert(1)</script>"
-    page = render_page(runs, "best")
+    page = render_page(runs, "best", curves(runs))
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     assert "77.00 ± 1.41" in page

@@ -1,0 +1,88 @@
+"""Figures: what they show of runs, and the files that they become."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from lskd_cli.config import list_presets, load_preset
+from lskd_cli.errors import RunError
+from lskd_cli.results.figures.curves import accuracy_curves, published_curves
+from lskd_cli.results.figures.style import as_svg, save, styled
+from lskd_cli.results.gallery import curves, write
+from lskd_cli.results.runs import Run
+from tests.results.helpers import made_run
+
+
+def _runs() -> list[Run]:
+    return [
+        made_run("kd-r56-r20", False, 0, [60.0, 69.0]),
+        made_run("kd-r56-r20", True, 0, [61.0, 70.0]),
+        made_run("dkd-r56-r20", True, 0, [62.0, 71.0], "running"),
+        made_run("alone-r20", False, 0, [59.0, 68.0]),
+    ]
+
+
+def test_every_published_log_has_a_curve() -> None:
+    logs = {load_preset(name).published.log for name in list_presets()} - {None}
+    assert logs == set(published_curves())
+    assert len(logs) == 59
+    assert {len(curve) for curve in published_curves().values()} == {100, 240, 300, 480, 960}
+
+
+def test_curves_have_a_panel_a_method_over_the_released_curve_of_it() -> None:
+    kd, dkd = accuracy_curves(_runs()).axes
+    assert (kd.get_title(), dkd.get_title()) == ("KD", "DKD")
+    lines = {str(line.get_label()): np.asarray(line.get_ydata()) for line in kd.get_lines()}
+    assert list(lines) == ["KD+Ours, published", "alone", "KD", "KD+Ours"]
+    assert list(lines["KD+Ours"]) == [61.0, 70.0]
+    assert list(lines["KD+Ours, published"]) == published_curves()["kd,resnet56,resnet20,2,9"]
+
+
+def test_a_released_curve_ends_where_shorter_runs_do_and_says_so() -> None:
+    run = made_run("kd-r56-r20", True, 0, [61.0])
+    (axes,) = accuracy_curves([Run(run.path, run.preset.rescaled(24), run.history, {})]).axes
+    released = axes.get_lines()[0]
+    assert len(np.asarray(released.get_xdata())) == 24
+    assert "(of 240 epochs)" in str(released.get_label())
+
+
+def test_each_setting_has_a_figure_with_a_name_of_its_own() -> None:
+    other = made_run("kd-r56-r20", True, 1, [61.0])
+    other.info["teacher_sha256"] = "bb"
+    shown = curves([*_runs(), other, made_run("alone-r32", False, 0, [60.0])])
+    assert [one.name for one in shown] == [
+        "curves-resnet56-resnet20-cifar100-240", "curves-resnet56-resnet20-cifar100-240-2",
+        "curves-resnet32-cifar100-240",
+    ]  # fmt: skip
+
+
+def test_figures_become_the_same_files_again(tmp_path: Path) -> None:
+    files = [write(curves(_runs()), tmp_path / name) for name in ("first", "second")]
+    assert [path.suffix for path in files[0]] == [".pdf", ".svg", ".png"]
+    starts = (b"%PDF", b"<?xml", b"\x89PNG")
+    for first, second, start in zip(*files, starts, strict=True):
+        assert first.read_bytes().startswith(start)
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_in_a_page_black_is_the_colour_of_the_text_and_the_words_are_told() -> None:
+    svg = as_svg(accuracy_curves(_runs()), "Test accuracy")
+    assert svg.startswith('<svg role="img" aria-label="Test accuracy" ')
+    assert "#000000" not in svg
+    assert "currentColor" in svg
+
+
+def test_a_figure_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) -> None:
+    (tmp_path / "figures").write_text("in the way")
+    with pytest.raises(RunError, match=r"figures: cannot be written: "):
+        write(curves(_runs()), tmp_path / "figures")
+
+
+def test_the_style_is_of_these_figures_alone(tmp_path: Path) -> None:
+    with styled():
+        ours = Figure()
+    assert (ours.get_layout_engine() is None, Figure().get_layout_engine() is None) == (False, True)
+    save(ours, tmp_path / "empty.png")
+    assert (tmp_path / "empty.png").exists()
