@@ -88,7 +88,7 @@ def compare(
         asked = [
             options.requested_preset(name, changes, seed)
             for name in presets
-            for seed in options.listed_seeds("--seeds", seeds or "0")
+            for seed in options.listed("--seeds", seeds or "0")
         ]
         arms = [arm for preset in asked for arm in _both(preset)]
         from lskd_cli.cli.training import computing, places_of, train_presets

@@ -170,14 +170,14 @@ def _of_folder(preset: Preset, dataset: str, data_dir: Path) -> list[str]:
     return [*overrides, "data.padding=0", crops]
 
 
-def listed_seeds(option: str, text: str) -> list[int]:
-    """The seeds in a list, as 0,1,2.
+def listed(option: str, text: str) -> list[int]:
+    """The whole numbers in a list, as 0,1,2.
 
     Raises:
         RequestError: it is not one.
     """
     try:
-        return [int(seed) for seed in text.split(",")]
+        return [int(number) for number in text.split(",")]
     except ValueError:
         raise RequestError(f"{option} {text}: expected whole numbers, as 0,1,2") from None
 

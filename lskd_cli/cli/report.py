@@ -19,7 +19,14 @@ def report(
     figures: Annotated[
         bool, typer.Option("--figures", help="Also write the figures as PDF, SVG and PNG.")
     ] = False,
+    sample: Annotated[int, typer.Option(help="Test image whose logits are drawn.")] = 0,
+    classes: Annotated[
+        str | None, typer.Option(help="Classes in the t-SNE, as 0,1,2; all if not given.")
+    ] = None,
+    points: Annotated[int, typer.Option(help="Images in the t-SNE, at most.", min=10)] = 2000,
     accuracy: options.Accuracy = "best",
+    data_dir: options.DataDir = options.DATA_DIR,
+    device: options.Device = "auto",
     runs_dir: options.RunsDir = options.RUNS_DIR,
     as_json: Annotated[bool, typer.Option("--json", help="Print the page's path as JSON.")] = False,
 ) -> None:
@@ -28,17 +35,26 @@ def report(
     Example: [bold]lskd report --out report[/]
     """
     options.check_one_of("--accuracy", accuracy, ("best", "last"))
+    chosen = options.listed("--classes", classes) if classes else []
+    from lskd_cli.cli.exhibits import exhibit_of
+    from lskd_cli.engine.device import resolve_compute
     from lskd_cli.files import write_text
     from lskd_cli.results import gallery
     from lskd_cli.results.page import render_page
     from lskd_cli.results.runs import find_runs
+    from lskd_cli.results.settings import by_setting
 
     found = [run for run in find_runs(runs_dir, runs or [], say) if run.history]
     if not found:
         searched = ", ".join(map(str, runs or [runs_dir]))
         raise RequestError(f"no run with a finished epoch in {searched}; 'lskd train' makes one")
     page = out_dir / "index.html"
-    shown = gallery.curves(found)
+    shown = []
+    for setting in by_setting(found):
+        shown += [gallery.curves(setting), *gallery.ablations(setting)]
+        if exhibit := exhibit_of(setting, data_dir, resolve_compute(device)):
+            shown += gallery.portraits(setting, exhibit, sample, chosen, points)
+    gallery.number_names(shown)
     write_text(page, render_page(found, accuracy, shown))
     files = gallery.write(shown, out_dir / "figures") if figures else []
     if as_json:

@@ -82,7 +82,7 @@ def train(
         base_temp=base_temp,
         kd_weight=kd_weight,
     )
-    chosen = [seed] if seeds is None else options.listed_seeds("--seeds", seeds)
+    chosen = [seed] if seeds is None else options.listed("--seeds", seeds)
     asked = [options.requested_preset(name, changes, one) for name in presets for one in chosen]
     if shard is not None:
         asked = options.shard_of(asked, shard)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lskd_cli.config import Preset
 from lskd_cli.results.runs import Run
 from lskd_cli.results.statistic import Statistic, by_seed, paired
 from lskd_cli.results.table import (
@@ -24,6 +25,20 @@ METHOD_NAMES = {
     "ctkd": "CTKD",
     "guidance": "locality guidance",
 }
+
+
+def method_name(preset: Preset) -> str:
+    """The method of a preset, as the field's tables name it."""
+    return METHOD_NAMES.get(preset.method.name, preset.method.name)
+
+
+def in_tables(run: Run) -> tuple[int, str, bool, int]:
+    """Runs sorted by this stand as in tables: by method, the standardized ones behind the plain."""
+    preset = run.preset
+    methods = [*METHOD_NAMES, preset.method.name]
+    place = methods.index(preset.method.name)
+    return place, preset.name, preset.standardized, preset.seed
+
 
 # Which fields of a row are statistics.
 STATISTICS = ("base", "stand", "difference")
@@ -117,7 +132,7 @@ def _row(plain: Sequence[Run], standardized: Sequence[Run], accuracy: str) -> Ro
         dataset=preset.data.name,
         teacher=preset.teacher,
         student=preset.student,
-        method=METHOD_NAMES.get(preset.method.name, preset.method.name),
+        method=method_name(preset),
         epochs=preset.schedule.epochs,
         selection="val" if preset.data.val_split else "test",
         teacher_top1=teachers[0] if teachers else None,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from statistics import mean
 
-from lskd_cli.results.comparison import METHOD_NAMES, experiment
+from lskd_cli.results.comparison import experiment, in_tables, method_name
 from lskd_cli.results.runs import Run
 from lskd_cli.results.settings import by_setting
 from lskd_cli.results.statistic import Statistic, by_seed, paired
@@ -73,14 +73,14 @@ def _arms(runs: Sequence[Run]) -> Iterator[Arm]:
         key = (run.preset.name, str(run.preset.stand), experiment(run))
         groups.setdefault(key, []).append(run)
     plain = [group for group in groups.values() if not group[0].preset.standardized]
-    for group in sorted(groups.values(), key=_place):
+    for group in sorted(groups.values(), key=lambda group: in_tables(group[0])):
         first = group[0].preset
         # The plain runs that differ in nothing else; of the same name, if several do.
         like = [runs for runs in plain if experiment(runs[0]) == experiment(group[0])]
         like.sort(key=lambda runs: runs[0].preset.name != first.name)
         base = like[0] if like and first.standardized else []
         best, last = (by_seed(group, epoch) for epoch in ("best", "last"))
-        method = METHOD_NAMES.get(first.method.name, first.method.name)
+        method = method_name(first)
         published = first.published
         yield Arm(
             name=first.name,
@@ -101,12 +101,6 @@ def _arms(runs: Sequence[Run]) -> Iterator[Arm]:
             hardware=_all(f"{run.info['device']}, {run.info['precision']}" for run in group),
             students=_all(str(len(run.info.get("arms_in_pass", [run]))) for run in group),
         )
-
-
-def _place(group: Sequence[Run]) -> tuple[int, str, bool]:
-    preset = group[0].preset
-    methods = [*METHOD_NAMES, preset.method.name]
-    return methods.index(preset.method.name), preset.name, preset.standardized
 
 
 def _all(texts: Iterable[str]) -> str:

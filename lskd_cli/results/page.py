@@ -30,6 +30,6 @@ def render_page(runs: Sequence[Run], accuracy: str, figures: Sequence[Shown]) ->
         tables=make_tables(runs, accuracy),
         # Our own SVG; everything else in the page is escaped.
         figures=[
-            (one.title, Markup(as_svg(one.figure, str(escape(one.title))))) for one in figures
+            (one, Markup(as_svg(one.figure, one.name, str(escape(one.title))))) for one in figures
         ],
     )

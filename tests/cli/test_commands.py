@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -198,18 +199,57 @@ class TestCompare:
         result = lskd(capsys, "report", *_folders(root)[:2], "--out", root / "report")
         assert result.code == 0, result.err
         page = (root / "report" / "index.html").read_text()
-        assert page.count("<svg") == 1
-        assert "resnet20 → resnet8, digits, 2 epochs" in page
-        assert not re.search(r"""(src|href)=["'](?!#)""", page.replace('xlink:href="#', ""))
+        for title in (
+            "accuracy by epoch",
+            "KD: logits of one image",
+            "features",
+            "one temperature",
+        ):
+            assert f"resnet20 → resnet8, digits, 2 epochs: {title}" in page
+        assert page.count("<svg") == 6
+        assert not re.search(r"""(src|href)=["'](?!#|data:)""", page)
 
     def test_figures_are_written_for_a_paper(self, capsys: Capture, root: Path) -> None:
         self._trained(capsys, root)
         command = ["report", *_folders(root)[:2], "--out", root / "paper", "--figures"]
-        result = lskd(capsys, *command)
-        stem = root / "paper/figures/curves-resnet20-resnet8-digits-2"
-        files = [f"{stem}.{form}" for form in ("pdf", "svg", "png")]
-        assert result.err.splitlines()[1:] == files
-        assert json.loads(lskd(capsys, *command, "--json").out)["figures"] == files
+        files = json.loads(lskd(capsys, *command, "--classes", "3,8", "--json").out)["figures"]
+        names = {Path(file).name.removesuffix("-resnet20-resnet8-digits-2.pdf") for file in files}
+        assert {"curves", "sample-kd", "classes-kd", "moments", "tsne"} <= names
+        assert len(files) == 18
+        assert sorted(files) == sorted(map(str, (root / "paper" / "figures").iterdir()))
+
+    @pytest.mark.parametrize(
+        ("option", "message"),
+        [
+            (("--sample", "50"), "--sample 50: the images are 0 to 49"),
+            (("--classes", "3,10"), "--classes 10: the classes are 0 to 9"),
+            (("--classes", "cat"), "--classes cat: expected whole numbers, as 0,1,2"),
+        ],
+    )
+    def test_a_sample_or_class_that_is_not_there_is_refused(
+        self, capsys: Capture, root: Path, option: tuple[str, str], message: str
+    ) -> None:
+        self._trained(capsys, root)
+        result = lskd(capsys, "report", *_folders(root)[:2], "--out", root / "no", *option)
+        assert result.code == 2
+        assert message in result.err
+        assert not (root / "no").exists()
+
+    def test_without_weights_or_teacher_there_are_curves_and_a_line_that_says_why(
+        self, capsys: Capture, root: Path, tmp_path: Path
+    ) -> None:
+        self._trained(capsys, root)
+        shutil.copytree(root / "runs", tmp_path / "runs")
+        for run in ("kd-digits/seed0", "kd-digits/seed1", "kd-digits+stand/seed0"):
+            (tmp_path / "runs" / run / "student.safetensors").unlink()
+        command = ["report", "--runs-dir", tmp_path / "runs", "--out", tmp_path / "report"]
+        told = lskd(capsys, *command).err
+        assert f"left out of the figures of logits: {tmp_path}/runs/kd-digits/seed0: holds" in told
+        assert "looking at 2 networks" in told  # the other seed has its weights
+        for run in (tmp_path / "runs").glob("*/*/run.json"):
+            run.write_text(run.read_text().replace("resnet20.safetensors", "gone.safetensors"))
+        assert "no figures of logits: " in lskd(capsys, *command).err
+        assert (tmp_path / "report" / "index.html").read_text().count("<svg") == 1
 
     def test_details_are_a_table_a_setting_with_both_epochs(
         self, capsys: Capture, root: Path

@@ -1,5 +1,6 @@
 """Figures: what they show of runs, and the files that they become."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from lskd_cli.config import list_presets, load_preset
 from lskd_cli.errors import RunError
 from lskd_cli.results.figures.curves import accuracy_curves, published_curves
 from lskd_cli.results.figures.style import as_svg, save, styled
-from lskd_cli.results.gallery import curves, write
+from lskd_cli.results.gallery import curves, number_names, write
 from lskd_cli.results.runs import Run
+from lskd_cli.results.settings import by_setting
 from tests.results.helpers import made_run
 
 
@@ -51,7 +53,9 @@ def test_a_released_curve_ends_where_shorter_runs_do_and_says_so() -> None:
 def test_each_setting_has_a_figure_with_a_name_of_its_own() -> None:
     other = made_run("kd-r56-r20", True, 1, [61.0])
     other.info["teacher_sha256"] = "bb"
-    shown = curves([*_runs(), other, made_run("alone-r32", False, 0, [60.0])])
+    runs = [*_runs(), other, made_run("alone-r32", False, 0, [60.0])]
+    shown = [curves(setting) for setting in by_setting(runs)]
+    number_names(shown)
     assert [one.name for one in shown] == [
         "curves-resnet56-resnet20-cifar100-240", "curves-resnet56-resnet20-cifar100-240-2",
         "curves-resnet32-cifar100-240",
@@ -59,7 +63,7 @@ def test_each_setting_has_a_figure_with_a_name_of_its_own() -> None:
 
 
 def test_figures_become_the_same_files_again(tmp_path: Path) -> None:
-    files = [write(curves(_runs()), tmp_path / name) for name in ("first", "second")]
+    files = [write([curves(_runs())], tmp_path / name) for name in ("first", "second")]
     assert [path.suffix for path in files[0]] == [".pdf", ".svg", ".png"]
     starts = (b"%PDF", b"<?xml", b"\x89PNG")
     for first, second, start in zip(*files, starts, strict=True):
@@ -68,16 +72,27 @@ def test_figures_become_the_same_files_again(tmp_path: Path) -> None:
 
 
 def test_in_a_page_black_is_the_colour_of_the_text_and_the_words_are_told() -> None:
-    svg = as_svg(accuracy_curves(_runs()), "Test accuracy")
+    svg = as_svg(accuracy_curves(_runs()), "curves", "Test accuracy")
     assert svg.startswith('<svg role="img" aria-label="Test accuracy" ')
     assert "#000000" not in svg
     assert "currentColor" in svg
 
 
+def test_figures_of_a_page_share_no_identifier() -> None:
+    figure = accuracy_curves(_runs())
+    first, second = (
+        set(re.findall(r'\bid="([^"]*)"', as_svg(figure, name, ""))) for name in ("one", "two")
+    )
+    assert first
+    assert not first & second
+    used = re.findall(r'url\(#([^)]*)\)|href="#([^"]*)"', as_svg(figure, "one", ""))
+    assert {one or other for one, other in used} <= first
+
+
 def test_a_figure_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) -> None:
     (tmp_path / "figures").write_text("in the way")
     with pytest.raises(RunError, match=r"figures: cannot be written: "):
-        write(curves(_runs()), tmp_path / "figures")
+        write([curves(_runs())], tmp_path / "figures")
 
 
 def test_the_style_is_of_these_figures_alone(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from lskd_cli.results.gallery import curves
 from lskd_cli.results.guided import guided_columns, make_guided_rows
 from lskd_cli.results.page import render_page
 from lskd_cli.results.runs import Run
+from lskd_cli.results.settings import by_setting
 from lskd_cli.results.table import TEXT_FORMATS, as_csv
 from lskd_cli.results.tables import make_tables
 from tests.results.helpers import made_run
@@ -111,7 +112,7 @@ def test_transformers_have_their_own_table_beside_the_others() -> None:
 
 def test_the_page_has_both_tables_and_one_figure_a_transformer() -> None:
     runs = [*_runs(), made_run("kd-r32x4-r8x4", True, 0, [76.0])]
-    page = render_page(runs, "best", curves(runs))
+    page = render_page(runs, "best", [curves(setting) for setting in by_setting(runs)])
     assert page.count('<table class="comparison">') == 2
     assert page.count("<figure>") == 3
     assert "deit_tiny, cifar100" in page

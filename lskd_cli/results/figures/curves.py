@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lskd_cli.results.comparison import METHOD_NAMES
+from lskd_cli.results.comparison import METHOD_NAMES, method_name
 from lskd_cli.results.figures.style import (
     ALONE,
     BLACK,
@@ -67,7 +67,7 @@ def _panel(axes: Axes, runs: Sequence[Run]) -> None:
     named = set()
     for run in sorted(runs, key=lambda run: (bool(run.preset.teacher), run.preset.standardized)):
         preset = run.preset
-        label = METHOD_NAMES[preset.method.name] + ("+Ours" if preset.standardized else "")
+        label = method_name(preset) + ("+Ours" if preset.standardized else "")
         colour = OURS if preset.standardized else _COLOURS.get(preset.method.name, PLAIN)
         axes.plot(
             [record["epoch"] for record in run.history],
@@ -89,7 +89,7 @@ def _released(axes: Axes, runs: Iterable[Run]) -> None:
     for run in {run.preset.published.log: run for run in runs}.values():
         whole = published_curves().get(run.preset.published.log or "")
         if whole:
-            label = f"{METHOD_NAMES[run.preset.method.name]}+Ours, published"
+            label = f"{method_name(run.preset)}+Ours, published"
             if len(whole) > longest:
                 label += f"\n(of {len(whole)} epochs)"
             curve = whole[:longest]

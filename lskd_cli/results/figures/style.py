@@ -1,6 +1,7 @@
 """What all figures share: sizes, colours, and how they become files."""
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import matplotlib
 from matplotlib import style
 from matplotlib.figure import Figure
+
+from lskd_cli.outputs import Kind
 
 # Inches: the columns of a two-column paper.
 ONE_COLUMN, TWO_COLUMNS = 3.3, 6.9
@@ -18,6 +21,7 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
 )  # fmt: skip
 GREY = "#7F7F7F"
 ALONE, PLAIN, OURS, LOCALITY = GREY, BLUE, VERMILION, PURPLE
+COLOURS: dict[Kind, str] = {"teacher": BLACK, "alone": ALONE, "plain": PLAIN, "ours": OURS}
 
 FORMATS = ("pdf", "svg", "png")
 
@@ -40,16 +44,19 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(path, metadata=undated[path.suffix[1:]])
 
 
-def as_svg(figure: Figure, alternative: str) -> str:
+def as_svg(figure: Figure, name: str, alternative: str) -> str:
     """An <svg> element for a page, its black drawn in the colour of the page's text.
 
     Args:
         figure: made within ``styled``.
-        alternative: what the figure shows, for who cannot see it.
+        name: the page's only figure of this name; begins all identifiers.
+        alternative: what the figure shows, for who cannot see it; HTML.
     """
     text = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with styled(), matplotlib.rc_context({"savefig.transparent": True}):
-        figure.savefig(text, format="svg", metadata={"Date": None})
+        figure.savefig(text, format="svg", metadata=nothing)
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :].replace(BLACK, "currentColor")
+    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{alternative}" ', 1)
