@@ -80,13 +80,12 @@ def test_in_a_page_black_is_the_colour_of_the_text_and_the_words_are_told() -> N
 
 def test_figures_of_a_page_share_no_identifier() -> None:
     figure = accuracy_curves(_runs())
-    first, second = (
-        set(re.findall(r'\bid="([^"]*)"', as_svg(figure, name, ""))) for name in ("one", "two")
-    )
+    one, two = (as_svg(figure, name, "") for name in ("one", "two"))
+    first, second = (set(re.findall(r'\bid="([^"]*)"', svg)) for svg in (one, two))
     assert first
     assert not first & second
-    used = re.findall(r'url\(#([^)]*)\)|href="#([^"]*)"', as_svg(figure, "one", ""))
-    assert {one or other for one, other in used} <= first
+    used = re.findall(r'url\(#([^)]*)\)|href="#([^"]*)"', one)
+    assert {clip or glyph for clip, glyph in used} <= first
 
 
 def test_a_figure_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) -> None:
