@@ -9,6 +9,7 @@ import typer
 
 from lskd_cli.cli import options
 from lskd_cli.cli.console import out, say, speaks
+from lskd_cli.cli.grid import combinations, listed_axes
 from lskd_cli.cli.tables import as_table
 from lskd_cli.config import Preset, load_preset
 from lskd_cli.errors import RequestError
@@ -28,6 +29,14 @@ def compare(
     train: Annotated[
         bool, typer.Option("--train", help="Train what is missing: with and without --stand.")
     ] = False,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=V1,V2,...",
+            help="With --train: standardized with each of these values of temperature, kd_weight, "
+            "...; further keys may follow, or --sweep again.",
+        ),
+    ] = None,
     seeds: Annotated[
         str | None, typer.Option(help="Seeds to train, as 0,1,2; 0 if not given.")
     ] = None,
@@ -69,6 +78,9 @@ def compare(
     """
     options.check_one_of("--format", format_, ("table", "json", *TEXT_FORMATS))
     options.check_one_of("--accuracy", accuracy, ("best", "last"))
+    # What follows a --sweep without an option of its own comes in as a run.
+    more = [str(run) for run in runs or [] if sweep and "=" in str(run)]
+    runs = [run for run in runs or [] if str(run) not in more]
     if train:
         if not presets:
             raise RequestError("--train: name what to train with --preset")
@@ -85,12 +97,13 @@ def compare(
             dataset=dataset,
             data_dir=data_dir,
         )
-        asked = [
-            options.requested_preset(name, changes, seed)
+        axes = listed_axes([*(sweep or []), *more])
+        arms = [
+            arm
             for name in presets
             for seed in options.listed("--seeds", seeds or "0")
+            for arm in _arms(name, changes, seed, axes)
         ]
-        arms = [arm for preset in asked for arm in _both(preset)]
         from lskd_cli.cli.training import computing, places_of, train_presets
 
         places = places_of(
@@ -104,11 +117,11 @@ def compare(
         found = find_runs(runs_dir, [folder.path for folder in folders], say)
     else:
         training_only = {
-            "--seeds": seeds, "--set": settings, "--epochs": epochs, "--val-split": val_split,
-            "--limit-train": limit_train, "--teacher": teacher, "--dataset": dataset,
-            "--skip-bad-images": skip_bad_images,
-            "--teacher-checkpoint": teacher_checkpoint, "--fresh": fresh,
-            "--graphs": graphs, "--compile": compile_, "--teacher-cache": teacher_cache,
+            "--sweep": sweep, "--seeds": seeds, "--set": settings, "--epochs": epochs,
+            "--val-split": val_split, "--limit-train": limit_train, "--teacher": teacher,
+            "--dataset": dataset, "--skip-bad-images": skip_bad_images, "--fresh": fresh,
+            "--teacher-checkpoint": teacher_checkpoint, "--teacher-cache": teacher_cache,
+            "--graphs": graphs, "--compile": compile_,
         }  # fmt: skip
         given = [option for option, value in training_only.items() if value]
         if given:
@@ -132,8 +145,13 @@ def compare(
         print(TEXT_FORMATS[format_](tables), end="")  # noqa: T201 (unwrapped)
 
 
-def _both(preset: Preset) -> list[Preset]:
-    """The preset without standardization, and with it where the method has any."""
+def _arms(
+    name: str, changes: options.Changes, seed: int, axes: dict[str, list[str]]
+) -> list[Preset]:
+    """The preset without standardization, and with it where the method has any; or a sweep."""
+    preset = options.requested_preset(name, changes, seed)
+    if axes:
+        return [*combinations(name, changes, seed, axes), preset.with_stand(False)]
     if preset.stand is None:
         return [preset]
     return [preset.with_stand(False), preset.with_stand(True)]
