@@ -14,7 +14,9 @@ def as_table(results: Results, width: int) -> Table:
     headings = [column.heading for column in results.columns]
     texts = results.texts()
     if _width(headings, texts) > width:
-        texts = [[text.replace(" ± ", "\n± ") for text in row] for row in texts]
+        texts = [
+            [text.replace(" ± ", "\n± ").replace(" [", "\n[") for text in row] for row in texts
+        ]
     if _width(headings, texts) > width:
         table = Table(caption=results.caption, box=SIMPLE_HEAD, show_header=False)
         for index, heading in enumerate(headings):

@@ -10,10 +10,12 @@ from lskd_cli.results.table import (
     Column,
     counts,
     epochs,
+    gain,
     statistic,
     telling,
     value,
     which_epoch,
+    with_interval,
 )
 
 # As the field's tables name them.
@@ -155,7 +157,7 @@ COLUMNS = (
     Column("n", "number", lambda row: counts(row.base, row.stand)),
     Column("Plain", "number", lambda row: statistic(row.base)),
     Column("+Ours", "ours", lambda row: statistic(row.stand)),
-    Column("Δ", "ours", lambda row: statistic(row.difference, signed=True)),
+    Column("Δ", "ours", lambda row: gain(row.difference)),
     Column("Published", "published", lambda row: value(row.published_base)),
     Column("+Ours", "published", lambda row: value(row.published_stand)),
     Column("Δ", "published", lambda row: value(row.published_difference, "+.2f")),
@@ -183,5 +185,6 @@ def caption(rows: Sequence[Row], accuracy: str) -> str:
     where = f" on {data.pop()}" if len(data) == 1 else ""
     return (
         f"Top-1 test accuracy (%){where} of {which_epoch(accuracy)}; "
-        "Plain: the method alone, +Ours: standardized."
+        "Plain: the method alone, +Ours: standardized, Δ: their difference seed by seed"
+        f"{with_interval(row.difference for row in rows)}."
     )

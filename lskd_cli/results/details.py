@@ -9,7 +9,16 @@ from lskd_cli.results.comparison import experiment, in_tables, method_name
 from lskd_cli.results.runs import Run
 from lskd_cli.results.settings import by_setting
 from lskd_cli.results.statistic import Statistic, by_seed, paired
-from lskd_cli.results.table import Column, Table, record, statistic, telling, value
+from lskd_cli.results.table import (
+    Column,
+    Table,
+    gain,
+    record,
+    statistic,
+    telling,
+    value,
+    with_interval,
+)
 
 _STATISTICS = ("best", "best_gain", "last", "last_gain")
 
@@ -112,9 +121,9 @@ COLUMNS = (
     Column("Method", "text", lambda arm: arm.method),
     Column("n", "number", lambda arm: str(arm.n)),
     Column("Best epoch", "ours", lambda arm: statistic(arm.best)),
-    Column("Δ", "ours", lambda arm: statistic(arm.best_gain, signed=True)),
+    Column("Δ", "ours", lambda arm: gain(arm.best_gain)),
     Column("Last epoch", "number", lambda arm: statistic(arm.last)),
-    Column("Δ", "number", lambda arm: statistic(arm.last_gain, signed=True)),
+    Column("Δ", "number", lambda arm: gain(arm.last_gain)),
     Column("Published", "published", lambda arm: value(arm.published)),
     Column("Time", "number", lambda arm: str(timedelta(seconds=round(arm.seconds)))),
     Column("Hardware", "text", lambda arm: arm.hardware),
@@ -144,7 +153,8 @@ def _caption(arms: Sequence[Arm], needless: Set[str]) -> str:
     caption = (
         f"{taught.student}{teacher} on {taught.dataset}, {taught.epochs} epochs: "
         f"top-1 test accuracy (%) of the best epoch, chosen on {taught.selection} images, and of "
-        "the last; mean ± deviation over n seeds. Δ: +Ours minus the method alone, seed by seed. "
+        "the last; mean ± deviation over n seeds. Δ: +Ours minus the method alone, seed by seed"
+        f"{with_interval(arm.best_gain for arm in arms)}. "
         "Published: best epoch. Time (h:mm:ss): of training, all students of a pass together"
     )
     if "Students" in needless:

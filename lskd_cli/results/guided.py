@@ -12,10 +12,12 @@ from lskd_cli.results.table import (
     Column,
     counts,
     epochs,
+    gain,
     statistic,
     telling,
     value,
     which_epoch,
+    with_interval,
 )
 
 # The arms of a row, in the order of the published table.
@@ -160,7 +162,7 @@ COLUMNS = (
     Column("Locality", "number", lambda row: statistic(row.locality)),
     Column("KD", "number", lambda row: statistic(row.kd)),
     Column("KD+Ours", "ours", lambda row: statistic(row.stand)),
-    Column("Δ", "ours", lambda row: statistic(row.gain, signed=True)),
+    Column("Δ", "ours", lambda row: gain(row.gain)),
     Column("Published base", "published", lambda row: value(row.published_alone)),
     Column("Locality", "published", lambda row: value(row.published_locality)),
     Column("KD+Ours", "published", lambda row: value(row.published_stand)),
@@ -177,10 +179,10 @@ def guided_columns(rows: Sequence[GuidedRow]) -> list[Column]:
     return telling(COLUMNS, rows, needless)
 
 
-def guided_caption(accuracy: str) -> str:
+def guided_caption(rows: Sequence[GuidedRow], accuracy: str) -> str:
     """What the numbers are."""
     return (
         f"Vision transformers: top-1 test accuracy (%) of {which_epoch(accuracy)}; Base: alone, "
         "Locality: features of the teacher, KD: its logits, +Ours: standardized, "
-        "Δ: KD+Ours against Base."
+        f"Δ: KD+Ours against Base{with_interval(row.gain for row in rows)}."
     )

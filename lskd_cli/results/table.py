@@ -2,8 +2,8 @@
 
 import csv
 import io
-from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence, Set
+from dataclasses import dataclass, fields
 from typing import Any
 
 from tabulate import tabulate
@@ -46,15 +46,20 @@ def value(number: float | None, form: str = ".2f") -> str:
     return "" if number is None else format(number, form)
 
 
-def statistic(found: Statistic | None, signed: bool = False) -> str:
+def statistic(found: Statistic | None) -> str:
     """A statistic as in a table, or nothing."""
-    return found.text(signed) if found else ""
+    return found.text() if found else ""
+
+
+def gain(found: Statistic | None) -> str:
+    """Differences as in a table, or nothing."""
+    return found.gain() if found else ""
 
 
 def _flat(name: str, found: Statistic | None) -> dict[str, Any]:
-    """A statistic as NAME_n, NAME_mean, NAME_deviation."""
+    """A statistic as NAME_n, NAME_mean, NAME_deviation, NAME_low, NAME_high."""
     if found is None:
-        return {f"{name}_n": 0, f"{name}_mean": None, f"{name}_deviation": None}
+        return {f"{name}_{part.name}": None for part in fields(Statistic)} | {f"{name}_n": 0}
     return {f"{name}_{part}": number for part, number in vars(found).items()}
 
 
@@ -85,6 +90,11 @@ def epochs(row: Any) -> str:
     return f"{row.epochs} (val)" if row.selection == "val" else str(row.epochs)
 
 
+def with_interval(gains: Iterable[Statistic | None]) -> str:
+    """What a caption says of the intervals of differences, if there are any."""
+    return ", with its 95 % t interval" if any(one and one.n > 1 for one in gains) else ""
+
+
 def which_epoch(accuracy: str) -> str:
     """What "best" or "last" means, for a caption."""
     return "the best epoch, as published" if accuracy == "best" else "the last epoch"
@@ -99,10 +109,8 @@ def as_latex(tables: Sequence[Table]) -> str:
     """LaTeX tabulars for the booktabs package, their captions as comments."""
     texts = []
     for table in tables:
-        body = _tabulate(table, "latex_booktabs")
-        body = body.replace("Δ", r"$\Delta$").replace("±", r"$\pm$")
-        texts.append(f"% {table.caption}\n{body}\n")
-    return "\n".join(texts)
+        texts.append(f"% {table.caption}\n{_tabulate(table, 'latex_booktabs')}\n")
+    return "\n".join(texts).replace("Δ", r"$\Delta$").replace("±", r"$\pm$")
 
 
 def _tabulate(table: Table, form: str) -> str:

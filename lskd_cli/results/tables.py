@@ -32,5 +32,7 @@ def make_tables(runs: Sequence[Run], accuracy: str) -> list[Table]:
     guided = make_guided_rows([run for run in runs if is_guided(run)], accuracy)
     if guided:
         records = [{"accuracy": accuracy} | record(row, GUIDED_STATISTICS) for row in guided]
-        tables.append(Table(guided_caption(accuracy), guided_columns(guided), guided, records))
+        tables.append(
+            Table(guided_caption(guided, accuracy), guided_columns(guided), guided, records)
+        )
     return tables

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 
 import pytest
 
@@ -35,6 +36,10 @@ def test_a_row_has_means_deviations_and_paired_differences() -> None:
     # seed by seed: 76 - 73 and 78 - 74
     assert row.difference.mean == pytest.approx(3.5)
     assert row.difference.deviation == pytest.approx(0.5**0.5)
+    # Student's t for one degree of freedom is tan(0.475 pi) at 97.5 %
+    half = math.tan(0.475 * math.pi) * 0.5
+    assert (row.difference.low, row.difference.high) == pytest.approx((3.5 - half, 3.5 + half))
+    assert (row.stand.low, row.stand.high) == pytest.approx((77 - 2 * half, 77 + 2 * half))
 
 
 def test_the_last_epoch_is_not_the_best() -> None:
@@ -46,13 +51,14 @@ def test_the_published_values_stand_beside() -> None:
     (row,) = make_rows(_runs(), "best")
     assert [column.text(row) for column in columns([row])] == [
         "resnet32x4", "79.42", "resnet8x4", "KD", "240", "3/2", "73.50 ± 0.50", "77.00 ± 1.41",
-        "+3.50 ± 0.71", "73.33", "76.62", "+3.29",
+        "+3.50 [-2.85, +9.85]", "73.33", "76.62", "+3.29",
     ]  # fmt: skip
 
 
 def test_one_run_has_no_deviation() -> None:
     (row,) = make_rows(_runs()[:1], "best")
     assert (row.base.deviation, row.stand, row.difference) == (None, None, None)
+    assert (row.base.low, row.base.high) == (None, None)
     assert [column.heading for column in columns([row])][6:] == [
         "Plain", "Published", "+Ours", "Δ",
     ]  # fmt: skip
@@ -110,6 +116,7 @@ def test_unfinished_runs_do_not_count() -> None:
 def test_markdown_has_a_caption_and_a_line_a_row() -> None:
     lines = as_markdown(make_tables(_runs(), "best")).splitlines()
     assert "best epoch, as published" in lines[0]
+    assert lines[0].endswith("seed by seed, with its 95 % t interval.")
     assert lines[2].startswith("| Teacher")
     assert "| 77.00 ± 1.41 |" in lines[4]
 
