@@ -21,6 +21,8 @@ def test_the_wheel_carries_presets_curves_and_page(
     assert {
         "lskd_cli/results/published_curves.json",
         "lskd_cli/results/page.html.j2",
+        "lskd_cli/results/page.css",
+        "lskd_cli/results/page.js",
         "lskd_cli/results/figures/lskd.mplstyle",
         "lskd_cli/cli/app.py",
     } <= names

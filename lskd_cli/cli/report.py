@@ -49,13 +49,13 @@ def report(
         searched = ", ".join(map(str, runs or [runs_dir]))
         raise RequestError(f"no run with a finished epoch in {searched}; 'lskd train' makes one")
     page = out_dir / "index.html"
-    shown = []
-    for setting in by_setting(found):
-        shown += [gallery.curves(setting), *gallery.ablations(setting)]
-        if exhibit := exhibit_of(setting, data_dir, resolve_compute(device)):
-            shown += gallery.portraits(setting, exhibit, sample, chosen, points)
-    gallery.number_names(shown)
-    write_text(page, render_page(found, accuracy, shown))
+    sections = [gallery.section(setting) for setting in by_setting(found)]
+    for section in sections:
+        if exhibit := exhibit_of(section.runs, data_dir, resolve_compute(device)):
+            section.figures += gallery.portraits(section.runs, exhibit, sample, chosen, points)
+    gallery.number_names(sections)
+    write_text(page, render_page(sections, accuracy))
+    shown = [one for section in sections for one in section.figures]
     files = gallery.write(shown, out_dir / "figures") if figures else []
     if as_json:
         told = {"page": page, "runs": [run.path for run in found], "figures": files}

@@ -38,6 +38,20 @@ class Shown:
     figure: Figure
 
 
+@dataclass
+class Section:
+    """What is shown of a setting."""
+
+    title: str
+    runs: Sequence[Run]
+    figures: list[Shown]
+
+
+def section(setting: Sequence[Run]) -> Section:
+    """A setting, of whose runs all have history, with what their folders alone show."""
+    return Section(_title_of(setting), setting, [curves(setting), *ablations(setting)])
+
+
 def curves(setting: Sequence[Run]) -> Shown:
     """Accuracy by epoch of the runs of a setting, which all have history."""
     unfinished = [run.preset.run_path for run in setting if not run.finished]
@@ -154,20 +168,20 @@ def _shown(kind: str, setting: Sequence[Run], title: str, caption: str, figure: 
     pair = [preset.teacher, preset.student] if preset.teacher else [preset.student]
     parts = [kind, *pair, preset.data.name, str(preset.schedule.epochs)]
     name = re.sub(r"[^\w.-]+", "-", "-".join(parts)).lower()
-    return Shown(name, f"{title_of(setting)}: {title}", caption, figure)
+    return Shown(name, f"{_title_of(setting)}: {title}", caption, figure)
 
 
-def title_of(setting: Sequence[Run]) -> str:
+def _title_of(setting: Sequence[Run]) -> str:
     """A setting in words."""
     preset = setting[-1].preset
     pair = f"{preset.teacher} → {preset.student}" if preset.teacher else f"{preset.student} alone"
     return f"{pair}, {preset.data.name}, {preset.schedule.epochs} epochs"
 
 
-def number_names(figures: Sequence[Shown]) -> None:
+def number_names(sections: Sequence[Section]) -> None:
     """Give figures of one name, of settings that differ in other things, names of their own."""
     seen: dict[str, int] = {}
-    for one in figures:
+    for one in (figure for section in sections for figure in section.figures):
         seen[one.name] = seen.get(one.name, 0) + 1
         if seen[one.name] > 1:
             one.name += f"-{seen[one.name]}"

@@ -11,7 +11,7 @@ from lskd_cli.config import list_presets, load_preset
 from lskd_cli.errors import RunError
 from lskd_cli.results.figures.curves import accuracy_curves, published_curves
 from lskd_cli.results.figures.style import as_svg, save, styled
-from lskd_cli.results.gallery import curves, number_names, write
+from lskd_cli.results.gallery import curves, number_names, section, write
 from lskd_cli.results.runs import Run
 from lskd_cli.results.settings import by_setting
 from tests.results.helpers import made_run
@@ -54,9 +54,9 @@ def test_each_setting_has_a_figure_with_a_name_of_its_own() -> None:
     other = made_run("kd-r56-r20", True, 1, [61.0])
     other.info["teacher_sha256"] = "bb"
     runs = [*_runs(), other, made_run("alone-r32", False, 0, [60.0])]
-    shown = [curves(setting) for setting in by_setting(runs)]
-    number_names(shown)
-    assert [one.name for one in shown] == [
+    sections = [section(setting) for setting in by_setting(runs)]
+    number_names(sections)
+    assert [section.figures[0].name for section in sections] == [
         "curves-resnet56-resnet20-cifar100-240", "curves-resnet56-resnet20-cifar100-240-2",
         "curves-resnet32-cifar100-240",
     ]  # fmt: skip

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from lskd_cli.errors import RequestError
 from lskd_cli.results.figures.curves import accuracy_curves
-from lskd_cli.results.gallery import curves
+from lskd_cli.results.gallery import section
 from lskd_cli.results.guided import guided_columns, make_guided_rows
 from lskd_cli.results.page import render_page
 from lskd_cli.results.runs import Run
@@ -119,8 +119,8 @@ def test_transformers_have_their_own_table_beside_the_others() -> None:
 
 def test_the_page_has_both_tables_and_one_figure_a_transformer() -> None:
     runs = [*_runs(), made_run("kd-r32x4-r8x4", True, 0, [76.0])]
-    page = render_page(runs, "best", [curves(setting) for setting in by_setting(runs)])
-    assert page.count('<table class="comparison">') == 2
+    page = render_page([section(setting) for setting in by_setting(runs)], "best")
+    assert page.count('<table class="comparison">') == 2 + 3
     assert page.count("<figure>") == 3
     assert "deit_tiny, cifar100" in page
 
