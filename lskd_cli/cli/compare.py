@@ -68,6 +68,7 @@ def compare(
     teacher_cache: options.TeacherCache = False,
     skip_bad_images: options.SkipBadImages = False,
     checkpoint_minutes: options.CheckpointMinutes = options.CHECKPOINT_MINUTES,
+    logs: options.Logs = None,
     fresh: options.Fresh = False,
 ) -> None:
     """Compare each method with and without standardization, beside the published values.
@@ -108,7 +109,7 @@ def compare(
 
         places = places_of(
             data_dir, checkpoints_dir, runs_dir, teacher_checkpoint, teacher_cache,
-            skip_bad_images, checkpoint_minutes,
+            skip_bad_images, checkpoint_minutes, logs,
         )  # fmt: skip
         with computing(device, precision, graphs, compile_) as compute:
             folders = train_presets(arms, places, compute, fresh)
@@ -121,7 +122,7 @@ def compare(
             "--val-split": val_split, "--limit-train": limit_train, "--teacher": teacher,
             "--dataset": dataset, "--skip-bad-images": skip_bad_images, "--fresh": fresh,
             "--teacher-checkpoint": teacher_checkpoint, "--teacher-cache": teacher_cache,
-            "--graphs": graphs, "--compile": compile_,
+            "--graphs": graphs, "--compile": compile_, "--log": logs,
         }  # fmt: skip
         given = [option for option, value in training_only.items() if value]
         if given:

@@ -86,6 +86,10 @@ Accuracy = Annotated[
     str, typer.Option(help="best: of the best epoch, as published; last: of the last epoch.")
 ]
 
+Logs = Annotated[
+    list[str] | None,
+    typer.Option("--log", help="Also log to tensorboard or wandb; repeatable."),
+]
 TeacherCache = Annotated[
     bool,
     typer.Option(

@@ -52,6 +52,7 @@ def train(
     teacher_cache: options.TeacherCache = False,
     skip_bad_images: options.SkipBadImages = False,
     checkpoint_minutes: options.CheckpointMinutes = options.CHECKPOINT_MINUTES,
+    logs: options.Logs = None,
     fresh: options.Fresh = False,
     dry_run: Annotated[
         bool,
@@ -102,7 +103,7 @@ def train(
             return
         places = places_of(
             data_dir, checkpoints_dir, runs_dir, teacher_checkpoint, teacher_cache,
-            skip_bad_images, checkpoint_minutes,
+            skip_bad_images, checkpoint_minutes, logs,
         )  # fmt: skip
         if len(asked) == 1 and shard is None:
             (folder,) = train_presets(asked, places, compute, fresh)

@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -16,6 +16,7 @@ from lskd_cli.cli.signals import stop_requests
 from lskd_cli.config import Preset
 from lskd_cli.data import images_of
 from lskd_cli.engine.device import Compute, PrecisionName, resolve_compute
+from lskd_cli.engine.logs import Logged, check_logs, open_logs
 from lskd_cli.engine.loop import Listener
 from lskd_cli.engine.request import Places, prepared
 from lskd_cli.engine.run_folder import RunFolder
@@ -48,13 +49,20 @@ def places_of(
     teacher_cache: bool,
     skip_bad_images: bool,
     checkpoint_minutes: float,
+    logs: Sequence[str] | None,
 ) -> Places:
-    """Where the options say that everything is, and how often to save."""
+    """Where the options say that everything is, and how often and where to write.
+
+    Raises:
+        RequestError: a log cannot be written here.
+    """
+    check_logs(logs or ())
     cache = checkpoints_dir / "logits" if teacher_cache else None
     save_every = 60 * checkpoint_minutes
     return Places(
-        data_dir, checkpoints_dir, runs_dir, teacher_checkpoint, cache, skip_bad_images, save_every
-    )
+        data_dir, checkpoints_dir, runs_dir, teacher_checkpoint, cache, skip_bad_images, save_every,
+        logs or (),
+    )  # fmt: skip
 
 
 def train_presets(
@@ -94,7 +102,7 @@ def train_presets(
                 for one in job.passes:
                     if stopping():
                         raise Interrupted("stopped between two passes")
-                    _train(one, stopping)
+                    _train(one, stopping, places.logs)
         except Interrupted as stopped:
             raise Interrupted(f"{stopped}; everything is saved, go on with: {again}") from None
         except KeyboardInterrupt:
@@ -104,7 +112,7 @@ def train_presets(
     return job.finished + [folder for one in job.passes for _, folder in one.runs]
 
 
-def _train(one: Pass, stopping: Callable[[], bool]) -> None:
+def _train(one: Pass, stopping: Callable[[], bool], logs: Sequence[str]) -> None:
     arms = one.arms()
     for arm, folder in arms:
         epoch, step = arm.position
@@ -116,7 +124,11 @@ def _train(one: Pass, stopping: Callable[[], bool]) -> None:
     if team.leads:
         images = images_of(len(one.dataset.train), data, team.share)
         shown = Screen(presets, images, _heading(one))
-    with shown as listener:
+    opened = {
+        arm.preset.run_path: open_logs(logs, arm.preset, folder.path, len(arm.history))
+        for arm, folder in (arms if team.leads else ())
+    }
+    with shown as screen, closing(Logged(screen, opened)) as listener:
         one.train(arms, listener, shlex.join(["lskd", *sys.argv[1:]]), stopping)
     for arm, folder in arms:
         best = arm.best or arm.history[-1]

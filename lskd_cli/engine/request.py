@@ -39,6 +39,7 @@ class Places:
     Attributes:
         skip_bad_images: leave files out that cannot be decoded.
         save_every: seconds between two saved states within an epoch.
+        logs: names of what is written beside metrics.jsonl.
     """
 
     data: Path
@@ -48,6 +49,7 @@ class Places:
     teacher_cache: Path | None = None
     skip_bad_images: bool = False
     save_every: float = SAVE_EVERY
+    logs: Sequence[str] = ()
 
 
 @dataclass
