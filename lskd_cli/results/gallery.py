@@ -58,7 +58,7 @@ def curves(setting: Sequence[Run]) -> Shown:
     caption = "Test accuracy by epoch; dotted: the released log of the standardized method."
     if unfinished:
         caption += f" Not finished: {', '.join(unfinished)}."
-    return _shown("curves", setting, "accuracy by epoch", caption, accuracy_curves(setting))
+    return _shown("curves", setting, "Accuracy by epoch", caption, accuracy_curves(setting))
 
 
 def ablations(setting: Sequence[Run]) -> list[Shown]:
@@ -134,19 +134,19 @@ def portraits(
         "Images by mean and deviation of their logits (colour: their number, logarithmic), before "
         "and after standardization."
     )
-    title = "mean and deviation of logits"
+    title = "Mean and deviation of logits"
     shown.append(_shown("moments", setting, title, caption, moments(exhibit.networks)))
     if any(network.pooled is not None for network in exhibit.networks):
         figure, drawn = embedded(exhibit.networks, exhibit.targets, classes or range(found), points)
         of = f"{len(classes)} classes" if classes else "all classes"
         caption = f"t-SNE of the pooled features of {drawn} test images of {of}; colour: class."
-        shown.append(_shown("tsne", setting, "features", caption, figure))
+        shown.append(_shown("tsne", setting, "Features", caption, figure))
     shown.append(_shared_temperature(setting, exhibit))
     return shown
 
 
 def _shared_temperature(setting: Sequence[Run], exhibit: Exhibit) -> Shown:
-    title = "one temperature for teacher and student"
+    title = "One temperature for teacher and student"
     pair = misjudged(exhibit.networks)
     if pair is None:
         caption = (
@@ -168,7 +168,7 @@ def _shown(kind: str, setting: Sequence[Run], title: str, caption: str, figure: 
     pair = [preset.teacher, preset.student] if preset.teacher else [preset.student]
     parts = [kind, *pair, preset.data.name, str(preset.schedule.epochs)]
     name = re.sub(r"[^\w.-]+", "-", "-".join(parts)).lower()
-    return Shown(name, f"{_title_of(setting)}: {title}", caption, figure)
+    return Shown(name, title, caption, figure)
 
 
 def _title_of(setting: Sequence[Run]) -> str:

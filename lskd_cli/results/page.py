@@ -11,7 +11,7 @@ from lskd_cli import __version__
 from lskd_cli.config import to_yaml
 from lskd_cli.results.details import make_details
 from lskd_cli.results.figures.style import as_svg
-from lskd_cli.results.gallery import Section
+from lskd_cli.results.gallery import Section, Shown
 from lskd_cli.results.runs import Run
 from lskd_cli.results.tables import make_tables
 
@@ -40,10 +40,7 @@ def render_page(sections: Sequence[Section], accuracy: str) -> str:
                 "title": section.title,
                 "tables": make_details(section.runs),
                 # Our own SVG; everything else in the page is escaped.
-                "figures": [
-                    (one, Markup(as_svg(one.figure, one.name, str(escape(one.title)))))
-                    for one in section.figures
-                ],
+                "figures": [(one, _drawn(one, section.title)) for one in section.figures],
             }
             for section in sections
         ],
@@ -52,6 +49,10 @@ def render_page(sections: Sequence[Section], accuracy: str) -> str:
         commands=commands,
         presets=[(run.preset.run_path, to_yaml(run.preset)) for run in runs],
     )
+
+
+def _drawn(shown: Shown, of: str) -> Markup:
+    return Markup(as_svg(shown.figure, shown.name, str(escape(f"{shown.title}: {of}"))))
 
 
 def _line(run: Run) -> list[str]:

@@ -49,17 +49,18 @@ def find_runs(folder: Path, given: Sequence[Path], complain: Callable[[str], Non
     Args:
         folder: searched where ``given`` is empty.
         given: runs (NAME/seedN), presets' folders (NAME), or folders of those.
-        complain: told of runs in ``folder`` that cannot be read; given ones raise.
+        complain: told of runs in ``folder`` that cannot be read; given ones raise. Also told of
+            metrics whose last line is broken: they are read up to it.
 
     Raises:
         RequestError: a given folder holds no readable run.
     """
     if given:
-        return [read_run(path) for root in given for path in _inside(root)]
+        return [read_run(path, complain) for root in given for path in _inside(root)]
     runs = []
     for path in list_runs(folder):
         try:
-            runs.append(read_run(path))
+            runs.append(read_run(path, complain))
         except RequestError as error:
             complain(str(error))
     return runs
@@ -74,7 +75,7 @@ def _inside(root: Path) -> list[Path]:
     return found
 
 
-def read_run(path: Path) -> Run:
+def read_run(path: Path, complain: Callable[[str], None]) -> Run:
     """A run from its folder.
 
     Raises:
@@ -85,8 +86,8 @@ def read_run(path: Path) -> Run:
         info = json.loads((path / name).read_text(encoding="utf-8"))
         name = METRICS
         metrics = path / name
-        lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
-        history = [json.loads(line) for line in lines]
+        text = metrics.read_text(encoding="utf-8") if metrics.exists() else ""
+        history = _records(text, lambda: complain(f"{metrics}: last line broken; read up to it"))
     except OSError as error:
         raise RequestError(f"{path / name}: cannot be read: {error.strerror}") from None
     except ValueError as error:
@@ -96,3 +97,21 @@ def read_run(path: Path) -> Run:
     if info.get("state") == "done" and not history:
         raise RequestError(f"{path / METRICS}: missing or empty, though the run is finished")
     return Run(path, load_preset(path / PRESET), history, info)
+
+
+def _records(text: str, broken: Callable[[], None]) -> list[Any]:
+    """The lines of a file, each JSON; without the last one, which is told, if it is not.
+
+    Raises:
+        ValueError: another line is not.
+    """
+    lines = text.splitlines()
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            if number < len(lines):
+                raise
+            broken()
+    return records

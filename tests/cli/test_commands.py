@@ -200,12 +200,12 @@ class TestCompare:
         assert result.code == 0, result.err
         page = (root / "report" / "index.html").read_text()
         for title in (
-            "accuracy by epoch",
+            "Accuracy by epoch",
             "KD: logits of one image",
-            "features",
-            "one temperature",
+            "Features",
+            "One temperature for teacher and student",
         ):
-            assert f"resnet20 → resnet8, digits, 2 epochs: {title}" in page
+            assert f'aria-label="{title}: resnet20 → resnet8, digits, 2 epochs"' in page
         assert page.count("<svg") == 6
         assert not re.search(r"""(src|href)=["'](?!#|data:)""", page)
 

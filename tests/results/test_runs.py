@@ -1,0 +1,62 @@
+"""Run folders as they may be found."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lskd_cli.config import load_preset, to_yaml
+from lskd_cli.errors import RequestError
+from lskd_cli.results.gallery import section
+from lskd_cli.results.page import render_page
+from lskd_cli.results.runs import find_runs, read_run
+from lskd_cli.results.settings import by_setting
+
+LINES = [json.dumps({"epoch": number, "test_top1": 10.0 * number}) for number in (1, 2)]
+
+
+def _folder(root: Path, metrics: str, state: str = "running", name: str = "kd-r56-r20") -> Path:
+    folder = root / name / "seed0"
+    folder.mkdir(parents=True)
+    (folder / "preset.yaml").write_text(to_yaml(load_preset(name)))
+    info = {"state": state, "device": "cpu", "precision": "fp32", "seconds": 60.0}
+    (folder / "run.json").write_text(json.dumps(info))
+    (folder / "metrics.jsonl").write_text(metrics)
+    return folder
+
+
+def test_a_broken_last_line_is_left_out_and_told(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, "\n".join([*LINES, '{"epoch": 3, "tes']))
+    told: list[str] = []
+    assert [record["epoch"] for record in read_run(folder, told.append).history] == [1, 2]
+    assert told == [f"{folder}/metrics.jsonl: last line broken; read up to it"]
+
+
+def test_another_broken_line_is_damage(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, "\n".join([LINES[0], "{", LINES[1]]))
+    with pytest.raises(RequestError, match=r"metrics\.jsonl: damaged"):
+        read_run(folder, print)
+
+
+def test_whole_metrics_are_not_complained_of(tmp_path: Path) -> None:
+    told: list[str] = []
+    assert len(read_run(_folder(tmp_path, "\n".join(LINES)), told.append).history) == 2
+    assert told == []
+
+
+def test_a_finished_run_without_metrics_is_damage(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="missing or empty, though the run is finished"):
+        read_run(_folder(tmp_path, "", "done"), print)
+
+
+def test_the_page_shows_an_unfinished_run_as_one_and_keeps_data_sets_apart(tmp_path: Path) -> None:
+    _folder(tmp_path, "\n".join(LINES))
+    _folder(tmp_path, "\n".join(LINES), "interrupted", "kd-digits")
+    runs = find_runs(tmp_path, [], print)
+    sections = [section(setting) for setting in by_setting(runs)]
+    assert [len(one.runs) for one in sections] == [1, 1]
+    page = render_page(sections, "best")
+    assert "2 runs, 0 of them finished" in page
+    assert "Not finished: kd-r56-r20/seed0." in page
+    assert "<td>2 of 240</td>" in page
+    assert "Published values are" not in page
