@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-gpu check bench fetch-teachers headline clean
+.PHONY: help setup demo test test-slow test-gpu test-browser check bench fetch-teachers headline clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test-slow: setup ## checks that take minutes: twenty kills in a row
 
 test-gpu: setup ## checks that need a CUDA device
 	$(BIN)/python -m pytest -m gpu -n 0
+
+test-browser: setup ## the report's page in Chromium (Debian: apt install chromium)
+	$(BIN)/python -m pytest -m browser -n 0
 
 check: setup ## lint, format and types
 	$(BIN)/ruff check .

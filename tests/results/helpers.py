@@ -3,8 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lskd_cli.config import load_preset
+from lskd_cli.outputs import Array, Exhibit, Kind, Outputs
 from lskd_cli.results.runs import Run
+
+TARGETS = np.array([0, 0, 1, 2, 2, 1])
 
 
 def made_run(
@@ -27,3 +32,34 @@ def made_run(
     if preset.teacher:
         info |= {"teacher_top1": 79.42, "teacher_sha256": "aa"}
     return Run(Path("runs") / preset.run_name / f"seed{seed}", preset, history, info)
+
+
+def _outputs(
+    name: str, kind: Kind, logits: Array, top1: float = 50.0, kl: float = 0.0, kl_std: float = 0.0
+) -> Outputs:
+    centred = logits - logits.mean(axis=1, keepdims=True)
+    standardized = centred / logits.std(axis=1, ddof=1, keepdims=True)
+    pooled = np.repeat(logits, 2, axis=1).astype(np.float32)
+    return Outputs(name, kind, top1, logits, standardized, pooled, kl, kl_std)
+
+
+def made_logits(seed: int) -> Array:
+    return np.asarray(np.random.default_rng(seed).normal(size=(6, 3)))
+
+
+def made_exhibit() -> Exhibit:
+    teacher = _outputs("resnet56", "teacher", made_logits(0))
+    students = [
+        _outputs("alone", "alone", made_logits(1), 60.0, 0.3, 0.4),
+        _outputs("KD", "plain", made_logits(2), 70.0, 0.1, 0.3),
+        _outputs("KD+Ours", "ours", made_logits(0) / 2 + 5, 72.0, 0.2, 0.0),
+    ]
+    return Exhibit(TARGETS, [teacher, *students], 4.0)
+
+
+def made_setting() -> list[Run]:
+    return [
+        made_run("alone-r20", False, 0, [60.0]),
+        made_run("kd-r56-r20", False, 0, [70.0]),
+        made_run("kd-r56-r20", True, 0, [72.0]),
+    ]

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from lskd_cli.errors import RequestError
-from lskd_cli.outputs import Array, Exhibit, Kind, Outputs
+from lskd_cli.outputs import Exhibit, Outputs
 from lskd_cli.results.figures.ablation import ablation
 from lskd_cli.results.figures.classes import class_differences
 from lskd_cli.results.figures.embedding import embedded
@@ -13,41 +13,13 @@ from lskd_cli.results.figures.moments import moments
 from lskd_cli.results.figures.sample import sample_logits
 from lskd_cli.results.figures.shared_temperature import TOY, misjudged, toy_case, toy_divergences
 from lskd_cli.results.gallery import ablations, portraits
-from lskd_cli.results.runs import Run
-from tests.results.helpers import made_run
-
-TARGETS = np.array([0, 0, 1, 2, 2, 1])
-
-
-def _outputs(
-    name: str, kind: Kind, logits: Array, top1: float = 50.0, kl: float = 0.0, kl_std: float = 0.0
-) -> Outputs:
-    centred = logits - logits.mean(axis=1, keepdims=True)
-    standardized = centred / logits.std(axis=1, ddof=1, keepdims=True)
-    pooled = np.repeat(logits, 2, axis=1).astype(np.float32)
-    return Outputs(name, kind, top1, logits, standardized, pooled, kl, kl_std)
-
-
-def _logits(seed: int) -> Array:
-    return np.asarray(np.random.default_rng(seed).normal(size=(6, 3)))
-
-
-def _exhibit() -> Exhibit:
-    teacher = _outputs("resnet56", "teacher", _logits(0))
-    students = [
-        _outputs("alone", "alone", _logits(1), 60.0, 0.3, 0.4),
-        _outputs("KD", "plain", _logits(2), 70.0, 0.1, 0.3),
-        _outputs("KD+Ours", "ours", _logits(0) / 2 + 5, 72.0, 0.2, 0.0),
-    ]
-    return Exhibit(TARGETS, [teacher, *students], 4.0)
-
-
-def _setting() -> list[Run]:
-    return [
-        made_run("alone-r20", False, 0, [60.0]),
-        made_run("kd-r56-r20", False, 0, [70.0]),
-        made_run("kd-r56-r20", True, 0, [72.0]),
-    ]
+from tests.results.helpers import (
+    TARGETS,
+    made_exhibit,
+    made_logits,
+    made_run,
+    made_setting,
+)
 
 
 def _titles(figure: Figure) -> list[str]:
@@ -55,19 +27,19 @@ def _titles(figure: Figure) -> list[str]:
 
 
 def test_a_sample_is_drawn_as_it_is_and_standardized_with_its_deviation() -> None:
-    networks = _exhibit().networks
+    networks = made_exhibit().networks
     figure = sample_logits(networks, 2, 1)
-    deviation = np.std(_logits(0)[2], ddof=1)
+    deviation = np.std(made_logits(0)[2], ddof=1)
     assert _titles(figure)[0] == f"resnet56, deviation {deviation:.2f}"
     assert _titles(figure)[3] == f"KD+Ours, deviation {deviation / 2:.2f}"
     heights = [[bar.get_height() for bar in axes.patches] for axes in figure.axes]  # type: ignore[attr-defined]
-    assert heights[0] == pytest.approx(list(_logits(0)[2]))
+    assert heights[0] == pytest.approx(list(made_logits(0)[2]))
     # half the range and another mean: the same relations
     assert heights[7] == pytest.approx(heights[4])
 
 
 def test_class_differences_are_means_over_the_images_of_a_class_on_one_scale() -> None:
-    teacher, _, kd, ours = _exhibit().networks
+    teacher, _, kd, ours = made_exhibit().networks
     figure, told = class_differences(teacher, [kd, ours], TARGETS)
     values = [np.asarray(axes.images[0].get_array()) for axes in figure.axes[:4]]
     difference = np.abs(teacher.logits - kd.logits)
@@ -80,7 +52,7 @@ def test_class_differences_are_means_over_the_images_of_a_class_on_one_scale() -
 
 
 def test_a_class_without_images_is_left_blank() -> None:
-    teacher, _, kd, _ = _exhibit().networks
+    teacher, _, kd, _ = made_exhibit().networks
     figure, _ = class_differences(teacher, [kd], np.where(TARGETS == 2, 0, TARGETS))
     values = np.ma.filled(np.ma.asarray(figure.axes[0].images[0].get_array()), np.nan)
     assert np.isnan(values[2]).all()
@@ -88,7 +60,7 @@ def test_a_class_without_images_is_left_blank() -> None:
 
 
 def test_moments_have_a_column_a_network_and_the_same_scale_in_a_row() -> None:
-    figure = moments(_exhibit().networks)
+    figure = moments(made_exhibit().networks)
     assert _titles(figure)[:4] == ["resnet56", "alone", "KD", "KD+Ours"]
     limits = [(axes.get_xlim(), axes.get_ylim()) for axes in figure.axes]
     assert len(set(limits[:4])) == len(set(limits[4:])) == 1
@@ -98,7 +70,7 @@ def test_moments_have_a_column_a_network_and_the_same_scale_in_a_row() -> None:
 
 
 def test_features_of_chosen_classes_alone_are_drawn_and_the_same_again() -> None:
-    networks = _exhibit().networks
+    networks = made_exhibit().networks
     first, second = (embedded(networks, TARGETS, [0, 2], 100) for _ in range(2))
     assert first[1] == 4
     points = [
@@ -110,7 +82,7 @@ def test_features_of_chosen_classes_alone_are_drawn_and_the_same_again() -> None
 
 
 def test_two_students_are_misjudged_where_only_standardized_divergence_ranks_them_rightly() -> None:
-    networks = _exhibit().networks
+    networks = made_exhibit().networks
     pair = misjudged(networks)
     assert pair is not None
     assert [one.name for one in pair] == ["KD", "KD+Ours"]
@@ -138,32 +110,32 @@ def test_an_ablation_is_a_grid_with_the_baseline_in_its_scale() -> None:
 
 
 def test_runs_of_several_temperatures_and_weights_are_an_ablation() -> None:
-    assert ablations(_setting()) == []
+    assert ablations(made_setting()) == []
     other = ["stand.temperature=3", "name=kd-r56-r20-temperature3"]
     more = [made_run("kd-r56-r20", True, seed, [71.0 + seed], "done", *other) for seed in (0, 1)]
-    (shown,) = ablations([*_setting(), *more])
+    (shown,) = ablations([*made_setting(), *more])
     assert shown.name == "ablation-kd-resnet56-resnet20-cifar100-240"
     assert [text.get_text() for text in shown.figure.axes[0].texts] == ["72.00", "71.50"]
     assert "KD alone, 70.00 %; framed" in shown.caption
 
 
 def test_a_setting_has_all_its_portraits_and_says_which_case_is_made_up() -> None:
-    shown = portraits(_setting(), _exhibit(), 0, [], 100)
+    shown = portraits(made_setting(), made_exhibit(), 0, [], 100)
     ending = "-resnet56-resnet20-cifar100-240"
     assert [one.name.removesuffix(ending) for one in shown] == [
         "sample-kd", "classes-kd", "moments", "tsne", "temperature",
     ]  # fmt: skip
     assert shown[-1].caption.startswith("Measured: by the KL at a shared temperature KD is nearer")
-    teacher, alone, *_ = _exhibit().networks
-    shown = portraits(_setting(), Exhibit(TARGETS, [teacher, alone], 4.0), 0, [], 100)
+    teacher, alone, *_ = made_exhibit().networks
+    shown = portraits(made_setting(), Exhibit(TARGETS, [teacher, alone], 4.0), 0, [], 100)
     assert shown[-1].name == "temperature-toy" + ending
     assert shown[-1].caption.startswith("A toy case, made up")
 
 
 def test_a_teacher_that_tells_no_features_is_left_out_of_them() -> None:
-    teacher, *students = _exhibit().networks
+    teacher, *students = made_exhibit().networks
     blind = Outputs("timm/resnet10t", "teacher", 70.0, teacher.logits, teacher.standardized)
-    shown = portraits(_setting(), Exhibit(TARGETS, [blind, *students], 4.0), 0, [], 100)
+    shown = portraits(made_setting(), Exhibit(TARGETS, [blind, *students], 4.0), 0, [], 100)
     assert [axes.get_title() for axes in shown[3].figure.axes] == [
         "alone (60.00 %)", "KD (70.00 %)", "KD+Ours (72.00 %)",
     ]  # fmt: skip
@@ -175,4 +147,4 @@ def test_a_teacher_that_tells_no_features_is_left_out_of_them() -> None:
 )
 def test_what_is_not_there_is_refused(sample: int, classes: list[int], message: str) -> None:
     with pytest.raises(RequestError, match=message):
-        portraits(_setting(), _exhibit(), sample, classes, 100)
+        portraits(made_setting(), made_exhibit(), sample, classes, 100)
