@@ -15,6 +15,7 @@ class Outputs:
 
     Attributes:
         name: as figures call it: the teacher's network, or the student's method.
+        run: where it comes from: a run's path, or a file.
         kind: what it is among its companions.
         top1: accuracy on these images, percent.
         logits: (N, classes) float32.
@@ -25,6 +26,7 @@ class Outputs:
     """
 
     name: str
+    run: str
     kind: Kind
     top1: float
     logits: Array
@@ -44,11 +46,16 @@ class Exhibit:
     """The networks of one setting with the images that they saw.
 
     Attributes:
-        targets: (N,) classes of the images.
-        networks: the teacher first, if there is one.
+        images: (N,) places of the images in the test set.
+        targets: (N,) their classes.
+        networks: the teacher first.
         temperature: of the divergences from the teacher.
+        in_order: of how many pairs of students the more accurate one diverges less from the
+            teacher, at the shared temperature and standardized, and the number of pairs.
     """
 
+    images: Array
     targets: Array
     networks: list[Outputs]
     temperature: float
+    in_order: tuple[int, int, int]

@@ -147,7 +147,7 @@ def compare(
 
 
 def _arms(
-    name: str, changes: options.Changes, seed: int, axes: dict[str, list[str]]
+    name: str, changes: options.Changes, seed: int, axes: dict[str, list[float]]
 ) -> list[Preset]:
     """The preset without standardization, and with it where the method has any; or a sweep."""
     preset = options.requested_preset(name, changes, seed)

@@ -3,20 +3,26 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
+from lskd_cli.checkpoints import load_checkpoint
 from lskd_cli.cli.console import say
 from lskd_cli.cli.progress import Bar
 from lskd_cli.engine.device import Compute
-from lskd_cli.engine.exhibit import exhibit
+from lskd_cli.engine.exhibit import Exhibited, exhibit
 from lskd_cli.engine.inspect import Subject, open_subject
 from lskd_cli.errors import RequestError, RunError
+from lskd_cli.models import teacher_size
 from lskd_cli.outputs import Exhibit, Kind
 from lskd_cli.results.comparison import in_tables, method_name
 from lskd_cli.results.runs import Run
 
-_TEMPERATURE = 4.0  # of the divergences, where no plain method of the setting has one
+_TEMPERATURE = 4.0  # of the divergences, where no plain method of the setting has a fixed one
 
 
-def exhibit_of(setting: Sequence[Run], data_dir: Path, compute: Compute) -> Exhibit | None:
+def exhibit_of(
+    setting: Sequence[Run], data_dir: Path, compute: Compute, sample: int
+) -> Exhibit | None:
     """The teacher and one finished student of each method, with what they say of test images.
 
     None, with a line that says why, where there is no teacher or weights or images are missing.
@@ -26,46 +32,66 @@ def exhibit_of(setting: Sequence[Run], data_dir: Path, compute: Compute) -> Exhi
     if not taught:
         return None
     try:
-        teacher = _teacher(taught[0], data_dir)
-    except RequestError as error:
+        teacher = _teacher(taught[0])
+        students = _students(finished, data_dir)
+        if not students:
+            return None
+        say(f"looking at the logits of {len(students) + 1} networks")
+        with Bar.of_data(teacher.subject.data) as bar:
+            return exhibit(
+                [teacher, *students], data_dir, compute, bar, _temperature(finished), sample
+            )
+    except (RequestError, RunError) as error:
         say(f"no figures of logits: {error}")
-        return None
-    temperature = _TEMPERATURE
-    students: dict[str, tuple[str, Kind, Subject]] = {}
+    except torch.OutOfMemoryError:
+        say(f"no figures of logits: {compute.device}: out of memory; try --device cpu")
+    return None
+
+
+def _teacher(run: Run) -> Exhibited:
+    """The teacher of a run, from where it was, for images as the run showed it.
+
+    Raises:
+        RequestError: it is not there any more, or is another file now.
+    """
+    model, data = run.preset.teacher, run.preset.data
+    assert model is not None
+    path, digest = run.info.get("teacher"), run.info.get("teacher_sha256")
+    if path is None or digest is None:
+        raise RequestError(f"{run.path}: does not say which file its teacher was")
+    checkpoint = load_checkpoint(Path(path))
+    if checkpoint.sha256 != digest:
+        raise RequestError(f"{path}: not the teacher that {run.path} had")
+    seen = data.model_copy(update={"image_size": teacher_size(model, data.image_size)})
+    return Exhibited(model, path, "teacher", Subject(checkpoint, model, seen))
+
+
+def _students(finished: Sequence[Run], data_dir: Path) -> list[Exhibited]:
+    """The last epoch of the first run of each method that has weights."""
+    students: dict[str, Exhibited] = {}
     for run in finished:
         preset, name = run.preset, method_name(run.preset)
         kind: Kind = "plain" if preset.teacher else "alone"
         if preset.standardized:
             name, kind = f"{name}+Ours", "ours"
-        elif kind == "plain":
-            temperature = getattr(preset.method, "temperature", temperature)
         if name in students:
             continue
         try:
             subject = open_subject(run.path, None, None, best=False, data_dir=data_dir)
-            students[name] = name, kind, subject
+            students[name] = Exhibited(name, preset.run_path, kind, subject)
         except RequestError as error:
             say(f"left out of the figures of logits: {error}")
-    if not students:
-        return None
-    say(f"looking at {len(students) + 1} networks' logits of test images")
-    shown = [(teacher.model, "teacher", teacher), *students.values()]
-    try:
-        with Bar.of_data(teacher.data) as bar:
-            return exhibit(shown, data_dir, compute, bar, temperature)
-    except (RequestError, RunError) as error:
-        say(f"no figures of logits: {error}")
-        return None
+    return list(students.values())
 
 
-def _teacher(run: Run, data_dir: Path) -> Subject:
-    """The teacher of a run, from where it was.
-
-    Raises:
-        RequestError: it is not there any more, or is another file now.
-    """
-    path = Path(run.info["teacher"])
-    subject = open_subject(path, run.preset.teacher, run.preset.data.name, False, data_dir)
-    if subject.checkpoint.sha256 != run.info["teacher_sha256"]:
-        raise RequestError(f"{path}: not the teacher that {run.path} had")
-    return subject
+def _temperature(finished: Sequence[Run]) -> float:
+    """That of the first method that has a fixed one, without standardization."""
+    methods = [run.preset.method for run in finished if not run.preset.standardized]
+    return next(
+        (
+            method.temperature
+            for method in methods
+            if method.name == "kd" or method.name == "dkd" or method.name == "mlkd"
+        ),
+        _TEMPERATURE,
+    )

@@ -19,6 +19,10 @@ def report(
     figures: Annotated[
         bool, typer.Option("--figures", help="Also write the figures as PDF, SVG and PNG.")
     ] = False,
+    logits: Annotated[
+        bool,
+        typer.Option("--logits/--no-logits", help="Figures of the networks on test images."),
+    ] = True,
     sample: Annotated[int, typer.Option(help="Test image whose logits are drawn.")] = 0,
     classes: Annotated[
         str | None, typer.Option(help="Classes in the t-SNE, as 0,1,2; all if not given.")
@@ -30,7 +34,7 @@ def report(
     runs_dir: options.RunsDir = options.RUNS_DIR,
     as_json: Annotated[bool, typer.Option("--json", help="Print the page's path as JSON.")] = False,
 ) -> None:
-    """Write a self-contained page: the table, and accuracy curves over the published ones.
+    """Write a self-contained page: tables, curves over the published ones, logits and features.
 
     Example: [bold]lskd report --out report[/]
     """
@@ -49,10 +53,13 @@ def report(
         searched = ", ".join(map(str, runs or [runs_dir]))
         raise RequestError(f"no run with a finished epoch in {searched}; 'lskd train' makes one")
     page = out_dir / "index.html"
+    compute = resolve_compute(device)
     sections = [gallery.section(setting) for setting in by_setting(found)]
-    for section in sections:
-        if exhibit := exhibit_of(section.runs, data_dir, resolve_compute(device)):
-            section.figures += gallery.portraits(section.runs, exhibit, sample, chosen, points)
+    # Written before what takes long, too: what is wrong with runs or folder is told at once.
+    write_text(page, render_page(sections, accuracy))
+    for section in sections if logits else ():
+        if exhibit := exhibit_of(section.runs, data_dir, compute, sample):
+            section.figures += gallery.portraits(section.runs, exhibit, sample, chosen, points, say)
     gallery.number_names(sections)
     write_text(page, render_page(sections, accuracy))
     shown = [one for section in sections for one in section.figures]

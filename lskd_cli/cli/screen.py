@@ -22,6 +22,7 @@ from lskd_cli.cli.console import err, say
 from lskd_cli.config import Preset
 from lskd_cli.engine.arm import Arm
 from lskd_cli.engine.loop import Listener
+from lskd_cli.results.table import clock
 
 _REFRESH = 0.5  # seconds between two looks at the losses of the running epoch
 _WIDE = 100  # columns for everything; a narrower screen leaves out the number of the best epoch
@@ -158,7 +159,7 @@ class Screen(Listener):
             f"{arm.preset.run_name} seed {arm.preset.seed}  epoch {done}/{self.epochs}  "
             f"loss {record['train_loss']:.4f} ({parts})  train {record['train_top1']:.2f} %  "
             f"test {record['test_top1']:.2f} %  best {best['test_top1']:.2f} %  "
-            f"{record['images_per_second']:,.0f} images/s  left {_clock(left)}"
+            f"{record['images_per_second']:,.0f} images/s  left {clock(left)}"
         )
 
 
@@ -169,9 +170,3 @@ def _parts(record: dict[str, float]) -> list[str]:
 
 def _number(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}"

@@ -124,11 +124,13 @@ def _train(one: Pass, stopping: Callable[[], bool], logs: Sequence[str]) -> None
     if team.leads:
         images = images_of(len(one.dataset.train), data, team.share)
         shown = Screen(presets, images, _heading(one))
-    opened = {
-        arm.preset.run_path: open_logs(logs, arm.preset, folder.path, len(arm.history))
-        for arm, folder in (arms if team.leads else ())
-    }
-    with shown as screen, closing(Logged(screen, opened)) as listener:
+    opened = team.led(
+        lambda: {
+            arm.preset.run_path: open_logs(logs, arm.preset, folder.path, len(arm.history))
+            for arm, folder in arms
+        }
+    )
+    with shown as screen, closing(Logged(screen, opened or {})) as listener:
         one.train(arms, listener, shlex.join(["lskd", *sys.argv[1:]]), stopping)
     for arm, folder in arms:
         best = arm.best or arm.history[-1]

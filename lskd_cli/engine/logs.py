@@ -88,7 +88,7 @@ def check_logs(names: Iterable[str]) -> None:
         if name not in LOGS:
             raise RequestError(f"--log {name}: expected {', '.join(LOGS)}")
         if find_spec(name) is None:
-            raise RequestError(f"--log {name}: not installed; pip install 'lskd[{name}]'")
+            raise RequestError(f"--log {name}: not installed; pip install {name}")
 
 
 def open_logs(names: Iterable[str], preset: Preset, folder: Path, done: int) -> list[Log]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
-from datetime import timedelta
 from statistics import mean
 
 from lskd_cli.results.comparison import experiment, in_tables, method_name
@@ -12,6 +11,7 @@ from lskd_cli.results.statistic import Statistic, by_seed, paired
 from lskd_cli.results.table import (
     Column,
     Table,
+    clock,
     gain,
     record,
     statistic,
@@ -79,7 +79,9 @@ def _table(runs: Sequence[Run]) -> Table:
 def _arms(runs: Sequence[Run]) -> Iterator[Arm]:
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
-        key = (run.preset.name, str(run.preset.stand), experiment(run))
+        # The settings of a standardization matter where it is on.
+        stand = str(run.preset.stand) if run.preset.standardized else ""
+        key = (run.preset.name, stand, experiment(run))
         groups.setdefault(key, []).append(run)
     plain = [group for group in groups.values() if not group[0].preset.standardized]
     for group in sorted(groups.values(), key=lambda group: in_tables(group[0])):
@@ -125,7 +127,7 @@ COLUMNS = (
     Column("Last epoch", "number", lambda arm: statistic(arm.last)),
     Column("Δ", "number", lambda arm: gain(arm.last_gain)),
     Column("Published", "published", lambda arm: value(arm.published)),
-    Column("Time", "number", lambda arm: str(timedelta(seconds=round(arm.seconds)))),
+    Column("Time", "number", lambda arm: clock(arm.seconds)),
     Column("Hardware", "text", lambda arm: arm.hardware),
     Column("Students", "number", lambda arm: arm.students),
 )

@@ -1,25 +1,28 @@
 """The figures of a report, with their words."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
+import numpy as np
 from matplotlib.figure import Figure
 
-from lskd_cli.errors import RequestError, RunError
-from lskd_cli.outputs import Exhibit
+from lskd_cli.errors import RunError
+from lskd_cli.outputs import Exhibit, Outputs
 from lskd_cli.results.comparison import experiment, method_name
 from lskd_cli.results.figures.ablation import ablation
 from lskd_cli.results.figures.classes import class_differences
-from lskd_cli.results.figures.curves import accuracy_curves
+from lskd_cli.results.figures.curves import accuracy_curves, published_curves
 from lskd_cli.results.figures.embedding import embedded
 from lskd_cli.results.figures.moments import moments
 from lskd_cli.results.figures.sample import sample_logits
 from lskd_cli.results.figures.shared_temperature import misjudged, toy_case, two_students
 from lskd_cli.results.figures.style import FORMATS, save
 from lskd_cli.results.runs import Run
+
+_FEWEST = 4  # images that a t-SNE takes
 
 
 @dataclass
@@ -54,8 +57,10 @@ def section(setting: Sequence[Run]) -> Section:
 
 def curves(setting: Sequence[Run]) -> Shown:
     """Accuracy by epoch of the runs of a setting, which all have history."""
+    caption = "Test accuracy by epoch."
+    if any(run.preset.published.log in published_curves() for run in setting):
+        caption += " Dotted: the released log of the standardized method."
     unfinished = [run.preset.run_path for run in setting if not run.finished]
-    caption = "Test accuracy by epoch; dotted: the released log of the standardized method."
     if unfinished:
         caption += f" Not finished: {', '.join(unfinished)}."
     return _shown("curves", setting, "Accuracy by epoch", caption, accuracy_curves(setting))
@@ -63,38 +68,62 @@ def curves(setting: Sequence[Run]) -> Shown:
 
 def ablations(setting: Sequence[Run]) -> list[Shown]:
     """Accuracy over base temperature and weight, of each method that was run with several."""
-    by_method: dict[str, list[Run]] = {}
-    for run in setting:
-        if run.finished and run.preset.stand:
-            by_method.setdefault(experiment(run), []).append(run)
+    plain: dict[str, list[Run]] = {}
+    grids: dict[tuple[str, str], list[Run]] = {}
+    for run in (run for run in setting if run.finished):
+        stand = run.preset.stand
+        if run.preset.standardized and stand:
+            others = stand.model_dump(exclude={"enabled", "temperature", "kd_weight"})
+            grids.setdefault((experiment(run), str(others)), []).append(run)
+        else:
+            plain.setdefault(experiment(run), []).append(run)
     shown = []
-    for runs in by_method.values():
-        grid: dict[tuple[float, float], list[float]] = {}
+    for (key, _), runs in grids.items():
+        accuracies: dict[tuple[float, float], list[float]] = {}
         for run in runs:
-            if run.preset.standardized and run.preset.stand:
-                stand = run.preset.stand
-                grid.setdefault((stand.temperature, stand.kd_weight), []).append(run.top1("best"))
-        if len(grid) < 2:
-            continue
-        plain = [run for run in runs if not run.preset.standardized]
-        baseline = mean(run.top1("best") for run in plain) if plain else None
-        own = next((run.preset.stand for run in plain), None)
-        figure = ablation(
-            {place: mean(accuracies) for place, accuracies in grid.items()},
-            baseline,
-            (own.temperature, own.kd_weight) if own else None,
-        )
-        method = method_name(runs[0].preset)
-        caption = f"Best epoch of {method}+Ours, mean over seeds."
-        if baseline is not None:
-            caption += f" In the scale: {method} alone, {baseline:.2f} %; framed: the preset's own."
-        title = f"{method}+Ours by base temperature and weight"
-        shown.append(_shown(f"ablation-{method}", setting, title, caption, figure))
+            accuracies.setdefault(_point(run), []).append(run.top1("best"))
+        if len(accuracies) > 1:
+            means = {point: mean(values) for point, values in accuracies.items()}
+            shown.append(_ablation(setting, runs[0], means, plain.get(key, [])))
     return shown
 
 
+def _point(run: Run) -> tuple[float, float]:
+    """Base temperature and weight, which a plain run has too: those of its preset."""
+    stand = run.preset.stand
+    assert stand is not None
+    return stand.temperature, stand.kd_weight
+
+
+def _ablation(
+    setting: Sequence[Run],
+    example: Run,
+    means: dict[tuple[float, float], float],
+    plain: Sequence[Run],
+) -> Shown:
+    stand = example.preset.stand
+    assert stand is not None
+    method = method_name(example.preset)
+    others = stand.model_dump(exclude={"enabled", "temperature", "kd_weight"}, exclude_none=True)
+    caption = f"Best epoch of {method}+Ours, mean over seeds"
+    caption += "".join(f", {key} {value:g}" for key, value in others.items()) + "."
+    baseline = own = None
+    if plain:
+        baseline, own = mean(run.top1("best") for run in plain), _point(plain[0])
+        caption += f" Line in the scale: {method} alone, {baseline:.2f} %."
+    if own in means:
+        caption += " Framed: the preset's own."
+    title = f"{method}+Ours by base temperature and weight"
+    return _shown(f"ablation-{method}", setting, title, caption, ablation(means, baseline, own))
+
+
 def portraits(
-    setting: Sequence[Run], exhibit: Exhibit, sample: int, classes: Sequence[int], points: int
+    setting: Sequence[Run],
+    exhibit: Exhibit,
+    sample: int,
+    classes: Sequence[int],
+    points: int,
+    complain: Callable[[str], None],
 ) -> list[Shown]:
     """What the networks of a setting say of test images.
 
@@ -104,63 +133,94 @@ def portraits(
         sample: which image's logits are drawn.
         classes: in the t-SNE; all if empty.
         points: in the t-SNE, at most.
-
-    Raises:
-        RequestError: there is no such sample or class.
+        complain: told which figure is left out, and why.
     """
     teacher, *students = exhibit.networks
-    images, found = teacher.logits.shape
-    if not 0 <= sample < images:
-        raise RequestError(f"--sample {sample}: the images are 0 to {images - 1}")
-    if wrong := [number for number in classes if not 0 <= number < found]:
-        raise RequestError(f"--classes {wrong[0]}: the classes are 0 to {found - 1}")
+    found = teacher.logits.shape[1]
+    of = f"{len(exhibit.targets):,} test images, last epochs of {_runs_of(students)}"
+    place = np.flatnonzero(exhibit.images == sample)
+    if not len(place):
+        complain(f"--sample {sample}: no such test image; {_title_of(setting)} is without")
     shown = []
     for method in dict.fromkeys(one.name.removesuffix("+Ours") for one in students):
         of_method = [one for one in students if one.name in (method, f"{method}+Ours")]
         if of_method[0].kind == "alone":
             continue
-        networks = [teacher, *of_method]
-        caption = (
-            f"Test image {sample}: logits as they are and standardized; the mark is its class."
-        )
-        figure = sample_logits(networks, sample, int(exhibit.targets[sample]))
-        title = f"{method}: logits of one image"
-        shown.append(_shown(f"sample-{method}", setting, title, caption, figure))
+        if len(place):
+            at = int(place[0])
+            caption = (
+                f"Logits of test image {sample}, as they are and standardized; the mark is its "
+                f"class. Last epochs of {_runs_of(of_method)}."
+            )
+            figure = sample_logits([teacher, *of_method], at, int(exhibit.targets[at]))
+            title = f"{method}: logits of one image"
+            shown.append(_shown(f"sample-{method}", setting, title, caption, figure))
         figure, told = class_differences(teacher, of_method, exhibit.targets)
-        caption = f"Mean |teacher - student| by class of the image and logit. {told}."
+        caption = (
+            f"Mean |teacher - student| by class of the image and logit. {told}. "
+            f"{len(exhibit.targets):,} test images, last epochs of {_runs_of(of_method)}."
+        )
         title = f"{method}: difference of logits"
         shown.append(_shown(f"classes-{method}", setting, title, caption, figure))
     caption = (
         "Images by mean and deviation of their logits (colour: their number, logarithmic), before "
-        "and after standardization."
+        f"and after standardization. {of}."
     )
     title = "Mean and deviation of logits"
     shown.append(_shown("moments", setting, title, caption, moments(exhibit.networks)))
-    if any(network.pooled is not None for network in exhibit.networks):
-        figure, drawn = embedded(exhibit.networks, exhibit.targets, classes or range(found), points)
-        of = f"{len(classes)} classes" if classes else "all classes"
-        caption = f"t-SNE of the pooled features of {drawn} test images of {of}; colour: class."
-        shown.append(_shown("tsne", setting, "Features", caption, figure))
-    shown.append(_shared_temperature(setting, exhibit))
+    shown += _features(setting, exhibit, classes or range(found), points, complain)
+    shown.append(_shared_temperature(setting, exhibit, of))
     return shown
 
 
-def _shared_temperature(setting: Sequence[Run], exhibit: Exhibit) -> Shown:
+def _features(
+    setting: Sequence[Run],
+    exhibit: Exhibit,
+    classes: Sequence[int],
+    points: int,
+    complain: Callable[[str], None],
+) -> list[Shown]:
+    """The t-SNE, where networks tell features of enough images of these classes."""
+    if all(network.pooled is None for network in exhibit.networks):
+        return []
+    images = int(np.isin(exhibit.targets, classes).sum())
+    if images < _FEWEST:
+        complain(f"--classes: {images} images of these in {_title_of(setting)}; no t-SNE of it")
+        return []
+    figure, drawn = embedded(exhibit.networks, exhibit.targets, classes, points)
+    caption = (
+        f"t-SNE of the pooled features of {drawn:,} test images of {len(classes)} classes; colour: "
+        f"class. Accuracy: on {len(exhibit.targets):,} test images, last epochs."
+    )
+    return [_shown("tsne", setting, "Features", caption, figure)]
+
+
+def _shared_temperature(setting: Sequence[Run], exhibit: Exhibit, of: str) -> Shown:
     title = "One temperature for teacher and student"
+    shared, standardized, pairs = exhibit.in_order
+    counted = (
+        f"The more accurate student is nearer to the teacher in {shared} of {pairs} pairs by the "
+        f"KL at the shared temperature, in {standardized} by that of standardized logits ({of})."
+    )
     pair = misjudged(exhibit.networks)
     if pair is None:
         caption = (
             "A toy case, made up: student 1 gives the wrong answer and seems nearer to the teacher "
             "at a shared temperature, student 2 has the teacher's relations. No two students of "
-            "this setting show it."
+            f"this setting show it. {counted}"
         )
         return _shown("temperature-toy", setting, title, caption, toy_case())
     worse, better = pair
     caption = (
         f"Measured: by the KL at a shared temperature {worse.name} is nearer to the teacher than "
-        f"{better.name}, which is more accurate; by the KL of standardized logits {better.name} is."
+        f"{better.name}, which is more accurate; by the KL of standardized logits {better.name} "
+        f"is. {counted}"
     )
     return _shown("temperature", setting, title, caption, two_students(pair, exhibit))
+
+
+def _runs_of(networks: Sequence[Outputs]) -> str:
+    return ", ".join(network.run for network in networks)
 
 
 def _shown(kind: str, setting: Sequence[Run], title: str, caption: str, figure: Figure) -> Shown:

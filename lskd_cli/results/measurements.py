@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lskd_cli.layout import BEST, STUDENT
+from lskd_cli.layout import STUDENT
 from lskd_cli.results.table import Column, Table
 
 _LOGITS = "over the classes; average ± deviation over the images"
@@ -83,7 +83,7 @@ def _cell(key: str) -> Callable[[Mapping[str, Any]], str]:
     def text(row: Mapping[str, Any]) -> str:
         if key == "checkpoint":
             path = Path(row[key])
-            return str(path.parent if path.name in (STUDENT, BEST) else path)
+            return str(path.parent if path.name == STUDENT else path)
         return _text(row, key, _LINES[key][1])
 
     return text

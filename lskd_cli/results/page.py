@@ -1,7 +1,6 @@
 """The report: one HTML file that needs nothing else."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -13,6 +12,7 @@ from lskd_cli.results.details import make_details
 from lskd_cli.results.figures.style import as_svg
 from lskd_cli.results.gallery import Section, Shown
 from lskd_cli.results.runs import Run
+from lskd_cli.results.table import clock
 from lskd_cli.results.tables import make_tables
 
 
@@ -65,7 +65,7 @@ def _line(run: Run) -> list[str]:
         f"{len(run.history)} of {run.preset.schedule.epochs}",
         f"{run.top1('last'):.2f}",
         f"{run.top1('best'):.2f}",
-        str(timedelta(seconds=round(info["seconds"]))),
+        clock(info["seconds"]),
         f"{sum(speeds) / len(speeds):.0f}" if speeds else "",
         f"{info['device']}, {info['precision']}",
         ", ".join(f"{name} {version}" for name, version in info.get("versions", {}).items()),

@@ -96,7 +96,13 @@ def read_run(path: Path, complain: Callable[[str], None]) -> Run:
         raise RequestError(f"{path}: {RUN} or {METRICS} damaged: not what a run writes")
     if info.get("state") == "done" and not history:
         raise RequestError(f"{path / METRICS}: missing or empty, though the run is finished")
-    return Run(path, load_preset(path / PRESET), history, info)
+    run = Run(path, load_preset(path / PRESET), history, info)
+    if run.finished and len(history) < run.preset.schedule.epochs:
+        raise RequestError(
+            f"{path / METRICS}: {len(history)} of the {run.preset.schedule.epochs} epochs of a "
+            "finished run; 'lskd train --fresh' makes it anew"
+        )
+    return run
 
 
 def _records(text: str, broken: Callable[[], None]) -> list[Any]:

@@ -15,7 +15,7 @@ def by_setting(runs: Sequence[Run]) -> list[list[Run]]:
     """
     alone = _grouped((_student(run), run) for run in runs if not run.preset.teacher)
     taught = _grouped(
-        ((*_student(run), str(run.info.get("teacher_sha256"))), run)
+        ((*_student(run), f"{run.preset.teacher} {run.info.get('teacher_sha256')}"), run)
         for run in runs
         if run.preset.teacher
     )
@@ -26,7 +26,8 @@ def by_setting(runs: Sequence[Run]) -> list[list[Run]]:
 
 def _student(run: Run) -> _Key:
     preset = run.preset
-    return preset.data.model_dump_json(), preset.student, -preset.schedule.epochs
+    images = f"{preset.data.model_dump_json()} {run.info.get('images_sha256')}"
+    return images, preset.student, -preset.schedule.epochs
 
 
 def _grouped(pairs: Iterable[tuple[_Key, Run]]) -> dict[_Key, list[Run]]:

@@ -80,6 +80,13 @@ def telling(columns: Sequence[Column], rows: Sequence[Any], needless: Set[str]) 
     ]
 
 
+def clock(seconds: float) -> str:
+    """A duration as h:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
+
+
 def counts(*found: Statistic | None) -> str:
     """How many runs stand behind a row's numbers; more than one number where they differ."""
     return "/".join(map(str, sorted({one.n for one in found if one}, reverse=True)))

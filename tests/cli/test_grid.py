@@ -15,7 +15,7 @@ Capture = pytest.CaptureFixture[str]
 
 
 def test_each_combination_is_a_preset_and_the_own_one_keeps_its_name() -> None:
-    axes = {"temperature": ["2", "3.5"], "kd_weight": ["9", "12"]}
+    axes = listed_axes(["kd_weight=12,9", "temperature=2,3.5,2.0"])
     found = combinations("kd-r56-r20", Changes(), 1, axes)
     assert [preset.run_path for preset in found] == [
         "kd-r56-r20+stand/seed1",
@@ -26,14 +26,16 @@ def test_each_combination_is_a_preset_and_the_own_one_keeps_its_name() -> None:
     last = found[-1].stand
     assert last is not None
     assert (last.temperature, last.kd_weight) == (3.5, 12)
+    assert [preset.published.top1_stand for preset in found] == [71.43, None, None, None]
 
 
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        (["temperature"], "--sweep temperature: expected KEY=V1,V2"),
+        (["temperature"], "--sweep temperature: expected KEY=V1,V2 with numbers"),
+        (["enabled=true"], "--sweep enabled=true: each KEY once, of temperature, kd_weight"),
         (["temperature=1,,2"], "--sweep temperature=1,,2: expected"),
-        (["kd_weight=1", "kd_weight=2"], "--sweep kd_weight=2: expected KEY=V1,V2, each KEY once"),
+        (["kd_weight=1", "kd_weight=2"], "--sweep kd_weight=2: each KEY once, of temperature"),
     ],
 )
 def test_axes_that_are_none_are_refused(texts: list[str], message: str) -> None:
@@ -43,11 +45,11 @@ def test_axes_that_are_none_are_refused(texts: list[str], message: str) -> None:
 
 def test_values_are_checked_like_any_other() -> None:
     with pytest.raises(RequestError, match=r"--set stand.temperature: should be greater than 0"):
-        combinations("kd-r56-r20", Changes(), 0, {"temperature": ["-1"]})
-    with pytest.raises(RequestError, match=r"stand.heat: unknown key"):
-        combinations("kd-r56-r20", Changes(), 0, {"heat": ["1"]})
+        combinations("kd-r56-r20", Changes(), 0, {"temperature": [-1.0]})
+    with pytest.raises(RequestError, match=r"stand.beta: method kd has no such"):
+        combinations("kd-r56-r20", Changes(), 0, {"beta": [1.0]})
     with pytest.raises(RequestError, match="--sweep: preset alone-r20 has no logits"):
-        combinations("alone-r20", Changes(), 0, {"temperature": ["1"]})
+        combinations("alone-r20", Changes(), 0, {"temperature": [1.0]})
 
 
 @pytest.mark.usefixtures("small_digits")

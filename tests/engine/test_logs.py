@@ -77,9 +77,7 @@ def test_what_cannot_be_logged_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_p
     with pytest.raises(RequestError, match="--log csv: expected tensorboard, wandb"):
         check_logs(["csv"])
     monkeypatch.setattr(logs, "find_spec", lambda name: None)
-    with pytest.raises(
-        RequestError, match=r"--log wandb: not installed; pip install 'lskd\[wandb\]'"
-    ):
+    with pytest.raises(RequestError, match=r"--log wandb: not installed; pip install wandb"):
         check_logs(["wandb"])
     (tmp_path / "tensorboard").write_text("in the way")
     with pytest.raises(RequestError, match="--log tensorboard: "):

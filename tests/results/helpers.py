@@ -40,7 +40,7 @@ def _outputs(
     centred = logits - logits.mean(axis=1, keepdims=True)
     standardized = centred / logits.std(axis=1, ddof=1, keepdims=True)
     pooled = np.repeat(logits, 2, axis=1).astype(np.float32)
-    return Outputs(name, kind, top1, logits, standardized, pooled, kl, kl_std)
+    return Outputs(name, f"{name}/seed0", kind, top1, logits, standardized, pooled, kl, kl_std)
 
 
 def made_logits(seed: int) -> Array:
@@ -54,7 +54,7 @@ def made_exhibit() -> Exhibit:
         _outputs("KD", "plain", made_logits(2), 70.0, 0.1, 0.3),
         _outputs("KD+Ours", "ours", made_logits(0) / 2 + 5, 72.0, 0.2, 0.0),
     ]
-    return Exhibit(TARGETS, [teacher, *students], 4.0)
+    return Exhibit(np.arange(6) * 10, TARGETS, [teacher, *students], 4.0, (2, 3, 3))
 
 
 def made_setting() -> list[Run]:

@@ -14,7 +14,7 @@ from tests.results.helpers import made_exhibit, made_run, made_setting
 
 def _html() -> str:
     shown = section(made_setting())
-    shown.figures += portraits(shown.runs, made_exhibit(), 0, [], 100)
+    shown.figures += portraits(shown.runs, made_exhibit(), 0, [], 100, print)
     other = section(
         [made_run("dkd-v13-v8", stand, 0, [60.0, 74.0 + stand]) for stand in (False, True)]
     )

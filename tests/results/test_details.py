@@ -85,6 +85,28 @@ def test_rows_of_one_method_are_told_apart_by_their_presets() -> None:
     assert ("kd-r56-r20", "KD+Ours") in rows
 
 
+def test_the_settings_of_a_standardization_do_not_part_runs_without_it() -> None:
+    warmer = made_run("kd-r56-r20", False, 1, [71.0], "done", "stand.temperature=3")
+    standardized = made_run("kd-r56-r20", True, 1, [72.5])
+    (table,) = make_details([made_run("kd-r56-r20", False, 0, [70.0]), warmer, standardized])
+    assert [row[:4] for row in table.texts()] == [
+        ["KD", "2", "70.50 ± 0.71", ""], ["KD+Ours", "1", "72.50", "+1.50"],
+    ]  # fmt: skip
+
+
+def test_students_of_other_images_stand_apart() -> None:
+    runs = [made_run("alone-r20", False, 0, [60.0]), made_run("kd-r56-r20", False, 0, [70.0])]
+    runs[0].info["images_sha256"] = "other"
+    assert len(make_details(runs)) == 2
+
+
+def test_times_are_hours_minutes_seconds_beyond_a_day() -> None:
+    run = made_run("kd-r56-r20", False, 0, [70.0])
+    run.info["seconds"] = 26 * 3600 + 184.4
+    (table,) = make_details([run])
+    assert table.texts()[0][-1] == "26:03:04"
+
+
 def test_images_held_out_for_the_choice_are_mentioned() -> None:
     runs = [made_run("kd-r56-r20", False, 0, [70.0], "done", "data.val_split=0.1")]
     runs[0].history[0]["val_top1"] = 60.0

@@ -50,6 +50,11 @@ def test_a_released_curve_ends_where_shorter_runs_do_and_says_so() -> None:
     assert "(of 240 epochs)" in str(released.get_label())
 
 
+def test_a_caption_speaks_of_a_released_curve_where_there_is_one() -> None:
+    assert "Dotted: the released log" in curves(_runs()).caption
+    assert "Dotted" not in curves([made_run("alone-r20", False, 0, [60.0])]).caption
+
+
 def test_each_setting_has_a_figure_with_a_name_of_its_own() -> None:
     other = made_run("kd-r56-r20", True, 1, [61.0])
     other.info["teacher_sha256"] = "bb"

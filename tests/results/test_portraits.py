@@ -1,11 +1,12 @@
 """Figures of what networks say of test images."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from lskd_cli.errors import RequestError
-from lskd_cli.outputs import Exhibit, Outputs
+from lskd_cli.outputs import Outputs
 from lskd_cli.results.figures.ablation import ablation
 from lskd_cli.results.figures.classes import class_differences
 from lskd_cli.results.figures.embedding import embedded
@@ -116,35 +117,72 @@ def test_runs_of_several_temperatures_and_weights_are_an_ablation() -> None:
     (shown,) = ablations([*made_setting(), *more])
     assert shown.name == "ablation-kd-resnet56-resnet20-cifar100-240"
     assert [text.get_text() for text in shown.figure.axes[0].texts] == ["72.00", "71.50"]
-    assert "KD alone, 70.00 %; framed" in shown.caption
+    assert shown.caption.endswith("KD alone, 70.00 %. Framed: the preset's own.")
 
 
 def test_a_setting_has_all_its_portraits_and_says_which_case_is_made_up() -> None:
-    shown = portraits(made_setting(), made_exhibit(), 0, [], 100)
+    shown = portraits(made_setting(), made_exhibit(), 0, [], 100, print)
     ending = "-resnet56-resnet20-cifar100-240"
     assert [one.name.removesuffix(ending) for one in shown] == [
         "sample-kd", "classes-kd", "moments", "tsne", "temperature",
     ]  # fmt: skip
     assert shown[-1].caption.startswith("Measured: by the KL at a shared temperature KD is nearer")
     teacher, alone, *_ = made_exhibit().networks
-    shown = portraits(made_setting(), Exhibit(TARGETS, [teacher, alone], 4.0), 0, [], 100)
+    shown = portraits(
+        made_setting(), replace(made_exhibit(), networks=[teacher, alone]), 0, [], 100, print
+    )
     assert shown[-1].name == "temperature-toy" + ending
     assert shown[-1].caption.startswith("A toy case, made up")
 
 
 def test_a_teacher_that_tells_no_features_is_left_out_of_them() -> None:
     teacher, *students = made_exhibit().networks
-    blind = Outputs("timm/resnet10t", "teacher", 70.0, teacher.logits, teacher.standardized)
-    shown = portraits(made_setting(), Exhibit(TARGETS, [blind, *students], 4.0), 0, [], 100)
+    blind = Outputs(
+        "timm/resnet10t", "t.pth", "teacher", 70.0, teacher.logits, teacher.standardized
+    )
+    shown = portraits(
+        made_setting(), replace(made_exhibit(), networks=[blind, *students]), 0, [], 100, print
+    )
     assert [axes.get_title() for axes in shown[3].figure.axes] == [
         "alone (60.00 %)", "KD (70.00 %)", "KD+Ours (72.00 %)",
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("sample", "classes", "message"),
-    [(6, [], "--sample 6: the images are 0 to 5"), (0, [3], "--classes 3: the classes are 0 to 2")],
-)
-def test_what_is_not_there_is_refused(sample: int, classes: list[int], message: str) -> None:
-    with pytest.raises(RequestError, match=message):
-        portraits(made_setting(), made_exhibit(), sample, classes, 100)
+def test_what_is_not_there_is_left_out_and_told() -> None:
+    told: list[str] = []
+    shown = portraits(made_setting(), made_exhibit(), 7, [1], 100, told.append)
+    assert not [one.name for one in shown if one.name.startswith(("sample", "tsne"))]
+    assert [message.partition(":")[0] for message in told] == ["--sample 7", "--classes"]
+    assert "2 images of these in resnet56 → resnet20, cifar100, 240 epochs" in told[1]
+
+
+def test_a_sample_is_found_by_its_number_in_the_test_set() -> None:
+    shown = portraits(made_setting(), made_exhibit(), 20, [], 100, print)
+    deviation = np.std(made_logits(0)[2], ddof=1)
+    assert shown[0].figure.axes[0].get_title() == f"resnet56, deviation {deviation:.2f}"
+    assert shown[0].caption.startswith("Logits of test image 20, ")
+    assert shown[0].caption.endswith("Last epochs of KD/seed0, KD+Ours/seed0.")
+
+
+def test_the_caption_of_a_misjudged_pair_counts_all_pairs() -> None:
+    shown = portraits(made_setting(), made_exhibit(), 0, [], 100, print)
+    assert "in 2 of 3 pairs by the KL at the shared temperature, in 3 by" in shown[-1].caption
+
+
+def test_ablations_of_other_betas_are_apart_and_frame_only_what_is_there() -> None:
+    runs = [
+        made_run(
+            "dkd-r56-r20", True, 0, [70.0 + beta + t], "done",
+            f"stand.temperature={t}", f"stand.beta={beta}", f"name=dkd-{t}-{beta}",
+        )
+        for t in (1, 4)
+        for beta in (2, 8)
+    ]  # fmt: skip
+    plain = made_run("dkd-r56-r20", False, 0, [60.0])
+    first, second = ablations([plain, *runs])
+    texts = [[text.get_text() for text in one.figure.axes[0].texts] for one in (first, second)]
+    assert texts == [["73.00", "76.00"], ["79.00", "82.00"]]
+    assert "beta 2." in first.caption
+    assert "Line in the scale: DKD alone, 60.00 %." in first.caption
+    assert "Framed" not in first.caption
+    assert not first.figure.axes[0].patches

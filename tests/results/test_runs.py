@@ -32,6 +32,14 @@ def test_a_broken_last_line_is_left_out_and_told(tmp_path: Path) -> None:
     assert told == [f"{folder}/metrics.jsonl: last line broken; read up to it"]
 
 
+def test_a_finished_run_that_lacks_epochs_is_refused(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, "\n".join(LINES), "done")
+    with pytest.raises(
+        RequestError, match=r"metrics\.jsonl: 2 of the 240 epochs of a finished run"
+    ):
+        read_run(folder, print)
+
+
 def test_another_broken_line_is_damage(tmp_path: Path) -> None:
     folder = _folder(tmp_path, "\n".join([LINES[0], "{", LINES[1]]))
     with pytest.raises(RequestError, match=r"metrics\.jsonl: damaged"):

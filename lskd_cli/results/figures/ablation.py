@@ -35,7 +35,9 @@ def ablation(
         axes.set_yticks(range(len(temperatures)), [f"{t:g}" for t in temperatures])
         axes.set_xlabel("weight of the distillation loss")
         axes.set_ylabel("base temperature")
-        middle = (np.nanmin(values) + np.nanmax(values)) / 2
+        if baseline is not None:
+            image.set_clim(min(np.nanmin(values), baseline), max(np.nanmax(values), baseline))
+        middle = sum(image.get_clim()) / 2
         for (row, column), accuracy in np.ndenumerate(values):
             if np.isfinite(accuracy):
                 colour = "#FFFFFF" if accuracy < middle else "#010101"
@@ -45,8 +47,6 @@ def ablation(
             axes.add_patch(Rectangle(place, 1, 1, fill=False, edgecolor=VERMILION, linewidth=2))
         bar = figure.colorbar(image, label="top-1 test accuracy (%)")
         if baseline is not None:
-            low, high = image.get_clim()
-            image.set_clim(min(low, baseline), max(high, baseline))
             bar.ax.axhline(baseline, color=VERMILION, linewidth=2)
             bar.ax.set_title("plain", color=VERMILION)
     return figure

@@ -9,9 +9,9 @@ from sklearn.manifold import TSNE
 
 from lskd_cli.outputs import Array, Outputs
 from lskd_cli.results.figures.style import (
-    BLACK,
     BLUE,
     GREEN,
+    GREY,
     ORANGE,
     PURPLE,
     SKY,
@@ -21,7 +21,7 @@ from lskd_cli.results.figures.style import (
     styled,
 )
 
-_FEW = (BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE, YELLOW, BLACK)
+_FEW = (BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE, YELLOW, GREY)
 _PERPLEXITY = 30.0  # as in van der Maaten and Hinton, JMLR 9 (2008), at most a third of the images
 
 
