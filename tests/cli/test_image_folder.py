@@ -64,6 +64,12 @@ def test_a_teacher_its_student_their_table_and_their_evaluation(
         "--teacher", runs / "teacher-imagenet-resnet34" / "seed0", "--data-dir", folder,
     )  # fmt: skip
     assert json.loads(evaluated.out)["top1"] == info["last"]["test_top1"]
+    command = ("report", "--runs-dir", runs, "--data-dir", folder, "--out", tmp_path / "report")
+    reported = lskd(capsys, *command)
+    assert "looking at the logits of 2 networks" in reported.err
+    assert "no figures of logits" not in reported.err
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "KD: logits of one image: resnet34 → resnet18, imagefolder, 1 epochs" in page
 
 
 def test_a_teacher_of_ones_own_comes_from_a_library_and_a_pickled_file(
@@ -77,6 +83,9 @@ def test_a_teacher_of_ones_own_comes_from_a_library_and_a_pickled_file(
     assert result.code == 0, result.err
     run = tmp_path / "runs" / "dkd-imagenet-r34-r18" / "seed0" / "run.json"
     assert json.loads(run.read_text())["teacher"] == str(weights)
+    command = ("report", "--runs-dir", tmp_path / "runs", "--data-dir", folder)
+    reported = lskd(capsys, *command, "--out", tmp_path / "report")
+    assert "no figures of logits" not in reported.err
 
 
 def test_a_cifar_pair_learns_from_a_folder_too(
