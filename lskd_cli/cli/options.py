@@ -141,8 +141,9 @@ def requested_preset(name: str, changes: Changes, seed: int | None) -> Preset:
         overrides.append(f"data.limit_train={changes.limit_train}")
     preset = load_preset(name, overrides)
     if changes.stand and preset.stand is None:
-        lacks = "reads no logits of its" if preset.teacher else "has no"
-        raise RequestError(f"--stand: preset {name} {lacks} teacher: nothing to standardize")
+        if preset.teacher is None:
+            raise RequestError(f"--stand: preset {name} has no teacher: nothing to standardize")
+        raise RequestError(f"--stand: method {preset.method.name} has no standardized form")
     if changes.stand:
         overrides.append("stand.enabled=true")
     group = "stand" if changes.stand or preset.standardized else "method"

@@ -92,7 +92,81 @@ class GuidanceMethod(_Method):
         return self
 
 
+class NormKDMethod(_Method):
+    """KD at a multiple of the teacher's deviation."""
+
+    name: Literal["normkd"]
+    t_norm: Positive
+    ce_weight: NonNegative
+    kd_weight: NonNegative
+
+
+class TTMMethod(_Method):
+    """Transformed teacher matching."""
+
+    name: Literal["ttm"]
+    gamma: Positive  # power of the teacher's probabilities
+    ce_weight: NonNegative
+    kd_weight: NonNegative
+
+
+class WTTMMethod(_Method):
+    """Transformed teacher matching, each sample weighted by its teacher's smoothness."""
+
+    name: Literal["wttm"]
+    gamma: Positive
+    ce_weight: NonNegative
+    kd_weight: NonNegative
+
+
+class RLDMethod(_Method):
+    """Refined logit distillation; kd_weight multiplies alpha and beta."""
+
+    in_epochs = ("warmup",)
+    name: Literal["rld"]
+    temperature: Positive
+    alpha_temperature: Positive
+    ce_weight: NonNegative
+    kd_weight: NonNegative = 1.0
+    alpha: NonNegative
+    beta: NonNegative
+    warmup: Count
+
+
+class LumiNetMethod(_Method):
+    """Distillation of classes' perception over the batch."""
+
+    in_epochs = ("warmup",)
+    name: Literal["luminet"]
+    temperature: Positive
+    alpha: Positive  # its square is the weight
+    ce_weight: NonNegative
+    kd_weight: NonNegative = 1.0
+    warmup: Count
+
+
+class DISTMethod(_Method):
+    """Distillation of correlations."""
+
+    name: Literal["dist"]
+    beta: NonNegative  # of the classes of a sample
+    gamma: NonNegative  # of the samples for a class
+    ce_weight: NonNegative
+    kd_weight: NonNegative = 1.0
+
+
 Method = Annotated[
-    VanillaMethod | KDMethod | DKDMethod | MLKDMethod | CTKDMethod | GuidanceMethod,
+    VanillaMethod
+    | KDMethod
+    | DKDMethod
+    | MLKDMethod
+    | CTKDMethod
+    | GuidanceMethod
+    | NormKDMethod
+    | TTMMethod
+    | WTTMMethod
+    | RLDMethod
+    | LumiNetMethod
+    | DISTMethod,
     Field(discriminator="name"),
 ]

@@ -5,10 +5,15 @@ from typing import Any
 from lskd_cli.config import Preset
 from lskd_cli.distillers.base import Distiller
 from lskd_cli.distillers.ctkd import CTKD
+from lskd_cli.distillers.dist import DIST
 from lskd_cli.distillers.dkd import DKD
 from lskd_cli.distillers.guidance import Guidance
 from lskd_cli.distillers.kd import KD
+from lskd_cli.distillers.luminet import LumiNet
 from lskd_cli.distillers.mlkd import MLKD
+from lskd_cli.distillers.normkd import NormKD
+from lskd_cli.distillers.rld import RLD
+from lskd_cli.distillers.ttm import TTM
 from lskd_cli.distillers.vanilla import Vanilla
 from lskd_cli.errors import RequestError
 from lskd_cli.models import feature_shapes, teacher_size
@@ -20,6 +25,12 @@ _DISTILLERS: dict[str, Any] = {
     "mlkd": MLKD,
     "ctkd": CTKD,
     "guidance": Guidance,
+    "normkd": NormKD,
+    "ttm": TTM,
+    "wttm": TTM,
+    "rld": RLD,
+    "luminet": LumiNet,
+    "dist": DIST,
 }
 
 

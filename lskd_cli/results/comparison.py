@@ -25,6 +25,12 @@ METHOD_NAMES = {
     "dkd": "DKD",
     "mlkd": "MLKD",
     "ctkd": "CTKD",
+    "normkd": "NormKD",
+    "ttm": "TTM",
+    "wttm": "WTTM",
+    "rld": "RLD",
+    "luminet": "LumiNet",
+    "dist": "DIST",
     "guidance": "locality guidance",
 }
 

@@ -355,7 +355,7 @@ WRONG_REQUESTS = {
     ),
     "guidance with standardization": (
         ("--preset", "guidance-r56g-deit-tiny", "--stand"),
-        "reads no logits of its teacher: nothing to standardize",
+        "--stand: method guidance has no standardized form",
     ),
     "a guide that nobody publishes": (
         ("--preset", "kd-r56g-deit-tiny"),

@@ -4,9 +4,11 @@ import pytest
 import torch
 import yaml
 
+from lskd_cli.cli.options import Changes, requested_preset
 from lskd_cli.config import list_networks, list_pairs, list_presets, load_preset, to_yaml
 from lskd_cli.engine.device import Compute
 from lskd_cli.engine.rehearsal import rehearse
+from lskd_cli.errors import RequestError
 from tests.golden_inputs import GOLDEN
 
 PUBLISHED = yaml.safe_load((GOLDEN / "published.yaml").read_text())
@@ -167,7 +169,19 @@ def _is_heavy(name: str) -> bool:
     return "-r56g-" in name and name.startswith(("dkd-", "mlkd-", "ctkd-"))
 
 
-@pytest.mark.parametrize("name", [name for name in list_presets() if not _is_heavy(name)])
+# Methods of logits alone know nothing of networks: one pair tells as much as all.
+NEWER = ("normkd", "ttm", "wttm", "rld", "luminet", "dist")
+PAIRS_OF_NEWER = ("r56-r20", "digits", "imagenet-r34-r18")
+
+
+def _is_alike(name: str) -> bool:
+    method, _, pair = name.partition("-")
+    return method in NEWER and pair not in PAIRS_OF_NEWER
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in list_presets() if not _is_heavy(name) and not _is_alike(name)]
+)
 def test_every_preset_trains_a_step_plain_and_standardized(name: str) -> None:
     assert all(loss > 0 for loss in _losses(name))
 
@@ -176,6 +190,34 @@ def test_every_preset_trains_a_step_plain_and_standardized(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in list_presets() if _is_heavy(name)])
 def test_transformers_train_a_step_with_every_method(name: str) -> None:
     assert all(loss > 0 for loss in _losses(name))
+
+
+OTHERS = [row for row in PUBLISHED["cifar100_other_methods"] if row["method"] in NEWER]
+
+
+@pytest.mark.parametrize("row", OTHERS, ids=_name)
+def test_a_newer_method_has_its_published_value_beside(row: dict) -> None:
+    preset = load_preset(_name(row))
+    assert (preset.teacher, preset.student) == (row["teacher"], row["student"])
+    assert (preset.method.name, preset.published.top1) == (row["method"], row["top1"])
+    assert preset.published.top1_stand is None
+
+
+def test_newer_methods_have_the_constants_of_their_publications() -> None:
+    pair = "r32x4-r8x4"
+    normkd, ttm, wttm, rld, luminet, dist = (load_preset(f"{m}-{pair}").method for m in NEWER)
+    assert (normkd.t_norm, normkd.ce_weight, normkd.kd_weight) == (2, 0.1, 0.9)
+    assert (ttm.gamma, wttm.gamma) == (0.1, 0.2)
+    assert (rld.alpha, rld.beta, rld.temperature, rld.alpha_temperature) == (1, 8, 4, 1)
+    assert (rld.warmup, rld.ce_weight) == (20, 1)
+    assert (luminet.alpha, luminet.temperature, luminet.ce_weight) == (33, 4, 2)
+    assert (dist.beta, dist.gamma, dist.ce_weight) == (2, 2, 1)
+
+
+@pytest.mark.parametrize("method", [method for method in NEWER if method != "rld"])
+def test_a_method_without_a_temperature_of_its_own_is_not_standardized(method: str) -> None:
+    with pytest.raises(RequestError, match="stand"):
+        requested_preset(f"{method}-r56-r20", Changes(stand=True), None)
 
 
 def test_the_published_imagenet_row_resolves_with_its_settings() -> None:

@@ -13,6 +13,10 @@ from lskd_cli.distillers.kd import kd_loss
 from lskd_cli.models import Output
 
 METHODS = ["kd", "dkd", "mlkd", "ctkd"]
+NEWER = ["normkd", "ttm", "wttm", "rld", "luminet", "dist"]
+# Each, plain and, where it has something to standardize, standardized.
+ARMS = [(method, stand) for method in [*METHODS, "rld"] for stand in (False, True)]
+ARMS += [(method, False) for method in NEWER if method != "rld"]
 
 
 def _distiller(method: str, stand: bool) -> Distiller:
@@ -39,8 +43,7 @@ def _logits(scale: float = 3.0, rows: int = 8) -> tuple[Tensor, Tensor, Tensor]:
     return student.requires_grad_(), teacher, torch.randint(0, 100, (rows,), generator=generator)
 
 
-@pytest.mark.parametrize("stand", [False, True])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("method", "stand"), ARMS)
 class TestExtremeLogits:
     def _is_finite(
         self, method: str, stand: bool, student: Tensor, teacher: Tensor, target: Tensor
