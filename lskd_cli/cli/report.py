@@ -27,7 +27,7 @@ def report(
     classes: Annotated[
         str | None, typer.Option(help="Classes in the t-SNE, as 0,1,2; all if not given.")
     ] = None,
-    points: Annotated[int, typer.Option(help="Images in the t-SNE, at most.", min=10)] = 2000,
+    points: Annotated[int, typer.Option(help="Images in the t-SNE, at most.", min=10)] = 1000,
     accuracy: options.Accuracy = "best",
     data_dir: options.DataDir = options.DATA_DIR,
     device: options.Device = "auto",

@@ -122,7 +122,7 @@ COLUMNS = (
     Column("Preset", "text", lambda arm: arm.name),
     Column("Method", "text", lambda arm: arm.method),
     Column("n", "number", lambda arm: str(arm.n)),
-    Column("Best epoch", "ours", lambda arm: statistic(arm.best)),
+    Column("Best epoch", "number", lambda arm: statistic(arm.best)),
     Column("Δ", "ours", lambda arm: gain(arm.best_gain)),
     Column("Last epoch", "number", lambda arm: statistic(arm.last)),
     Column("Δ", "number", lambda arm: gain(arm.last_gain)),
