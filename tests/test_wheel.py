@@ -20,6 +20,7 @@ def test_the_wheel_carries_presets_curves_and_page(
     assert shipped <= names
     assert {
         "lskd_cli/results/published_curves.json",
+        "lskd_cli/results/published_losses.json",
         "lskd_cli/results/page.html.j2",
         "lskd_cli/results/page.css",
         "lskd_cli/results/page.js",

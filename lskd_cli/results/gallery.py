@@ -14,7 +14,7 @@ from lskd_cli.outputs import Exhibit, Outputs
 from lskd_cli.results.comparison import experiment, method_name
 from lskd_cli.results.figures.ablation import ablation
 from lskd_cli.results.figures.classes import class_differences
-from lskd_cli.results.figures.curves import accuracy_curves, published_curves
+from lskd_cli.results.figures.curves import published_curves, training_curves
 from lskd_cli.results.figures.embedding import embedded
 from lskd_cli.results.figures.moments import moments
 from lskd_cli.results.figures.sample import sample_logits
@@ -56,14 +56,16 @@ def section(setting: Sequence[Run]) -> Section:
 
 
 def curves(setting: Sequence[Run]) -> Shown:
-    """Accuracy by epoch of the runs of a setting, which all have history."""
-    caption = "Test accuracy by epoch."
+    """Accuracy and loss by epoch of the runs of a setting, which all have history."""
+    caption = "Test accuracy and training loss, whose parts are weighted by the method."
     if any(run.preset.published.log in published_curves() for run in setting):
         caption += " Dotted: the released log of the standardized method."
     unfinished = [run.preset.run_path for run in setting if not run.finished]
     if unfinished:
         caption += f" Not finished: {', '.join(unfinished)}."
-    return _shown("curves", setting, "Accuracy by epoch", caption, accuracy_curves(setting))
+    return _shown(
+        "curves", setting, "Accuracy and loss by epoch", caption, training_curves(setting)
+    )
 
 
 def ablations(setting: Sequence[Run]) -> list[Shown]:

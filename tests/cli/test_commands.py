@@ -200,7 +200,7 @@ class TestCompare:
         assert result.code == 0, result.err
         page = (root / "report" / "index.html").read_text()
         for title in (
-            "Accuracy by epoch",
+            "Accuracy and loss by epoch",
             "KD: logits of one image",
             "Features",
             "One temperature for teacher and student",

@@ -19,7 +19,8 @@ def made_run(
     if stand:
         preset = preset.with_stand(True)
     history: list[dict[str, Any]] = [
-        {"epoch": number, "test_top1": value} for number, value in enumerate(accuracies, 1)
+        {"epoch": number, "test_top1": value, "train_loss": 2 / number}
+        for number, value in enumerate(accuracies, 1)
     ]
     info = {
         "state": state,

@@ -86,7 +86,7 @@ def test_every_figure_has_alternative_text_and_is_drawn(page: Page) -> None:
     figures = page.get_by_role("img")
     names = [figure.get_attribute("aria-label") for figure in figures.all()]
     assert len(names) == page.locator("figure svg").count() == 7
-    assert names[0] == "Accuracy by epoch: resnet56 → resnet20, cifar100, 240 epochs"
+    assert names[0] == "Accuracy and loss by epoch: resnet56 → resnet20, cifar100, 240 epochs"
     for figure in figures.all():
         box = figure.bounding_box()
         assert box is not None

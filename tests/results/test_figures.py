@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from lskd_cli.config import list_presets, load_preset
 from lskd_cli.errors import RunError
-from lskd_cli.results.figures.curves import accuracy_curves, published_curves
+from lskd_cli.results.figures.curves import published_curves, published_losses, training_curves
 from lskd_cli.results.figures.style import as_svg, save, styled
 from lskd_cli.results.gallery import curves, number_names, section, write
 from lskd_cli.results.runs import Run
@@ -31,10 +31,20 @@ def test_every_published_log_has_a_curve() -> None:
     assert logs == set(published_curves())
     assert len(logs) == 59
     assert {len(curve) for curve in published_curves().values()} == {100, 240, 300, 480, 960}
+    assert set(published_losses()) < logs
+    assert len(published_losses()) == 45
+
+
+def test_losses_stand_below_without_that_of_the_student_alone() -> None:
+    kd = training_curves(_runs()).axes[2]
+    lines = {str(line.get_label()): np.asarray(line.get_ydata()) for line in kd.get_lines()}
+    assert list(lines) == ["KD+Ours, published", "KD", "KD+Ours"]
+    assert list(lines["KD"]) == [2.0, 1.0]
+    assert list(lines["KD+Ours, published"]) == published_losses()["kd,resnet56,resnet20,2,9"]
 
 
 def test_curves_have_a_panel_a_method_over_the_released_curve_of_it() -> None:
-    kd, dkd = accuracy_curves(_runs()).axes
+    kd, dkd, *_ = training_curves(_runs()).axes
     assert (kd.get_title(), dkd.get_title()) == ("KD", "DKD")
     lines = {str(line.get_label()): np.asarray(line.get_ydata()) for line in kd.get_lines()}
     assert list(lines) == ["KD+Ours, published", "alone", "KD", "KD+Ours"]
@@ -44,7 +54,7 @@ def test_curves_have_a_panel_a_method_over_the_released_curve_of_it() -> None:
 
 def test_a_released_curve_ends_where_shorter_runs_do_and_says_so() -> None:
     run = made_run("kd-r56-r20", True, 0, [61.0])
-    (axes,) = accuracy_curves([Run(run.path, run.preset.rescaled(24), run.history, {})]).axes
+    axes, _ = training_curves([Run(run.path, run.preset.rescaled(24), run.history, {})]).axes
     released = axes.get_lines()[0]
     assert len(np.asarray(released.get_xdata())) == 24
     assert "(of 240 epochs)" in str(released.get_label())
@@ -77,14 +87,14 @@ def test_figures_become_the_same_files_again(tmp_path: Path) -> None:
 
 
 def test_in_a_page_black_is_the_colour_of_the_text_and_the_words_are_told() -> None:
-    svg = as_svg(accuracy_curves(_runs()), "curves", "Test accuracy")
+    svg = as_svg(training_curves(_runs()), "curves", "Test accuracy")
     assert svg.startswith('<svg role="img" aria-label="Test accuracy" ')
     assert "#000000" not in svg
     assert "currentColor" in svg
 
 
 def test_figures_of_a_page_share_no_identifier() -> None:
-    figure = accuracy_curves(_runs())
+    figure = training_curves(_runs())
     one, two = (as_svg(figure, name, "") for name in ("one", "two"))
     first, second = (set(re.findall(r'\bid="([^"]*)"', svg)) for svg in (one, two))
     assert first

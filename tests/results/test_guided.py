@@ -6,7 +6,7 @@ import pytest
 from matplotlib.axes import Axes
 
 from lskd_cli.errors import RequestError
-from lskd_cli.results.figures.curves import accuracy_curves
+from lskd_cli.results.figures.curves import training_curves
 from lskd_cli.results.gallery import section
 from lskd_cli.results.guided import guided_columns, make_guided_rows
 from lskd_cli.results.page import render_page
@@ -127,7 +127,7 @@ def test_the_page_has_both_tables_and_one_figure_a_transformer() -> None:
 
 def test_a_figure_has_a_panel_for_each_kind_of_teaching_over_the_released_curve() -> None:
     runs = [run for run in _runs() if run.preset.student == "deit_tiny"]
-    first, second = accuracy_curves(runs).axes
+    first, second, *_ = training_curves(runs).axes
     assert (first.get_title(), second.get_title()) == ("KD", "locality guidance")
     assert _labels(first) == ["KD+Ours, published", "alone", "KD", "KD+Ours"]
     assert _labels(second) == ["alone", "locality guidance"]

@@ -12,7 +12,10 @@ from lskd_cli.results.page import render_page
 from lskd_cli.results.runs import find_runs, read_run
 from lskd_cli.results.settings import by_setting
 
-LINES = [json.dumps({"epoch": number, "test_top1": 10.0 * number}) for number in (1, 2)]
+LINES = [
+    json.dumps({"epoch": number, "test_top1": 10.0 * number, "train_loss": 2.0})
+    for number in (1, 2)
+]
 
 
 def _folder(root: Path, metrics: str, state: str = "running", name: str = "kd-r56-r20") -> Path:

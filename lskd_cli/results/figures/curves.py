@@ -1,7 +1,7 @@
-"""Accuracy by epoch."""
+"""Accuracy and loss by epoch."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 
@@ -22,72 +22,74 @@ from lskd_cli.results.figures.style import (
 )
 from lskd_cli.results.runs import Run
 
-_HEIGHT = 2.3  # inches of a row of panels
+_HEIGHT = 3.8  # inches of two rows of panels
 _COLOURS = {"none": ALONE, "guidance": LOCALITY}
 
 
 @cache
 def published_curves() -> dict[str, list[float]]:
     """Top-1 test accuracy (%) by epoch of the released logs, by their names."""
-    text = files("lskd_cli.results").joinpath("published_curves.json").read_text("utf-8")
-    curves: dict[str, list[float]] = json.loads(text)
+    return _released("published_curves.json")
+
+
+@cache
+def published_losses() -> dict[str, list[float]]:
+    """Training loss by epoch of those released logs that tell it, by their names."""
+    return _released("published_losses.json")
+
+
+def _released(file: str) -> dict[str, list[float]]:
+    curves: dict[str, list[float]] = json.loads(
+        files("lskd_cli.results").joinpath(file).read_text("utf-8")
+    )
     return curves
 
 
-def accuracy_curves(runs: Sequence[Run]) -> Figure:
-    """Test accuracy by epoch: a panel for each method, the student alone in all of them.
+def training_curves(runs: Sequence[Run]) -> Figure:
+    """Test accuracy by epoch, and training loss below: a panel for each method.
 
     Args:
-        runs: of one setting, each with history; any methods and seeds.
+        runs: of one setting, each with history; any methods and seeds. The student alone is beside
+            the accuracy of all methods; its loss is another.
 
-    The released curve of the standardized method is drawn up to the runs' length.
+    The released curves of the standardized method are drawn up to the runs' length.
     """
     alone = [run for run in runs if run.preset.method.name == "none"]
     methods = dict.fromkeys(run.preset.method.name for run in runs if run not in alone)
     names = [name for name in METHOD_NAMES if name in methods] or ["none"]
-    width = ONE_COLUMN if len(names) == 1 else TWO_COLUMNS
     columns = min(len(names), 3)
     lines = -(-len(names) // columns)
     with styled():
-        figure = Figure(figsize=(width, _HEIGHT * lines))
-        panels = figure.subplots(lines, columns, sharey=True, squeeze=False).flatten()
-        for axes, name in zip(panels, names, strict=False):
+        size = (ONE_COLUMN if len(names) == 1 else TWO_COLUMNS, _HEIGHT * lines)
+        figure = Figure(figsize=size)
+        rows = figure.subplots(
+            2 * lines, columns, sharey="row", squeeze=False, height_ratios=[3, 2] * lines
+        )
+        above, below = rows[::2].flatten(), rows[1::2].flatten()
+        for accuracy, loss, name in zip(above, below, names, strict=False):
             of_method = [run for run in runs if run.preset.method.name == name]
-            _panel(axes, [*of_method, *(run for run in alone if run not in of_method)])
-            axes.set_title(METHOD_NAMES[name])
-        for axes in panels[::columns]:
-            axes.set_ylabel("top-1 test accuracy (%)")
-        for axes in panels[len(names) :]:
+            beside = [run for run in alone if run not in of_method]
+            _panel(accuracy, [*beside, *of_method], "test_top1", published_curves())
+            _panel(loss, of_method, "train_loss", published_losses())
+            accuracy.set_title(method_name(of_method[0].preset))
+            accuracy.legend(loc="lower right")
+            loss.set_yscale("log")
+            loss.set_xlabel("epoch")
+        for accuracy, loss in zip(above[::columns], below[::columns], strict=True):
+            accuracy.set_ylabel("top-1 test accuracy (%)")
+            loss.set_ylabel("training loss")
+        for axes in (*above[len(names) :], *below[len(names) :]):
             axes.set_visible(False)
     return figure
 
 
-def _panel(axes: Axes, runs: Sequence[Run]) -> None:
-    _released(axes, runs)
-    named = set()
-    for run in sorted(runs, key=lambda run: (bool(run.preset.teacher), run.preset.standardized)):
-        preset = run.preset
-        label = method_name(preset) + ("+Ours" if preset.standardized else "")
-        colour = OURS if preset.standardized else _COLOURS.get(preset.method.name, PLAIN)
-        axes.plot(
-            [record["epoch"] for record in run.history],
-            [record["test_top1"] for record in run.history],
-            color=colour,
-            marker="o" if len(run.history) < 40 else None,
-            label=None if label in named else label,
-        )
-        named.add(label)
-    axes.set_xlabel("epoch")
-    axes.set_xlim(0, 1.02 * runs[0].preset.schedule.epochs)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="lower right")
-
-
-def _released(axes: Axes, runs: Iterable[Run]) -> None:
-    """Every released log of the runs' presets once, under the runs."""
-    longest = max(run.preset.schedule.epochs for run in runs)
+def _panel(
+    axes: Axes, runs: Sequence[Run], key: str, released: Mapping[str, Sequence[float]]
+) -> None:
+    """What the records of the runs have under a key, over every released log once."""
+    longest = runs[-1].preset.schedule.epochs
     for run in {run.preset.published.log: run for run in runs}.values():
-        whole = published_curves().get(run.preset.published.log or "")
+        whole = released.get(run.preset.published.log or "")
         if whole:
             label = f"{method_name(run.preset)}+Ours, published"
             if len(whole) > longest:
@@ -101,3 +103,17 @@ def _released(axes: Axes, runs: Iterable[Run]) -> None:
                 linewidth=1,
                 label=label,
             )
+    named = set()
+    for run in sorted(runs, key=lambda run: (bool(run.preset.teacher), run.preset.standardized)):
+        preset = run.preset
+        label = method_name(preset) + ("+Ours" if preset.standardized else "")
+        axes.plot(
+            [record["epoch"] for record in run.history],
+            [record[key] for record in run.history],
+            color=OURS if preset.standardized else _COLOURS.get(preset.method.name, PLAIN),
+            marker="o" if len(run.history) < 40 else None,
+            label=None if label in named else label,
+        )
+        named.add(label)
+    axes.set_xlim(0, 1.02 * longest)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
