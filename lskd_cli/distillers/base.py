@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lskd_cli.models import Output
@@ -42,6 +43,33 @@ class Distiller(nn.Module):
     def logged(self) -> dict[str, Tensor]:
         """Scalars worth a column in the metrics of an epoch, besides the losses."""
         return {}
+
+
+class LogitDistiller(Distiller):
+    """Cross entropy, and one loss of the weak view's logits under the name of the method.
+
+    The latter has the weight kd_weight; it grows to it over the first epochs where the method has
+    a warm-up.
+    """
+
+    def __init__(self, method: Any, standardized: bool) -> None:
+        """Take the hyper-parameters; ce_weight and kd_weight are among them."""
+        super().__init__()
+        self.method = method
+        self.standardized = standardized
+
+    def distillation(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+        """The loss of (B, C) logits and (B,) classes, without its weight: a scalar."""
+        raise TypeError(f"{type(self).__name__} does not define its distillation")
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        method = self.method
+        student, teacher = step.student["weak"].logits, step.teacher["weak"].logits
+        ce = F.cross_entropy(at_least_float32(student), step.target)
+        loss = method.kd_weight * self.distillation(student, teacher, step.target)
+        if hasattr(method, "warmup"):
+            loss = (step.epoch / method.warmup).clamp(max=1.0) * loss
+        return {"ce": method.ce_weight * ce, method.name: loss}
 
 
 def at_least_float32(logits: Tensor) -> Tensor:

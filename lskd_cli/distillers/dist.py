@@ -10,12 +10,11 @@ Correlations instead of values: of the classes of each sample (rows), of the sam
 (columns).
 """
 
-import torch.nn.functional as F
 from torch import Tensor
 from torch.linalg import vector_norm
 
 from lskd_cli.config import DISTMethod
-from lskd_cli.distillers.base import Distiller, Step, at_least_float32
+from lskd_cli.distillers.base import LogitDistiller, at_least_float32
 
 _EPS = 1e-8  # added to the product of the lengths, as released; of tiny columns it is felt
 
@@ -47,16 +46,10 @@ def _pearson(first: Tensor, second: Tensor) -> Tensor:
     return (first * second).sum(dim=1) / (lengths + _EPS)
 
 
-class DIST(Distiller):
+class DIST(LogitDistiller):
     """Cross entropy and ``dist_loss`` on the weak view."""
 
-    def __init__(self, method: DISTMethod, standardized: bool) -> None:
-        super().__init__()
-        self.method = method
+    method: DISTMethod
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
-        method = self.method
-        student, teacher = step.student["weak"].logits, step.teacher["weak"].logits
-        ce = F.cross_entropy(at_least_float32(student), step.target)
-        loss = dist_loss(student, teacher, method.beta, method.gamma)
-        return {"ce": method.ce_weight * ce, "dist": method.kd_weight * loss}
+    def distillation(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+        return dist_loss(student, teacher, self.method.beta, self.method.gamma)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lskd_cli.config import DKDMethod
-from lskd_cli.distillers.base import Distiller, Step, at_least_float32
+from lskd_cli.distillers.base import LogitDistiller
 from lskd_cli.distillers.kd import soften
 
 
@@ -42,10 +42,10 @@ def dkd_loss(
     """
     student = soften(student, standardized) / temperature
     teacher = soften(teacher, standardized) / temperature
-    student_others, teacher_others = _others(student, target), _others(teacher, target)
+    student_others, teacher_others = others_of(student, target), others_of(teacher, target)
     tckd = F.kl_div(
-        _two_way(student, student_others, target),
-        _two_way(teacher, teacher_others, target),
+        two_way(student, student_others, target),
+        two_way(teacher, teacher_others, target),
         reduction="batchmean",
         log_target=True,
     )
@@ -58,13 +58,13 @@ def dkd_loss(
     return temperature**2 * (alpha * tckd + beta * nckd)
 
 
-def _others(logits: Tensor, target: Tensor) -> Tensor:
+def others_of(logits: Tensor, target: Tensor) -> Tensor:
     """(B, C) to (B, C - 1): each row without its target."""
     index = torch.arange(logits.shape[1] - 1, device=logits.device)
     return logits.gather(1, index + (index >= target[:, None]))
 
 
-def _two_way(logits: Tensor, others: Tensor, target: Tensor) -> Tensor:
+def two_way(logits: Tensor, others: Tensor, target: Tensor) -> Tensor:
     """(B, 2) log-probabilities of the target and of all other classes together."""
     of_target = logits.gather(1, target[:, None])
     return F.log_softmax(
@@ -72,28 +72,19 @@ def _two_way(logits: Tensor, others: Tensor, target: Tensor) -> Tensor:
     )
 
 
-class DKD(Distiller):
+class DKD(LogitDistiller):
     """Cross entropy and ``dkd_loss`` on the weak view; the latter grows over the first epochs."""
 
-    def __init__(self, method: DKDMethod, standardized: bool) -> None:
-        super().__init__()
-        self.method = method
-        self.standardized = standardized
+    method: DKDMethod
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def distillation(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         method = self.method
-        student, teacher = step.student["weak"].logits, step.teacher["weak"].logits
-        ce = F.cross_entropy(at_least_float32(student), step.target)
-        dkd = dkd_loss(
+        return dkd_loss(
             student,
             teacher,
-            step.target,
-            method.kd_weight * method.alpha,
-            method.kd_weight * method.beta,
+            target,
+            method.alpha,
+            method.beta,
             method.temperature,
             self.standardized,
         )
-        return {
-            "ce": method.ce_weight * ce,
-            "dkd": (step.epoch / method.warmup).clamp(max=1.0) * dkd,
-        }

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lskd_cli.config import KDMethod
-from lskd_cli.distillers.base import Distiller, Step, at_least_float32
+from lskd_cli.distillers.base import LogitDistiller, at_least_float32
 from lskd_cli.zscore import standardize
 
 
@@ -43,16 +43,10 @@ def soften(logits: Tensor, standardized: bool) -> Tensor:
     return standardize(logits) if standardized else at_least_float32(logits)
 
 
-class KD(Distiller):
+class KD(LogitDistiller):
     """Cross entropy and ``kd_loss`` on the weak view."""
 
-    def __init__(self, method: KDMethod, standardized: bool) -> None:
-        super().__init__()
-        self.method = method
-        self.standardized = standardized
+    method: KDMethod
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
-        student, teacher = step.student["weak"].logits, step.teacher["weak"].logits
-        ce = F.cross_entropy(at_least_float32(student), step.target)
-        kd = kd_loss(student, teacher, self.method.temperature, self.standardized)
-        return {"ce": self.method.ce_weight * ce, "kd": self.method.kd_weight * kd}
+    def distillation(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+        return kd_loss(student, teacher, self.method.temperature, self.standardized)

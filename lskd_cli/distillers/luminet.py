@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lskd_cli.config import LumiNetMethod
-from lskd_cli.distillers.base import Distiller, Step, at_least_float32
+from lskd_cli.distillers.base import LogitDistiller, at_least_float32
 
 _EPS = 1e-5  # added to the variance
 
@@ -42,17 +42,10 @@ def _over_batch(logits: Tensor) -> Tensor:
     return centred * (centred.square().mean(dim=0) + _EPS).rsqrt()
 
 
-class LumiNet(Distiller):
+class LumiNet(LogitDistiller):
     """Cross entropy and ``luminet_loss`` on the weak view; the latter grows at first."""
 
-    def __init__(self, method: LumiNetMethod, standardized: bool) -> None:
-        super().__init__()
-        self.method = method
+    method: LumiNetMethod
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
-        method = self.method
-        student, teacher = step.student["weak"].logits, step.teacher["weak"].logits
-        ce = F.cross_entropy(at_least_float32(student), step.target)
-        loss = luminet_loss(student, teacher, method.alpha, method.temperature)
-        ramp = (step.epoch / method.warmup).clamp(max=1.0)
-        return {"ce": method.ce_weight * ce, "luminet": ramp * method.kd_weight * loss}
+    def distillation(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+        return luminet_loss(student, teacher, self.method.alpha, self.method.temperature)

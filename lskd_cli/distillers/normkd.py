@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lskd_cli.config import NormKDMethod
-from lskd_cli.distillers.base import Distiller, Step, at_least_float32
+from lskd_cli.distillers.base import LogitDistiller, at_least_float32
 from lskd_cli.zscore import standardize
 
 
@@ -37,15 +37,10 @@ def normkd_loss(student: Tensor, teacher: Tensor, t_norm: float) -> Tensor:
     return t_norm**2 * (variance * divergence).mean()
 
 
-class NormKD(Distiller):
+class NormKD(LogitDistiller):
     """Cross entropy and ``normkd_loss`` on the weak view."""
 
-    def __init__(self, method: NormKDMethod, standardized: bool) -> None:
-        super().__init__()
-        self.method = method
+    method: NormKDMethod
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
-        student, teacher = step.student["weak"].logits, step.teacher["weak"].logits
-        ce = F.cross_entropy(at_least_float32(student), step.target)
-        kd = normkd_loss(student, teacher, self.method.t_norm)
-        return {"ce": self.method.ce_weight * ce, "normkd": self.method.kd_weight * kd}
+    def distillation(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+        return normkd_loss(student, teacher, self.method.t_norm)

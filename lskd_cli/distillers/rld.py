@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lskd_cli.config import RLDMethod
-from lskd_cli.distillers.base import Distiller, Step, at_least_float32
+from lskd_cli.distillers.base import LogitDistiller
+from lskd_cli.distillers.dkd import others_of, two_way
 from lskd_cli.distillers.kd import soften
 
 
@@ -44,11 +45,11 @@ def rld_loss(
         Scalar, at least float32. A sample whose target the teacher puts last has no MCD.
     """
     student, teacher = soften(student, standardized), soften(teacher, standardized)
-    own = F.log_softmax(teacher / alpha_temperature, dim=1)
-    answer = own.argmax(dim=1)
+    scaled_student, scaled_teacher = student / alpha_temperature, teacher / alpha_temperature
+    answer = scaled_teacher.argmax(dim=1)
     scd = F.kl_div(
-        _two_way(F.log_softmax(student / alpha_temperature, dim=1), target),
-        _two_way(own, answer),
+        two_way(scaled_student, others_of(scaled_student, target), target),
+        two_way(scaled_teacher, others_of(scaled_teacher, answer), answer),
         reduction="batchmean",
         log_target=True,
     )
@@ -62,36 +63,20 @@ def rld_loss(
     return alpha * alpha_temperature**2 * scd + beta * temperature**2 * mcd
 
 
-def _two_way(log_probabilities: Tensor, index: Tensor) -> Tensor:
-    """(B, 2) log-probabilities of one class and of all others together."""
-    one = log_probabilities.gather(1, index[:, None])
-    others = log_probabilities.scatter(1, index[:, None], -torch.inf)
-    return torch.cat([one, others.logsumexp(dim=1, keepdim=True)], dim=1)
-
-
-class RLD(Distiller):
+class RLD(LogitDistiller):
     """Cross entropy and ``rld_loss`` on the weak view; the latter grows over the first epochs."""
 
-    def __init__(self, method: RLDMethod, standardized: bool) -> None:
-        super().__init__()
-        self.method = method
-        self.standardized = standardized
+    method: RLDMethod
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def distillation(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         method = self.method
-        student, teacher = step.student["weak"].logits, step.teacher["weak"].logits
-        ce = F.cross_entropy(at_least_float32(student), step.target)
-        rld = rld_loss(
+        return rld_loss(
             student,
             teacher,
-            step.target,
-            method.kd_weight * method.alpha,
-            method.kd_weight * method.beta,
+            target,
+            method.alpha,
+            method.beta,
             method.temperature,
             method.alpha_temperature,
             self.standardized,
         )
-        return {
-            "ce": method.ce_weight * ce,
-            "rld": (step.epoch / method.warmup).clamp(max=1.0) * rld,
-        }

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lskd_cli.config import TTMMethod, WTTMMethod
-from lskd_cli.distillers.base import Distiller, Step, at_least_float32
+from lskd_cli.distillers.base import LogitDistiller, at_least_float32
 
 
 def ttm_loss(student: Tensor, teacher: Tensor, gamma: float) -> Tensor:
@@ -44,16 +44,11 @@ def _divergences(student: Tensor, teacher: Tensor, gamma: float) -> Tensor:
     ).sum(dim=1)
 
 
-class TTM(Distiller):
+class TTM(LogitDistiller):
     """Cross entropy and ``ttm_loss``, or ``wttm_loss``, on the weak view."""
 
-    def __init__(self, method: TTMMethod | WTTMMethod, standardized: bool) -> None:
-        super().__init__()
-        self.method = method
+    method: TTMMethod | WTTMMethod
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
-        method = self.method
-        student, teacher = step.student["weak"].logits, step.teacher["weak"].logits
-        ce = F.cross_entropy(at_least_float32(student), step.target)
-        loss = {"ttm": ttm_loss, "wttm": wttm_loss}[method.name](student, teacher, method.gamma)
-        return {"ce": method.ce_weight * ce, method.name: method.kd_weight * loss}
+    def distillation(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+        loss = {"ttm": ttm_loss, "wttm": wttm_loss}[self.method.name]
+        return loss(student, teacher, self.method.gamma)

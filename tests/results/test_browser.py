@@ -23,7 +23,10 @@ def _html() -> str:
 
 
 def test_the_page_is_valid_html() -> None:
-    html5lib.HTMLParser(strict=True).parse(_html())
+    html = _html()
+    assert html5lib.HTMLParser(strict=True).parse(html) is not None
+    with pytest.raises(html5lib.html5parser.ParseError):
+        html5lib.HTMLParser(strict=True).parse(html.replace("</figcaption>", "", 1))
 
 
 @pytest.fixture(scope="module")
