@@ -14,7 +14,7 @@ from lskd_cli.engine.inspect import Subject, open_subject
 from lskd_cli.errors import RequestError, RunError
 from lskd_cli.models import teacher_size
 from lskd_cli.outputs import Exhibit, Kind
-from lskd_cli.results.comparison import in_tables, method_name
+from lskd_cli.results.comparison import arm_name, in_tables
 from lskd_cli.results.runs import Run
 
 _TEMPERATURE = 4.0  # of the divergences, where no plain method of the setting has a fixed one
@@ -70,10 +70,10 @@ def _students(finished: Sequence[Run], data_dir: Path) -> list[Exhibited]:
     """The last epoch of the first run of each method that has weights."""
     students: dict[str, Exhibited] = {}
     for run in finished:
-        preset, name = run.preset, method_name(run.preset)
+        preset, name = run.preset, arm_name(run.preset)
         kind: Kind = "plain" if preset.teacher else "alone"
         if preset.standardized:
-            name, kind = f"{name}+Ours", "ours"
+            kind = "ours"
         if name in students:
             continue
         try:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lskd_cli.data import FolderSet, Images, load_dataset, num_classes, whole_images
+from lskd_cli.data import FolderSet, Images, load_dataset, whole_images
 from lskd_cli.download import Progress
 from lskd_cli.engine.device import Compute, float32_products
 from lskd_cli.engine.evaluation import likeness, pairs_in_order, scores
@@ -64,9 +64,7 @@ def exhibit(
         subject = one.subject
         if isinstance(test, FolderSet):
             check_classes(subject.checkpoint, test.classes)
-        network = subject.checkpoint.network(
-            subject.model, num_classes(subject.data), subject.data.image_size
-        )
+        network = subject.network()
         compute.place(network)
         logits, pooled, targets = _seen(network, test, subject)
         near: dict[str, float] = {}

@@ -28,6 +28,14 @@ class Subject:
     model: str
     data: Data
 
+    def network(self) -> Network:
+        """The network with these weights, in evaluation mode.
+
+        Raises:
+            RequestError: they are another network's.
+        """
+        return self.checkpoint.network(self.model, num_classes(self.data), self.data.image_size)
+
 
 def open_subject(
     path: Path, model: str | None, dataset: str | None, best: bool, data_dir: Path
@@ -96,9 +104,7 @@ def examine(
                 f"{subject.checkpoint.path}: trained on {subject.data.name}, "
                 f"{students[0].checkpoint.path} on {data.name}"
             )
-    networks = [
-        s.checkpoint.network(s.model, num_classes(s.data), s.data.image_size) for s in subjects
-    ]
+    networks = [subject.network() for subject in subjects]
     test = load_dataset(data, data_dir, progress, skip_bad).test.to(compute.device)
 
     def logits(subject: Subject, network: Network) -> tuple[Tensor, Tensor]:

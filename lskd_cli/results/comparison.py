@@ -40,6 +40,11 @@ def method_name(preset: Preset) -> str:
     return METHOD_NAMES.get(preset.method.name, preset.method.name)
 
 
+def arm_name(preset: Preset) -> str:
+    """The method of a preset, and whether its logits are standardized."""
+    return method_name(preset) + ("+Ours" if preset.standardized else "")
+
+
 def in_tables(run: Run) -> tuple[int, str, bool, int]:
     """Runs sorted by this stand as in tables: by method, the standardized ones behind the plain."""
     preset = run.preset

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from statistics import mean
 
-from lskd_cli.results.comparison import experiment, in_tables, method_name
+from lskd_cli.results.comparison import arm_name, experiment, in_tables
 from lskd_cli.results.runs import Run
 from lskd_cli.results.settings import by_setting
 from lskd_cli.results.statistic import Statistic, by_seed, paired
@@ -91,7 +91,6 @@ def _arms(runs: Sequence[Run]) -> Iterator[Arm]:
         like.sort(key=lambda runs: runs[0].preset.name != first.name)
         base = like[0] if like and first.standardized else []
         best, last = (by_seed(group, epoch) for epoch in ("best", "last"))
-        method = method_name(first)
         published = first.published
         yield Arm(
             name=first.name,
@@ -101,7 +100,7 @@ def _arms(runs: Sequence[Run]) -> Iterator[Arm]:
             student=first.student,
             epochs=first.schedule.epochs,
             selection="val" if first.data.val_split else "test",
-            method=f"{method}+Ours" if first.standardized else method,
+            method=arm_name(first),
             n=len(group),
             best=Statistic.of(list(best.values())),
             best_gain=paired(by_seed(base, "best"), best),

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lskd_cli.results.comparison import METHOD_NAMES, method_name
+from lskd_cli.results.comparison import METHOD_NAMES, arm_name, method_name
 from lskd_cli.results.figures.style import (
     ALONE,
     BLACK,
@@ -106,7 +106,7 @@ def _panel(
     named = set()
     for run in sorted(runs, key=lambda run: (bool(run.preset.teacher), run.preset.standardized)):
         preset = run.preset
-        label = method_name(preset) + ("+Ours" if preset.standardized else "")
+        label = arm_name(preset)
         axes.plot(
             [record["epoch"] for record in run.history],
             [record[key] for record in run.history],

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lskd_cli.outputs import Outputs
-from lskd_cli.results.figures.style import COLOURS, TWO_COLUMNS, styled
+from lskd_cli.results.figures.style import COLOURS, GREEN, TWO_COLUMNS, styled
 
 
 def sample_logits(networks: Sequence[Outputs], sample: int, target: int) -> Figure:
@@ -27,7 +27,7 @@ def sample_logits(networks: Sequence[Outputs], sample: int, target: int) -> Figu
             for axes, heights in ((above, logits), (below, network.standardized[sample])):
                 axes.bar(classes, heights, width=1.0, color=COLOURS[network.kind])
                 axes.plot(
-                    target, 0, marker="^", markersize=5, color="#009E73", clip_on=False,
+                    target, 0, marker="^", markersize=5, color=GREEN, clip_on=False,
                     transform=axes.get_xaxis_transform(), zorder=3,
                 )  # fmt: skip
             above.set_title(f"{network.name}, deviation {network.deviations[sample]:.2f}")
