@@ -106,6 +106,7 @@ def plain_step(preset: Preset, images: ImageSet, device: torch.device) -> Action
                 dict(zip(views, taught, strict=True)),
                 target,
                 epoch,
+                torch.arange(len(target), device=device),
             )
         )
         loss = torch.stack(list(parts.values())).sum()

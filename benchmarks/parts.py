@@ -63,7 +63,9 @@ def parts_of(preset: Preset, compute: Compute) -> dict[str, Action]:
 
     def loss() -> None:
         outputs = {view: Output(one) for view, one in logits.items()}
-        losses = arm.distiller.losses(Step(outputs, taught, batch.target, arm.epoch))  # type: ignore[arg-type]
+        losses = arm.distiller.losses(
+            Step(outputs, taught, batch.target, arm.epoch, batch.index)  # type: ignore[arg-type]
+        )
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
 
     def forward_and_backward() -> None:

@@ -153,7 +153,7 @@ def _arms(
     preset = options.requested_preset(name, changes, seed)
     if axes:
         return [*combinations(name, changes, seed, axes), preset.with_stand(False)]
-    if preset.stand is None:
+    if not preset.can_standardize:
         return [preset]
     return [preset.with_stand(False), preset.with_stand(True)]
 

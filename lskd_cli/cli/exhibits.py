@@ -8,6 +8,7 @@ import torch
 from lskd_cli.checkpoints import load_checkpoint
 from lskd_cli.cli.console import say
 from lskd_cli.cli.progress import Bar
+from lskd_cli.config import DKDMethod, KDMethod, MLKDMethod
 from lskd_cli.engine.device import Compute
 from lskd_cli.engine.exhibit import Exhibited, exhibit
 from lskd_cli.engine.inspect import Subject, open_subject
@@ -91,7 +92,7 @@ def _temperature(finished: Sequence[Run]) -> float:
         (
             method.temperature
             for method in methods
-            if method.name == "kd" or method.name == "dkd" or method.name == "mlkd"
+            if isinstance(method, KDMethod | DKDMethod | MLKDMethod)
         ),
         _TEMPERATURE,
     )

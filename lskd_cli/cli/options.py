@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lskd_cli.config import Preset, load_preset
+from lskd_cli.config import NO_LOGITS, Preset, load_preset
 from lskd_cli.errors import RequestError
 
 DataDir = Annotated[
@@ -144,6 +144,8 @@ def requested_preset(name: str, changes: Changes, seed: int | None) -> Preset:
         if preset.teacher is None:
             raise RequestError(f"--stand: preset {name} has no teacher: nothing to standardize")
         raise RequestError(f"--stand: method {preset.method.name} has no standardized form")
+    if changes.stand and not preset.can_standardize:
+        raise RequestError(f"--stand: {NO_LOGITS.format(preset.method.name)}")
     if changes.stand:
         overrides.append("stand.enabled=true")
     group = "stand" if changes.stand or preset.standardized else "method"

@@ -118,6 +118,11 @@ def _train(one: Pass, stopping: Callable[[], bool], logs: Sequence[str]) -> None
         epoch, step = arm.position
         if (1, 0) < (epoch, step) < (arm.preset.schedule.epochs + 1, 0):
             say(f"{folder.path}: going on at epoch {epoch}, step {step + 1}")
+        if arm.added_parameters:
+            say(
+                f"{folder.path}: {arm.preset.method.name} learns {arm.added_parameters:,} "
+                "parameters of its own beside the student's, for training alone"
+            )
     presets = [arm.preset for arm, _ in arms]
     data, team = presets[0].data, one.compute.team
     shown: AbstractContextManager[Listener] = nullcontext(Listener())

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from lskd_cli.config.extensions import extension_names, layer_of
 from lskd_cli.config.problems import validate
 from lskd_cli.config.schema import Data, Preset
 from lskd_cli.config.yaml import dump, parse, read_mapping
@@ -25,12 +26,15 @@ _PRESET_KEYS = (
 )  # fmt: skip
 
 
-def load_preset(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Preset:
+def load_preset(
+    name_or_path: str | Path, overrides: Sequence[str] = (), foreign: bool = False
+) -> Preset:
     """A preset by its name, or from a YAML file that holds a whole one.
 
     Args:
         name_or_path: a name of ``list_presets()``, or a path that ends in .yaml or .yml.
         overrides: "KEY=VALUE" each, the key dotted (method.temperature=3), the value YAML.
+        foreign: take a method that is not known here, as of somebody's finished run.
 
     Raises:
         RequestError: no such preset or file, or keys or values that are wrong: all of them, one
@@ -39,6 +43,9 @@ def load_preset(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Pres
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml"):
         raw, source = read_mapping(path), str(path)
+        method = raw.get("method")
+        if isinstance(method, dict) and not foreign:
+            layer_of(method.get("name"))
     else:
         raw, source = _compose(str(name_or_path)), f"preset {name_or_path}"
     changed = set()
@@ -48,7 +55,7 @@ def load_preset(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Pres
             raise RequestError(f"--set {override}: expected KEY=VALUE, as method.temperature=3")
         _assign(raw, key.strip(), parse(value, f"--set {override}"))
         changed.add(key.strip())
-    return validate(raw, source, changed)
+    return validate(raw, source, changed, foreign)
 
 
 def load_data(name: str, network: str | None = None) -> Data:
@@ -94,7 +101,8 @@ def to_yaml(preset: Preset) -> str:
 
 
 def _methods() -> list[str]:
-    return sorted(path.stem for path in (PRESETS / "methods").glob("*.yaml"))
+    shipped = sorted(path.stem for path in (PRESETS / "methods").glob("*.yaml"))
+    return shipped + extension_names()
 
 
 @cache
@@ -112,7 +120,7 @@ def _compose(name: str) -> dict[str, Any]:
         near = get_close_matches(name, list_presets(), n=3, cutoff=0.5)
         hint = f"nearest: {', '.join(near)}" if near else "'lskd presets list' shows all"
         raise RequestError(f"unknown preset {name!r}; {hint}")
-    method = read_mapping(PRESETS / "methods" / f"{method_name}.yaml")
+    method = layer_of(method_name) or read_mapping(PRESETS / "methods" / f"{method_name}.yaml")
     pair = read_mapping(PRESETS / "pairs" / f"{pair_name}.yaml")
     return _merge(
         [

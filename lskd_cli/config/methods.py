@@ -1,48 +1,34 @@
-"""The hyper-parameters of each method."""
+"""The hyper-parameters of methods that read logits alone."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
-
-from lskd_cli.config.parts import Count, NonNegative, Part, Positive
-
-Layers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+from lskd_cli.config.method import MethodSettings
+from lskd_cli.config.parts import Count, NonNegative, Positive
 
 
-class _Method(Part):
-    """What the hyper-parameters of all methods have in common.
-
-    Attributes:
-        in_epochs: names of those that count epochs.
-    """
-
-    in_epochs: ClassVar[tuple[str, ...]] = ()
-
-    def rescaled(self, before: int, after: int) -> dict[str, int]:
-        """What changes where ``before`` epochs become ``after``: the same shares, rounded up."""
-        return {key: -(-getattr(self, key) * after // before) for key in self.in_epochs}
-
-
-class VanillaMethod(_Method):
+class VanillaMethod(MethodSettings):
     """Cross entropy alone."""
 
+    title: ClassVar[str] = "alone"
     name: Literal["none"]
     ce_weight: Positive = 1.0
 
 
-class KDMethod(_Method):
+class KDMethod(MethodSettings):
     """Hinton's distillation."""
 
+    title: ClassVar[str] = "KD"
     name: Literal["kd"]
     temperature: Positive
     ce_weight: NonNegative
     kd_weight: NonNegative
 
 
-class DKDMethod(_Method):
+class DKDMethod(MethodSettings):
     """Decoupled distillation; kd_weight multiplies alpha and beta."""
 
-    in_epochs = ("warmup",)
+    title: ClassVar[str] = "DKD"
+    in_epochs: ClassVar[tuple[str, ...]] = ("warmup",)
     name: Literal["dkd"]
     temperature: Positive
     ce_weight: NonNegative
@@ -52,19 +38,22 @@ class DKDMethod(_Method):
     warmup: Count  # epochs over which the distillation loss grows to its weight
 
 
-class MLKDMethod(_Method):
+class MLKDMethod(MethodSettings):
     """Multi-level logit distillation."""
 
+    title: ClassVar[str] = "MLKD"
+    compares_images: ClassVar[bool] = True
     name: Literal["mlkd"]
     temperature: Positive
     ce_weight: NonNegative
     kd_weight: NonNegative
 
 
-class CTKDMethod(_Method):
+class CTKDMethod(MethodSettings):
     """Curriculum temperature: from temperature to temperature + temperature_range."""
 
-    in_epochs = ("ramp_epochs",)
+    title: ClassVar[str] = "CTKD"
+    in_epochs: ClassVar[tuple[str, ...]] = ("ramp_epochs",)
     name: Literal["ctkd"]
     temperature: Positive
     temperature_range: NonNegative
@@ -73,56 +62,41 @@ class CTKDMethod(_Method):
     kd_weight: NonNegative
 
 
-class GuidanceMethod(_Method):
-    """Locality guidance: layers of the student that imitate stages of the teacher."""
-
-    name: Literal["guidance"]
-    ce_weight: NonNegative
-    guidance_weight: NonNegative
-    teacher_stages: Layers  # counted from 0, after the stem
-    student_layers: Layers  # one for each of the stages
-
-    @model_validator(mode="after")
-    def _in_pairs(self) -> "GuidanceMethod":
-        if len(self.teacher_stages) != len(self.student_layers):
-            raise ValueError(
-                f"student_layers: {len(self.student_layers)} layers for "
-                f"{len(self.teacher_stages)} teacher_stages; name one for each"
-            )
-        return self
-
-
-class NormKDMethod(_Method):
+class NormKDMethod(MethodSettings):
     """KD at a multiple of the teacher's deviation."""
 
+    title: ClassVar[str] = "NormKD"
     name: Literal["normkd"]
     t_norm: Positive
     ce_weight: NonNegative
     kd_weight: NonNegative
 
 
-class TTMMethod(_Method):
+class TTMMethod(MethodSettings):
     """Transformed teacher matching."""
 
+    title: ClassVar[str] = "TTM"
     name: Literal["ttm"]
     gamma: Positive  # power of the teacher's probabilities
     ce_weight: NonNegative
     kd_weight: NonNegative
 
 
-class WTTMMethod(_Method):
+class WTTMMethod(MethodSettings):
     """Transformed teacher matching, each sample weighted by its teacher's smoothness."""
 
+    title: ClassVar[str] = "WTTM"
     name: Literal["wttm"]
     gamma: Positive
     ce_weight: NonNegative
     kd_weight: NonNegative
 
 
-class RLDMethod(_Method):
+class RLDMethod(MethodSettings):
     """Refined logit distillation; kd_weight multiplies alpha and beta."""
 
-    in_epochs = ("warmup",)
+    title: ClassVar[str] = "RLD"
+    in_epochs: ClassVar[tuple[str, ...]] = ("warmup",)
     name: Literal["rld"]
     temperature: Positive
     alpha_temperature: Positive
@@ -133,10 +107,12 @@ class RLDMethod(_Method):
     warmup: Count
 
 
-class LumiNetMethod(_Method):
+class LumiNetMethod(MethodSettings):
     """Distillation of classes' perception over the batch."""
 
-    in_epochs = ("warmup",)
+    title: ClassVar[str] = "LumiNet"
+    in_epochs: ClassVar[tuple[str, ...]] = ("warmup",)
+    compares_images: ClassVar[bool] = True
     name: Literal["luminet"]
     temperature: Positive
     alpha: Positive  # its square is the weight
@@ -145,28 +121,13 @@ class LumiNetMethod(_Method):
     warmup: Count
 
 
-class DISTMethod(_Method):
+class DISTMethod(MethodSettings):
     """Distillation of correlations."""
 
+    title: ClassVar[str] = "DIST"
+    compares_images: ClassVar[bool] = True
     name: Literal["dist"]
     beta: NonNegative  # of the classes of a sample
     gamma: NonNegative  # of the samples for a class
     ce_weight: NonNegative
     kd_weight: NonNegative = 1.0
-
-
-Method = Annotated[
-    VanillaMethod
-    | KDMethod
-    | DKDMethod
-    | MLKDMethod
-    | CTKDMethod
-    | GuidanceMethod
-    | NormKDMethod
-    | TTMMethod
-    | WTTMMethod
-    | RLDMethod
-    | LumiNetMethod
-    | DISTMethod,
-    Field(discriminator="name"),
-]

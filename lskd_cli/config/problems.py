@@ -7,29 +7,28 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from lskd_cli.config.methods import Method
+from lskd_cli.config import shipped  # noqa: F401 (fills METHODS)
+from lskd_cli.config.method import FOREIGN, METHODS
 from lskd_cli.config.schema import Preset
 from lskd_cli.errors import RequestError
 
-_METHODS: dict[str, type[BaseModel]] = {
-    get_args(model.model_fields["name"].annotation)[0]: model
-    for model in get_args(get_args(Method)[0])
-}
 
-
-def validate(raw: Mapping[str, Any], source: str, changed: Collection[str] = ()) -> Preset:
+def validate(
+    raw: Mapping[str, Any], source: str, changed: Collection[str] = (), foreign: bool = False
+) -> Preset:
     """The preset in a raw mapping.
 
     Args:
         raw: keys and values as a YAML file gives them.
         source: where they come from, for messages.
         changed: dotted keys that --set gave: their problems are named after it.
+        foreign: take a method that is not known here.
 
     Raises:
         RequestError: one line for each wrong key or value.
     """
     try:
-        return Preset.model_validate(raw)
+        return Preset.model_validate(raw, context=FOREIGN if foreign else None)
     except ValidationError as error:
         lines = []
         for detail in error.errors(include_url=False):
@@ -45,10 +44,7 @@ def validate(raw: Mapping[str, Any], source: str, changed: Collection[str] = ())
 
 def _dotted(detail: ErrorDetails) -> str:
     location = [str(part) for part in detail["loc"]]
-    # pydantic puts the chosen method between "method" and the key.
-    if location[:1] == ["method"] and len(location) > 1 and location[1] in _METHODS:
-        del location[1]
-    if detail["type"].startswith("union_tag"):
+    if detail["type"] == "unknown_method":
         location.append("name")
     return ".".join(location)
 
@@ -63,8 +59,8 @@ def _problem(detail: ErrorDetails, key: str, raw: Mapping[str, Any]) -> str:
         return f"unknown key; nearest: {near[0] if near else ', '.join(_siblings(key, keys))}"
     if kind == "missing":
         return "missing"
-    if kind.startswith("union_tag"):
-        return f"not a method; one of {', '.join(_METHODS)}"
+    if kind == "unknown_method":
+        return f"not a method; one of {', '.join(METHODS)}, or one that --method-file brings"
     if kind == "value_error":
         return detail["msg"].removeprefix("Value error, ")
     text = detail["msg"].removeprefix("Input ")
@@ -75,12 +71,12 @@ def _known_keys(raw: Mapping[str, Any]) -> list[str]:
     """Every dotted key that a preset with this method may have."""
     method = raw.get("method")
     name = method.get("name") if isinstance(method, Mapping) else None
-    chosen = _METHODS.get(name) if isinstance(name, str) else None
+    chosen = METHODS.get(name) if isinstance(name, str) else None
     keys = []
     for field, info in Preset.model_fields.items():
-        nested = [m for m in _models_in(info.annotation) if m not in _METHODS.values()]
+        nested = [m for m in _models_in(info.annotation) if m not in METHODS.values()]
         if field == "method":
-            nested = [chosen] if chosen else list(_METHODS.values())
+            nested = [chosen] if chosen else list(METHODS.values())
         keys += [f"{field}.{key}" for model in nested for key in _keys(model)] or [field]
     return keys + [field for field in Preset.model_fields if field not in keys]
 

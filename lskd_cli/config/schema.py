@@ -4,9 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from lskd_cli.config.methods import Method
+from lskd_cli.config.method import Method
 from lskd_cli.config.parts import Count, NonNegative, Part, Percent, Positive, Seed, Share
 
+# Of a method of features alone.
+NO_LOGITS = "method {} reads no logits; --set method.kd_weight=0.9 adds KD's loss of them"
 CROP_SIZE = 32  # of the images that padded crops are made of, in pixels
 
 
@@ -181,8 +183,10 @@ class Preset(Part):
             raise ValueError(f"teacher: method {self.method.name} needs one")
         if self.schedule.min_lr > self.optimizer.lr:
             raise ValueError(f"schedule.min_lr: above optimizer.lr, which is {self.optimizer.lr}")
-        if self.method.name == "mlkd" and self.optimizer.accumulate > 1:
-            raise ValueError("optimizer.accumulate: mlkd compares the images of a whole batch; 1")
+        if self.method.compares_images and self.optimizer.accumulate > 1:
+            raise ValueError(
+                f"optimizer.accumulate: {self.method.name} compares the images of a whole batch; 1"
+            )
         seen = self.data.augmentation
         by_timm = seen is not None and (seen.policy is not None or seen.erasing > 0)
         if self.method.name == "mlkd" and by_timm and seen and seen.pipeline == "workers":
@@ -191,11 +195,18 @@ class Preset(Part):
                 "which mlkd reads; device"
             )
         if self.stand is not None:
-            unknown = set(self.stand.changes()) - set(type(self.method).model_fields)
+            unknown = set(self.stand.changes()) - set(self.method.model_dump())
             if unknown:
                 keys = ", ".join(f"stand.{key}" for key in sorted(unknown))
                 raise ValueError(f"{keys}: method {self.method.name} has no such hyper-parameter")
+            if self.stand.enabled and not self.method.reads_logits:
+                raise ValueError(f"stand.enabled: {NO_LOGITS.format(self.method.name)}")
         return self
+
+    @property
+    def can_standardize(self) -> bool:
+        """Whether there are logits to standardize, and settings for them."""
+        return self.stand is not None and self.method.reads_logits
 
     @property
     def standardized(self) -> bool:
@@ -236,4 +247,6 @@ class Preset(Part):
         """
         if self.stand is None:
             raise ValueError(f"method {self.method.name} has no teacher logits to standardize")
+        if enabled and not self.can_standardize:
+            raise ValueError(NO_LOGITS.format(self.method.name))
         return self.model_copy(update={"stand": self.stand.model_copy(update={"enabled": enabled})})

@@ -67,7 +67,7 @@ class DeviceLoader(Loader):
 
         def make(step: int, steps: int) -> Draws:
             index = _sent(order[step * size : (step + steps) * size], self.images.device)
-            draws = {"target": self.images.targets[index]}
+            draws = {"index": index, "target": self.images.targets[index]}
             for view in views:
                 seed_everything(seed_of(self.data.seed, epoch, VIEW_STREAMS[view], step))
                 draws[f"view.{view}"] = self._view(self.images.images[index], view)

@@ -61,15 +61,22 @@ ALONE = Share()
 
 @dataclass
 class Batch:
-    """Views of some images, each (N, 3, S, S) float32 normalized, channels last; targets (N,)."""
+    """Some images.
+
+    Attributes:
+        views: each (N, 3, S, S) float32 normalized, channels last.
+        target: (N,) classes.
+        index: (N,) places among the training images.
+    """
 
     views: dict[View, Tensor]
     target: Tensor
+    index: Tensor
 
     def part(self, rows: slice) -> "Batch":
         """The same of some of the images."""
         views = {view: images[rows] for view, images in self.views.items()}
-        return Batch(views, self.target[rows])
+        return Batch(views, self.target[rows], self.index[rows])
 
 
 class Loader:
@@ -203,7 +210,7 @@ def batches_of(images: int, data: Data, share: Share, epoch: int, start: int) ->
 
 
 def finished(draws: Mapping[str, Tensor]) -> Batch:
-    """The batch of draws that hold the finished views, as ``view.weak``, and the target."""
+    """The batch of draws that hold the finished views, as ``view.weak``, target and index."""
     names: dict[str, View] = {"view.weak": "weak", "view.strong": "strong"}
     views = {view: draws[name] for name, view in names.items() if name in draws}
-    return Batch(views, draws["target"])
+    return Batch(views, draws["target"], draws["index"])

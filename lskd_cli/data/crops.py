@@ -84,7 +84,7 @@ class CropLoader(Loader):
                     images = strengthen(images.contiguous(), of_view)
                 normal = self.normalize(images)
                 views[view] = normal.contiguous(memory_format=torch.channels_last)
-        return Batch(views, self.images.targets[index])
+        return Batch(views, self.images.targets[index], index)
 
     def part(self, start: int, steps: int) -> slice:
         """Where the images of ``steps`` steps from ``start`` (from 0) on are in an epoch."""

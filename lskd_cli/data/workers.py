@@ -58,7 +58,10 @@ class _Views(Dataset[Draws]):
 
     def __getitem__(self, wanted: _Wanted) -> Draws:
         pixels = self.images.pixels(wanted.index)
-        made: Draws = {"target": self.images.targets[wanted.index]}
+        made: Draws = {
+            "index": torch.tensor(wanted.index),
+            "target": self.images.targets[wanted.index],
+        }
         seed = (self.data.seed, wanted.epoch, IMAGE_STREAM, wanted.index)
         for view in wanted.views:
             if _is_plain(self.data):

@@ -1,6 +1,17 @@
-"""Distillation methods, one file each."""
+"""Distillation methods, one file each, and what a method of one's own is made of."""
 
-from lskd_cli.distillers.base import Distiller, Step
-from lskd_cli.distillers.registry import create_distiller, reads_features
+from lskd_cli.distillers.base import Distiller, LogitDistiller, Step
+from lskd_cli.distillers.features import FeatureDistiller, Pair
+from lskd_cli.distillers.registry import create_distiller, method_file, reads_features, register
 
-__all__ = ["Distiller", "Step", "create_distiller", "reads_features"]
+__all__ = [
+    "Distiller",
+    "FeatureDistiller",
+    "LogitDistiller",
+    "Pair",
+    "Step",
+    "create_distiller",
+    "method_file",
+    "reads_features",
+    "register",
+]

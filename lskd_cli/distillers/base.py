@@ -1,6 +1,7 @@
 """What every distillation method is to the training loop."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,6 +11,9 @@ from torch import Tensor, nn
 
 from lskd_cli.models import Output
 from lskd_cli.view import View
+
+# Rows of this process in, rows of all processes out, in the order of their ranks.
+Gather = Callable[[Tensor], Tensor]
 
 
 @dataclass
@@ -21,24 +25,38 @@ class Step:
         teacher: outputs by view, without gradient; empty for methods without a teacher.
         target: (B,) class indices.
         epoch: scalar, counts from 1; a tensor, so that a recorded step reads today's.
+        index: (B,) places of the images among the training images.
+        precision: context in which networks run, for those of the method's own.
     """
 
     student: Mapping[View, Output]
     teacher: Mapping[View, Output]
     target: Tensor
     epoch: Tensor
+    index: Tensor
+    precision: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 class Distiller(nn.Module):
-    """A method: named losses of a step, and the parameters it learns beside the student."""
+    """A method: named losses of a step, and the parameters it learns beside the student.
+
+    Attributes:
+        views: of the images that it reads.
+        needs_teacher: whether it reads outputs of a teacher.
+        reads: fields of ``Output`` that it reads besides the logits; such a method is made with the
+            ``Pair`` of its networks.
+    """
 
     views: ClassVar[tuple[View, ...]] = ("weak",)
     needs_teacher: ClassVar[bool] = True
-    needs_features: ClassVar[bool] = False
+    reads: ClassVar[tuple[str, ...]] = ()
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         """Scalars by name, weights included; their sum is what the student minimizes."""
         raise TypeError(f"{type(self).__name__} does not define its losses")
+
+    def after_step(self, gathered: Gather) -> None:
+        """Once gradients are taken: what a method remembers for later steps."""
 
     def logged(self) -> dict[str, Tensor]:
         """Scalars worth a column in the metrics of an epoch, besides the losses."""

@@ -8,14 +8,14 @@ teacher's channels; the smaller map is enlarged bilinearly to the size of the la
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lskd_cli.config import GuidanceMethod
 from lskd_cli.distillers.base import Distiller, Step, at_least_float32
+from lskd_cli.distillers.features import Pair, Shape
 from lskd_cli.errors import RequestError
-
-Shape = tuple[int, ...]
 
 
 def guidance_loss(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
@@ -32,7 +32,7 @@ def guidance_loss(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tenso
     for ours, theirs in zip(student, teacher, strict=True):
         side = max(ours.shape[2], theirs.shape[2])
         losses.append(F.mse_loss(_enlarged(ours, side), _enlarged(theirs, side)))
-    return sum(losses[1:], start=losses[0])
+    return torch.stack(losses).sum()
 
 
 def _enlarged(feature: Tensor, side: int) -> Tensor:
@@ -45,30 +45,23 @@ def _enlarged(feature: Tensor, side: int) -> Tensor:
 class Guidance(Distiller):
     """Cross entropy and ``guidance_loss`` on the weak view."""
 
-    needs_features = True
+    reads = ("feats",)
 
-    def __init__(
-        self,
-        method: GuidanceMethod,
-        standardized: bool,
-        student_shapes: Sequence[Shape],
-        teacher_shapes: Sequence[Shape],
-    ) -> None:
+    def __init__(self, method: GuidanceMethod, standardized: bool, pair: Pair) -> None:
         """Make the adapters.
 
         Args:
             method: which layers and stages, and the weights.
             standardized: not of use here.
-            student_shapes: (C, H, W) of the student's features, the first of its stem.
-            teacher_shapes: likewise of the teacher's.
+            pair: the networks.
 
         Raises:
             RequestError: a layer or stage does not exist.
         """
         super().__init__()
         self.method = method
-        ours = _chosen(student_shapes, method.student_layers, "student_layers", "layers")
-        theirs = _chosen(teacher_shapes, method.teacher_stages, "teacher_stages", "stages")
+        ours = _chosen(pair.student.feats, method.student_layers, "student_layers", "layers")
+        theirs = _chosen(pair.teacher.feats, method.teacher_stages, "teacher_stages", "stages")
         self.adapters = nn.ModuleList(
             nn.Conv2d(own[0], other[0], kernel_size=1)
             for own, other in zip(ours, theirs, strict=True)
@@ -76,10 +69,11 @@ class Guidance(Distiller):
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         student, teacher = step.student["weak"], step.teacher["weak"]
-        adapted = [
-            adapt(at_least_float32(student.feats[1 + layer]))
-            for adapt, layer in zip(self.adapters, self.method.student_layers, strict=True)
-        ]
+        with step.precision():
+            adapted = [
+                adapt(student.feats[1 + layer])
+                for adapt, layer in zip(self.adapters, self.method.student_layers, strict=True)
+            ]
         guides = [teacher.feats[1 + stage] for stage in self.method.teacher_stages]
         ce = F.cross_entropy(at_least_float32(student.logits), step.target)
         return {

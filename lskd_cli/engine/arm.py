@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -40,13 +41,14 @@ class Learner(nn.Module):
         """Logits of the weak view, (B, C), and the parts of the loss."""
         with self.compute.autocast():
             student = {view: self._output(batch.views[view]) for view in self.distiller.views}
-        losses = self.distiller.losses(Step(student, teacher, batch.target, epoch))
+        step = Step(student, teacher, batch.target, epoch, batch.index, self.compute.autocast)
+        losses = self.distiller.losses(step)
         return student["weak"].logits, losses
 
     def _output(self, images: Tensor) -> Output:
         output = self.run(images)
         # Features nobody reads would stay in memory for the step.
-        return output if self.distiller.needs_features else Output(output.logits)
+        return output.only(self.distiller.reads)
 
 
 class Arm:
@@ -60,17 +62,36 @@ class Arm:
         best: record of the best epoch so far.
     """
 
-    def __init__(self, preset: Preset, compute: Compute) -> None:
+    def __init__(
+        self,
+        preset: Preset,
+        compute: Compute,
+        teacher: Network | None = None,
+        targets: Tensor | None = None,
+    ) -> None:
+        """Make a student and its method as the preset's seed initializes them.
+
+        Args:
+            preset: of the run.
+            compute: where it is trained.
+            teacher: its network, where the method reads features.
+            targets: (N,) classes of the training images, likewise.
+
+        Raises:
+            RequestError: a network does not exist, or lacks what the method reads.
+        """
         self.preset = preset
         self.compute = compute
         self.student = initial_student(preset)
-        self.distiller = initial_distiller(preset)
+        self.distiller = initial_distiller(
+            preset, teacher, None if targets is None else targets.cpu()
+        )
         if preset.sync_batchnorm and compute.team.size > 1:
             if compute.device.type == "cpu":
                 raise RequestError("sync_batchnorm: of CUDA devices only; leave it out on CPUs")
             self.student = convert_sync_batchnorm(self.student)
         compute.place(self.student)
-        self.distiller.to(compute.device)
+        compute.place(self.distiller)
         self.learner = Learner(self.student, self.distiller, compute)
         self.joined = compute.team.joined(self.learner, self.student.uses_all)
         # Tensors on the device: a recorded step reads what they hold when it is replayed.
@@ -83,6 +104,11 @@ class Arm:
         self.waited = 0.0
         self.history: list[dict[str, float]] = []
         self.best: dict[str, float] | None = None
+
+    @property
+    def added_parameters(self) -> int:
+        """Numbers that the method learns beside the student's."""
+        return sum(parameter.numel() for parameter in self.distiller.parameters())
 
     @property
     def learning_rate(self) -> float:
@@ -122,6 +148,8 @@ class Arm:
             for name, value in of_part.items():
                 losses[name] = losses.get(name, 0) + share * value.detach()
             logits.append(student.detach())
+        most = -(-self.preset.data.batch_size // self.compute.team.size)
+        self.distiller.after_step(partial(self.compute.team.collected, most=most))
         if self.preset.optimizer.clip_norm is not None:
             clip_grad_norm_(self.learner.parameters(), self.preset.optimizer.clip_norm)
         self.optimizer.step()
@@ -204,15 +232,22 @@ def initial_student(preset: Preset) -> Network:
         return create_model(preset.student, classes, preset.data.image_size, preset.drop_path)
 
 
-def initial_distiller(preset: Preset) -> Distiller:
+def initial_distiller(
+    preset: Preset, teacher: Network | None = None, targets: Tensor | None = None
+) -> Distiller:
     """The method as the preset's seed initializes it.
+
+    Args:
+        preset: of the run.
+        teacher: its network, where the method reads features.
+        targets: (N,) classes of the training images on the CPU, likewise.
 
     Raises:
         RequestError: it reads layers that the networks do not have.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(preset.seed)
-        return create_distiller(preset)
+        return create_distiller(preset, teacher, targets)
 
 
 def _parts(images: int, parts: int) -> Iterator[tuple[slice, float]]:

@@ -63,7 +63,7 @@ def open_subject(
     # A run may have been trained on images that were normalized in its own way.
     preset = path.with_name(PRESET)
     if preset.exists():
-        data = load_preset(preset).data
+        data = load_preset(preset, foreign=True).data
     elif dataset == "imagefolder":
         classes = checkpoint.metadata.get("num_classes") or len(class_names(data_dir / "train"))
         data = load_data("imagenet", model)

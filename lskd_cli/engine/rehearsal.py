@@ -6,13 +6,14 @@ import torch
 
 from lskd_cli.config import Preset
 from lskd_cli.data import ImageSet, Share, create_loader, num_classes
+from lskd_cli.distillers import reads_features
 from lskd_cli.engine.arm import Arm, initial_distiller, initial_student
 from lskd_cli.engine.device import Compute
 from lskd_cli.engine.replay import Eager
 from lskd_cli.engine.step import take_steps
 from lskd_cli.engine.teacher import Teacher
 from lskd_cli.errors import RequestError
-from lskd_cli.models import create_model, is_model, nearest_models, teacher_size
+from lskd_cli.models import Network, create_model, is_model, nearest_models, teacher_size
 
 
 def check_networks(presets: Sequence[Preset]) -> None:
@@ -34,7 +35,8 @@ def check_networks(presets: Sequence[Preset]) -> None:
         for preset in presets:
             try:
                 initial_student(preset)
-                initial_distiller(preset)
+                teacher = _teacher(preset) if reads_features(preset) else None
+                initial_distiller(preset, teacher, torch.zeros(2, dtype=torch.int64))
             except RequestError as error:
                 raise RequestError(f"preset {preset.name}: {error}") from None
 
@@ -50,7 +52,6 @@ def rehearse(preset: Preset, compute: Compute) -> dict[str, float]:
         RunError: a loss is not finite.
     """
     check_networks([preset])
-    arm = Arm(preset, compute)
     classes = num_classes(preset.data)
     generator = torch.Generator().manual_seed(preset.seed)
     images = torch.randint(0, 256, (4, 32, 32, 3), generator=generator, dtype=torch.uint8)
@@ -58,12 +59,18 @@ def rehearse(preset: Preset, compute: Compute) -> dict[str, float]:
     data = preset.data.model_copy(update={"batch_size": len(images)})
     images_of_classes = ImageSet(images, torch.arange(4) % classes).to(compute.device)
     loader = create_loader(images_of_classes, data, Share(workers=1))
-    teacher = None
-    if preset.teacher is not None:
-        size = teacher_size(preset.teacher, preset.data.image_size)
-        network = create_model(preset.teacher, classes, size)
-        teacher = Teacher(network, compute, arm.distiller.needs_features)
+    network = _teacher(preset)
+    arm = Arm(preset, compute, network, images_of_classes.targets)
+    teacher = Teacher(network, compute, reads_features(preset)) if network else None
     arm.begin_epoch()
     draw = loader.epoch(1, arm.distiller.views, 0)
     take_steps(loader, teacher, [arm], Eager(ahead=1), draw(0, 1))
     return arm.meters.read(epoch=1)
+
+
+def _teacher(preset: Preset) -> Network | None:
+    """An untrained one."""
+    if preset.teacher is None:
+        return None
+    size = teacher_size(preset.teacher, preset.data.image_size)
+    return create_model(preset.teacher, num_classes(preset.data), size)

@@ -67,6 +67,20 @@ class Team:
         dist.all_gather(parts, own)
         return torch.stack(parts)
 
+    def collected(self, rows: Tensor, most: int) -> Tensor:
+        """Rows of all processes, on their device; some of them stand there twice.
+
+        Args:
+            rows: (N, ...) of this process; other processes may have more or fewer.
+            most: rows that a process may have.
+        """
+        if self.size == 1:
+            return rows
+        padded = torch.cat([rows, rows[-1:].expand(most - len(rows), *rows.shape[1:])])
+        parts = [torch.empty_like(padded) for _ in range(self.size)]
+        dist.all_gather(parts, padded)
+        return torch.cat(parts)
+
     def is_alike(self, values: Tensor) -> bool:
         """Whether all processes have the same values."""
         of_all = self.gathered(values)
@@ -102,7 +116,11 @@ class Team:
         """
         if self.size == 1:
             return module
-        return DistributedDataParallel(module, find_unused_parameters=not uses_all)
+        # Buffers are not sent in every step: training reads no running statistics (like_first
+        # brings them together), and what methods remember is the same everywhere.
+        return DistributedDataParallel(
+            module, find_unused_parameters=not uses_all, broadcast_buffers=False
+        )
 
     def like_first(self, module: nn.Module) -> None:
         """Take over the buffers of the first process, as a saved state holds them."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from lskd_cli.engine.run_folder import RunFolder
 from lskd_cli.engine.teacher import Teacher, teacher_network
 from lskd_cli.engine.teacher_cache import TeacherCache, cache_path
 from lskd_cli.errors import Interrupted, RequestError, RunError
+from lskd_cli.models import Network
 
 
 @dataclass
@@ -40,6 +41,11 @@ class Pass:
     cache: Path | None = None
     save_every: float = SAVE_EVERY
 
+    @cached_property
+    def network(self) -> Network | None:
+        """The teacher's, on the CPU until it is trained with."""
+        return teacher_network(self.source, self.runs[0][0]) if self.source else None
+
     def arms(self) -> list[tuple[Arm, RunFolder]]:
         """The students, each where its run was left.
 
@@ -48,7 +54,7 @@ class Pass:
         """
         arms = []
         for preset, folder in self.runs:
-            arm = Arm(preset, self.compute)
+            arm = Arm(preset, self.compute, self.network, self.dataset.train.targets)
             folder.resume(arm)
             arms.append((arm, folder))
         return arms
@@ -83,7 +89,8 @@ class Pass:
         try:
             for arm, folder in arms:
                 of_teacher = self._teacher_details() if arm.preset.teacher else {}
-                team.led(partial(folder.begin, arm.preset, details | of_teacher))
+                own = {"added_parameters": arm.added_parameters}
+                team.led(partial(folder.begin, arm.preset, details | of_teacher | own))
             with self.compute.arithmetic():
                 teacher = self._teacher(arms)
                 cache = self._cache(arms, teacher)
@@ -122,11 +129,10 @@ class Pass:
             raise RequestError("--data-dir: the processes do not find the same files in it")
 
     def _teacher(self, arms: Sequence[tuple[Arm, RunFolder]]) -> Teacher | None:
-        if self.source is None:
+        if self.network is None:
             return None
-        network = teacher_network(self.source, arms[0][0].preset)
-        features = any(arm.distiller.needs_features for arm, _ in arms)
-        return Teacher(network, self.compute, features)
+        features = any(arm.distiller.reads for arm, _ in arms)
+        return Teacher(self.network, self.compute, features)
 
     def _cache(
         self, arms: Sequence[tuple[Arm, RunFolder]], teacher: Teacher | None

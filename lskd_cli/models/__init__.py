@@ -1,6 +1,6 @@
 """Networks by their published names."""
 
-from lskd_cli.models.output import Network, Output
+from lskd_cli.models.output import Network, Output, Shapes
 from lskd_cli.models.registry import (
     create_model,
     feature_shapes,
@@ -13,6 +13,7 @@ from lskd_cli.models.registry import (
 __all__ = [
     "Network",
     "Output",
+    "Shapes",
     "create_model",
     "feature_shapes",
     "is_model",

@@ -27,6 +27,11 @@ class ImageNetResNet(ResNet, Network):  # type: ignore[misc]
         super().__init__(block, layers, num_classes)
         self.image_size = image_size
 
+    def last_norms(self) -> list[nn.BatchNorm2d]:
+        net: Any = self
+        lasts = [stage[-1] for stage in (net.layer1, net.layer2, net.layer3, net.layer4)]
+        return [last.bn3 if isinstance(last, Bottleneck) else last.bn2 for last in lasts]
+
     def forward_features(self, images: Tensor) -> Output:
         net: Any = self
         x = net.maxpool(net.relu(net.bn1(net.conv1(images))))

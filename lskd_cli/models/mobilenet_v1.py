@@ -27,6 +27,9 @@ class MobileNetV1(Network):
         )
         rename(self, {f"network.{name}": name for name in self.network.state_dict()})
 
+    def last_norms(self) -> list[nn.BatchNorm2d]:
+        return [stage[-1].bn2 for stage in self.network.blocks]
+
     def forward_features(self, images: Tensor) -> Output:
         network = self.network
         x = network.bn1(network.conv_stem(images))

@@ -1,5 +1,6 @@
 """What a network hands to a distiller, and the interface every network follows."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -23,6 +24,11 @@ class Output:
     preacts: list[Tensor] = field(default_factory=list)
     pooled: Tensor | None = None
 
+    def only(self, names: Collection[str]) -> "Output":
+        """The logits, and of the other fields those that are named."""
+        kept = {name: getattr(self, name) for name in names}
+        return Output(self.logits, **kept)
+
     def part(self, rows: slice) -> "Output":
         """The same of some of the images."""
         return Output(
@@ -31,6 +37,20 @@ class Output:
             [preact[rows] for preact in self.preacts],
             None if self.pooled is None else self.pooled[rows],
         )
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Of one image's ``Output``: (C, H, W) of every map, and the number of pooled features.
+
+    Attributes:
+        feats: as in ``Output``; likewise ``preacts``.
+        pooled: 0 where a network gives none.
+    """
+
+    feats: list[tuple[int, ...]]
+    preacts: list[tuple[int, ...]]
+    pooled: int
 
 
 class Network(nn.Module):
@@ -49,6 +69,13 @@ class Network(nn.Module):
     def forward_features(self, images: Tensor) -> Output:
         """Logits of (B, 3, S, S) normalized images, with everything feature methods read."""
         raise TypeError(f"{type(self).__name__} does not define forward_features")
+
+    def last_norms(self) -> list[nn.BatchNorm2d]:
+        """The batch norm that ends each stage before its last activation, and its shortcut's sum.
+
+        Empty where stages end otherwise.
+        """
+        return []
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, (B, classes), of (B, 3, S, S) normalized images."""

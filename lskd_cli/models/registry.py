@@ -26,7 +26,7 @@ from lskd_cli.models import (
     wrn,
 )
 from lskd_cli.models.libraries import LibraryNetwork, fixed_size, list_library
-from lskd_cli.models.output import Network
+from lskd_cli.models.output import Network, Shapes
 
 _CONVOLUTIONAL: dict[str, Callable[..., Network]] = {
     **resnet.FAMILY,
@@ -121,8 +121,8 @@ def nearest_models(name: str) -> str:
 
 
 @cache
-def feature_shapes(name: str, image_size: int | None = None) -> list[tuple[int, ...]]:
-    """(C, H, W) of every feature of a network, from the stem's or embedding's on.
+def feature_shapes(name: str, image_size: int | None = None) -> Shapes:
+    """What of one image a network gives to methods of features.
 
     Raises:
         RequestError: the network does not exist, or not for this size.
@@ -130,4 +130,9 @@ def feature_shapes(name: str, image_size: int | None = None) -> list[tuple[int, 
     with torch.device("meta"):
         network = create_model(name, image_size=image_size).eval()
         images = torch.empty(1, 3, network.image_size, network.image_size)
-        return [tuple(feat.shape[1:]) for feat in network.forward_features(images).feats]
+        output = network.forward_features(images)
+    return Shapes(
+        [tuple(feat.shape[1:]) for feat in output.feats],
+        [tuple(preact.shape[1:]) for preact in output.preacts],
+        0 if output.pooled is None else output.pooled.shape[1],
+    )

@@ -6,6 +6,7 @@ the benchmark of Tian et al. (arXiv:1910.10699), whose parameter names are kept.
 
 from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -72,6 +73,10 @@ class ResNet(Network):
         self.layer3 = _stage(2 * width, 4 * width, blocks, stride=2)
         self.fc = nn.Linear(4 * width, num_classes)
         init_he(self)
+
+    def last_norms(self) -> list[nn.BatchNorm2d]:
+        lasts: list[Any] = [stage[-1] for stage in (self.layer1, self.layer2, self.layer3)]
+        return [last.bn2 for last in lasts]
 
     def forward_features(self, images: Tensor) -> Output:
         x = F.relu(self.bn1(self.conv1(images)))

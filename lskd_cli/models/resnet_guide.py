@@ -6,6 +6,7 @@ checkpoint.
 """
 
 from collections import OrderedDict
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -66,6 +67,10 @@ class GuideResNet(Network):
         self.s3 = _stage(_WIDTHS[1], _WIDTHS[2], stride=2)
         self.head = nn.Sequential(OrderedDict(fc=nn.Linear(_WIDTHS[2], num_classes)))
         init_he(self, classifier_std=0.01)
+
+    def last_norms(self) -> list[nn.BatchNorm2d]:
+        lasts: list[Any] = [stage[-1] for stage in (self.s1, self.s2, self.s3)]
+        return [last.f.b_bn for last in lasts]
 
     def forward_features(self, images: Tensor) -> Output:
         feats, preacts = run_stages(self.stem(images), (self.s1, self.s2, self.s3))

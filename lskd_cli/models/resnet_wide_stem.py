@@ -6,7 +6,7 @@ three-stage networks; so are they here.
 """
 
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -97,6 +97,11 @@ class WideStemResNet(Network):
             self.add_module(f"layer{index + 1}", Stage(*blocks))
         self.linear = nn.Linear(in_planes, num_classes)
         init_he(self)
+
+    def last_norms(self) -> list[nn.BatchNorm2d]:
+        stages = (self.layer1, self.layer2, self.layer3, self.layer4)
+        lasts: list[Any] = [stage[-1] for stage in stages]
+        return [last.bn3 if isinstance(last, Bottleneck) else last.bn2 for last in lasts]
 
     def forward_features(self, images: Tensor) -> Output:
         x = F.relu(self.bn1(self.conv1(images)))

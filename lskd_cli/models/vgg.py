@@ -5,6 +5,7 @@ that the last two both see 4x4 (the layout of the benchmark of Tian et al., arXi
 """
 
 from functools import partial
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,6 +31,10 @@ class VGG(Network):
             in_planes = planes
         self.classifier = nn.Linear(in_planes, num_classes)
         init_he(self, classifier_std=0.01)
+
+    def last_norms(self) -> list[nn.BatchNorm2d]:
+        blocks: list[Any] = [self.block1, self.block2, self.block3, self.block4]
+        return [block[-1] for block in blocks]
 
     def forward_features(self, images: Tensor) -> Output:
         x = F.relu(self.block0(images))

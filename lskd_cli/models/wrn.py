@@ -4,6 +4,7 @@ wrn_D_K has depth D = 6n + 4 and K times the width 16, 32, 64.
 """
 
 from functools import partial
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -65,6 +66,11 @@ class WideResNet(Network):
         self.fc = nn.Linear(widths[3], num_classes)
         init_he(self)
         nn.init.zeros_(self.fc.bias)
+
+    def last_norms(self) -> list[nn.BatchNorm2d]:
+        # The next stage's first, which stands before the ReLU.
+        after: list[Any] = [self.block2.layer[0], self.block3.layer[0], self]
+        return [module.bn1 for module in after]
 
     def forward_features(self, images: Tensor) -> Output:
         stem = self.conv1(images)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lskd_cli.config import Preset
+from lskd_cli.config import METHODS, Preset
 from lskd_cli.results.runs import Run
 from lskd_cli.results.statistic import Statistic, by_seed, paired
 from lskd_cli.results.table import (
@@ -18,26 +18,10 @@ from lskd_cli.results.table import (
     with_interval,
 )
 
-# As the field's tables name them.
-METHOD_NAMES = {
-    "none": "alone",
-    "kd": "KD",
-    "dkd": "DKD",
-    "mlkd": "MLKD",
-    "ctkd": "CTKD",
-    "normkd": "NormKD",
-    "ttm": "TTM",
-    "wttm": "WTTM",
-    "rld": "RLD",
-    "luminet": "LumiNet",
-    "dist": "DIST",
-    "guidance": "locality guidance",
-}
-
 
 def method_name(preset: Preset) -> str:
     """The method of a preset, as the field's tables name it."""
-    return METHOD_NAMES.get(preset.method.name, preset.method.name)
+    return preset.method.title or preset.method.name
 
 
 def arm_name(preset: Preset) -> str:
@@ -48,7 +32,7 @@ def arm_name(preset: Preset) -> str:
 def in_tables(run: Run) -> tuple[int, str, bool, int]:
     """Runs sorted by this stand as in tables: by method, the standardized ones behind the plain."""
     preset = run.preset
-    methods = [*METHOD_NAMES, preset.method.name]
+    methods = [*METHODS, preset.method.name]
     place = methods.index(preset.method.name)
     return place, preset.name, preset.standardized, preset.seed
 

@@ -96,7 +96,7 @@ def read_run(path: Path, complain: Callable[[str], None]) -> Run:
         raise RequestError(f"{path}: {RUN} or {METRICS} damaged: not what a run writes")
     if info.get("state") == "done" and not history:
         raise RequestError(f"{path / METRICS}: missing or empty, though the run is finished")
-    run = Run(path, load_preset(path / PRESET), history, info)
+    run = Run(path, load_preset(path / PRESET, foreign=True), history, info)
     if run.finished and len(history) < run.preset.schedule.epochs:
         raise RequestError(
             f"{path / METRICS}: {len(history)} of the {run.preset.schedule.epochs} epochs of a "

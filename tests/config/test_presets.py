@@ -160,43 +160,43 @@ def _losses(name: str) -> list[float]:
     # Networks of ImageNet take any size; their own is slow here.
     preset = load_preset(name, ["data.image_size=64"] if "imagenet" in name else [])
     compute = Compute(torch.device("cpu"), "fp32")
-    arms = [preset] if preset.stand is None else [preset, preset.with_stand(True)]
+    arms = [preset, preset.with_stand(True)] if preset.can_standardize else [preset]
     return [rehearse(arm, compute)["train_loss"] for arm in arms]
-
-
-def _is_heavy(name: str) -> bool:
-    """Transformers with methods that nothing is published of: resolved above, trained when slow."""
-    return "-r56g-" in name and name.startswith(("dkd-", "mlkd-", "ctkd-"))
 
 
 # Methods of logits alone know nothing of networks: one pair tells as much as all.
 NEWER = ("normkd", "ttm", "wttm", "rld", "luminet", "dist")
 PAIRS_OF_NEWER = ("r56-r20", "digits", "imagenet-r34-r18")
+# Methods of features meet the shapes of every pair in tests/distillers/test_features.py.
+OF_FEATURES = (
+    "fitnet", "at", "nst", "pkt", "kdsvd", "ofd", "rkd", "vid", "sp", "crd", "reviewkd",
+)  # fmt: skip
+PAIRS_OF_FEATURES = ("r56-r20", "v13-mv2")
 
 
-def _is_alike(name: str) -> bool:
+def _is_slow(name: str) -> bool:
+    """Whether its step tells what others tell, or nothing is published of it."""
     method, _, pair = name.partition("-")
-    return method in NEWER and pair not in PAIRS_OF_NEWER
+    if method in NEWER:
+        return pair not in PAIRS_OF_NEWER
+    if method in OF_FEATURES:
+        return pair not in PAIRS_OF_FEATURES
+    return pair.startswith("r56g-") and method in ("dkd", "mlkd", "ctkd")
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in list_presets() if not _is_heavy(name) and not _is_alike(name)]
-)
-def test_every_preset_trains_a_step_plain_and_standardized(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in list_presets() if not _is_slow(name)])
+def test_a_preset_trains_a_step_plain_and_standardized(name: str) -> None:
     assert all(loss > 0 for loss in _losses(name))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in list_presets() if _is_heavy(name)])
-def test_transformers_train_a_step_with_every_method(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in list_presets() if _is_slow(name)])
+def test_every_other_preset_trains_a_step(name: str) -> None:
     assert all(loss > 0 for loss in _losses(name))
 
 
-OTHERS = [row for row in PUBLISHED["cifar100_other_methods"] if row["method"] in NEWER]
-
-
-@pytest.mark.parametrize("row", OTHERS, ids=_name)
-def test_a_newer_method_has_its_published_value_beside(row: dict) -> None:
+@pytest.mark.parametrize("row", PUBLISHED["cifar100_other_methods"], ids=_name)
+def test_another_method_has_its_published_value_beside(row: dict) -> None:
     preset = load_preset(_name(row))
     assert (preset.teacher, preset.student) == (row["teacher"], row["student"])
     assert (preset.method.name, preset.published.top1) == (row["method"], row["top1"])
@@ -212,6 +212,44 @@ def test_newer_methods_have_the_constants_of_their_publications() -> None:
     assert (rld.warmup, rld.ce_weight) == (20, 1)
     assert (luminet.alpha, luminet.temperature, luminet.ce_weight) == (33, 4, 2)
     assert (dist.beta, dist.gamma, dist.ce_weight) == (2, 2, 1)
+
+
+def test_methods_of_features_have_the_constants_of_the_benchmark() -> None:
+    at, fitnet, nst, pkt, kdsvd, ofd, rkd, vid, sp, crd, reviewkd = (
+        load_preset(f"{name}-r56-r20").method
+        for name in (
+            "at", "fitnet", "nst", "pkt", "kdsvd", "ofd", "rkd", "vid", "sp", "crd", "reviewkd",
+        )
+    )  # fmt: skip
+    weights = [method.feature_weight for method in (at, fitnet, nst, pkt, kdsvd, ofd)]
+    assert weights == [1000, 100, 50, 30000, 1, 0.001]
+    assert [method.feature_weight for method in (rkd, vid, sp, crd)] == [1, 1, 3000, 0.8]
+    assert (at.p, fitnet.hint_stage, kdsvd.k) == (2, 2, 1)
+    assert (rkd.distance_weight, rkd.angle_weight) == (25, 50)
+    assert (vid.initial_variance, vid.eps) == (5, 1e-5)
+    assert (crd.embedding, crd.negatives, crd.momentum) == (128, 16384, 0.5)
+    assert crd.contrast_temperature == 0.07
+    assert (reviewkd.feature_weight, reviewkd.warmup) == (1, 20)
+    assert load_preset("reviewkd-r32x4-r8x4").method.feature_weight == 5
+    assert all(load_preset(f"{name}-r56-r20").method.ce_weight == 1 for name in OF_FEATURES)
+    assert all(load_preset(f"{name}-r56-r20").method.kd_weight == 0 for name in OF_FEATURES)
+
+
+@pytest.mark.parametrize("method", OF_FEATURES)
+def test_a_method_of_features_is_standardized_with_a_kl_term_alone(method: str) -> None:
+    with pytest.raises(RequestError, match=r"--stand: .* reads no logits; --set method\.kd_w"):
+        requested_preset(f"{method}-r56-r20", Changes(stand=True), None)
+    settings = ["method.kd_weight=1"]
+    preset = requested_preset(f"{method}-r56-r20", Changes(settings, stand=True), None)
+    applied = preset.applied_method()
+    assert (applied.temperature, applied.kd_weight) == (2, 9)
+    assert preset.run_name == f"{method}-r56-r20+stand"
+
+
+def test_methods_that_compare_images_see_whole_batches() -> None:
+    for method in ("mlkd", "dist", "luminet", "rkd", "pkt", "sp"):
+        with pytest.raises(RequestError, match=f"accumulate: {method} compares the images"):
+            load_preset(f"{method}-r56-r20", ["optimizer.accumulate=2"])
 
 
 @pytest.mark.parametrize("method", [method for method in NEWER if method != "rld"])

@@ -32,6 +32,7 @@ def _losses(
         teacher={view: Output(teacher) for view in distiller.views},
         target=target,
         epoch=torch.tensor(float(epoch)),
+        index=torch.arange(len(target)),
     )
     return distiller.losses(step)
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lskd_cli.config import list_presets, load_preset
-from lskd_cli.distillers import Step, create_distiller
+from lskd_cli.config import Preset, list_presets, load_preset
+from lskd_cli.distillers import Distiller, Step, create_distiller
 from lskd_cli.distillers.guidance import guidance_loss
 from lskd_cli.errors import RequestError
 from lskd_cli.models import Output, create_model, feature_shapes
@@ -33,15 +33,22 @@ def test_half_precision_maps_are_compared_in_float32() -> None:
     assert guidance_loss([student.half()], [teacher.half()]).item() == 90_000.0
 
 
+def _distiller(preset: Preset) -> Distiller:
+    with torch.device("meta"):
+        teacher = create_model(preset.teacher)
+    return create_distiller(preset, teacher, torch.zeros(2, dtype=torch.int64))
+
+
 @pytest.mark.parametrize("name", [n for n in list_presets() if n.startswith("guidance-")])
 def test_the_adapters_fit_the_features_of_every_pair(name: str) -> None:
     preset = load_preset(name)
-    distiller = create_distiller(preset)
+    distiller = _distiller(preset)
     shapes = feature_shapes(preset.student, preset.data.image_size), feature_shapes(preset.teacher)
     student, teacher = (
-        Output(torch.randn(2, 10), [torch.randn(2, *shape) for shape in of]) for of in shapes
+        Output(torch.randn(2, 10), [torch.randn(2, *shape) for shape in of.feats]) for of in shapes
     )
-    step = Step({"weak": student}, {"weak": teacher}, torch.tensor([1, 2]), torch.ones(()))
+    target = torch.tensor([1, 2])
+    step = Step({"weak": student}, {"weak": teacher}, target, torch.ones(()), target)
     losses = distiller.losses(step)
     assert list(losses) == ["ce", "guidance"]
     (losses["ce"] + losses["guidance"]).backward()
@@ -53,8 +60,11 @@ def test_shapes_are_those_of_a_real_pass(name: str) -> None:
     network = create_model(name).eval()
     images = torch.zeros(1, 3, network.image_size, network.image_size)
     with torch.no_grad():
-        feats = network.forward_features(images).feats
-    assert feature_shapes(name) == [tuple(feat.shape[1:]) for feat in feats]
+        output = network.forward_features(images)
+    shapes = feature_shapes(name)
+    assert shapes.feats == [tuple(feat.shape[1:]) for feat in output.feats]
+    assert shapes.preacts == [tuple(preact.shape[1:]) for preact in output.preacts]
+    assert shapes.pooled == output.pooled.shape[1]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +76,7 @@ def test_shapes_are_those_of_a_real_pass(name: str) -> None:
 )
 def test_a_layer_that_does_not_exist_is_refused(override: str, message: str) -> None:
     with pytest.raises(RequestError) as caught:
-        create_distiller(load_preset("guidance-r56g-deit-tiny", [override]))
+        _distiller(load_preset("guidance-r56g-deit-tiny", [override]))
     assert message in str(caught.value)
     assert "are 0 to" in str(caught.value)
 

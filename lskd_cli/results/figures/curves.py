@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lskd_cli.results.comparison import METHOD_NAMES, arm_name, method_name
+from lskd_cli.results.comparison import arm_name, in_tables, method_name
 from lskd_cli.results.figures.style import (
     ALONE,
     BLACK,
@@ -55,8 +55,8 @@ def training_curves(runs: Sequence[Run]) -> Figure:
     The released curves of the standardized method are drawn up to the runs' length.
     """
     alone = [run for run in runs if run.preset.method.name == "none"]
-    methods = dict.fromkeys(run.preset.method.name for run in runs if run not in alone)
-    names = [name for name in METHOD_NAMES if name in methods] or ["none"]
+    others = sorted((run for run in runs if run not in alone), key=in_tables)
+    names = list(dict.fromkeys(run.preset.method.name for run in others)) or ["none"]
     columns = min(len(names), 3)
     lines = -(-len(names) // columns)
     with styled():

@@ -1,0 +1,106 @@
+"""Methods that are not shipped: of a file of the user's, or of an installed package.
+
+Both register what they define when they are imported. A package names its methods as entry points
+of the group ``lskd.methods``: the method's name, and the module that registers it.
+"""
+
+import importlib.util
+import re
+import sys
+import traceback
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from lskd_cli.config.method import METHODS, MethodSettings, add_methods
+from lskd_cli.errors import RequestError
+
+GROUP = "lskd.methods"
+_layers: dict[str, dict[str, Any]] = {}  # what a file in presets/methods would say
+
+
+def extend(settings: type[MethodSettings], stand: dict[str, float] | None) -> None:
+    """Let presets name a method that is not shipped; once more replaces it.
+
+    Args:
+        settings: its hyper-parameters; ``name`` is a literal, all others have defaults.
+        stand: what standardization changes in them; None if there is nothing to standardize.
+
+    Raises:
+        RequestError: the name is not one that a preset may start with, or is taken; or a
+            hyper-parameter has no default.
+    """
+    name = settings.named()
+    if not re.fullmatch("[a-z][a-z0-9_]*", name):
+        raise RequestError(f"method {name!r}: a name has lower-case letters, digits and _ alone")
+    if name in METHODS and name not in _layers:
+        raise RequestError(f"method {name}: there is one of this name already; take another")
+    open_ends = [key for key, field in settings.model_fields.items() if field.is_required()]
+    if open_ends not in ([], ["name"]):
+        raise RequestError(f"method {name}: {', '.join(open_ends)}: without a default value")
+    add_methods(settings)
+    _layers[name] = {"method": {"name": name}} | ({"stand": stand} if stand else {})
+
+
+def extension_names() -> list[str]:
+    """Methods that are not shipped."""
+    return sorted({*_layers, *_installed()})
+
+
+def layer_of(name: object) -> dict[str, Any] | None:
+    """What a method that is not shipped contributes to a preset; None of any other name.
+
+    Raises:
+        RequestError: the package that defines it fails, or does not.
+    """
+    if not isinstance(name, str):
+        return None
+    if name in _installed() and name not in _layers:
+        entry = _installed()[name]
+        try:
+            entry.load()
+        except Exception as error:
+            raise RequestError(f"method {name}, of {entry.value}: {_told(error)}") from error
+        if name not in _layers:
+            raise RequestError(f"method {name}: {entry.value} registers no method of this name")
+    return _layers.get(name)
+
+
+def load_method_file(path: Path) -> None:
+    """Run a Python file that registers methods.
+
+    Raises:
+        RequestError: there is no such file, it fails (names its line), or registers nothing.
+    """
+    spec = importlib.util.spec_from_file_location(f"lskd_method_{path.stem}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise RequestError(f"--method-file {path}: no Python file there")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    before = dict(METHODS)
+    try:
+        spec.loader.exec_module(module)
+    except RequestError as error:
+        raise RequestError(f"{path}: {error}") from error
+    except Exception as error:
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if Path(frame.filename) == path
+        ]
+        at = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+        line = f"line {at}: " if at else ""
+        raise RequestError(f"{path}: {line}{_told(error)}") from error
+    if all(before.get(name) is kind for name, kind in METHODS.items()):
+        raise RequestError(f"{path}: registers no method; decorate one with @register(SETTINGS)")
+
+
+@cache
+def _installed() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def _told(error: Exception) -> str:
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{type(error).__name__}: {message.splitlines()[0] if message else ''}"

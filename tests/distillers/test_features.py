@@ -1,0 +1,416 @@
+"""Methods of features: values and gradients against the reference, extreme inputs, every pair."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lskd_cli.config import list_pairs, load_preset
+from lskd_cli.distillers import Distiller, Pair, Step, create_distiller
+from lskd_cli.distillers.at import at_loss
+from lskd_cli.distillers.crd import CRD, Negatives
+from lskd_cli.distillers.features import BatchNorm, matched, unit
+from lskd_cli.distillers.fitnet import FitNet
+from lskd_cli.distillers.kdsvd import kdsvd_loss
+from lskd_cli.distillers.nst import nst_loss
+from lskd_cli.distillers.ofd import OFD, margins, ofd_loss
+from lskd_cli.distillers.pkt import pkt_loss
+from lskd_cli.distillers.reviewkd import ReviewKD, context_loss
+from lskd_cli.distillers.rkd import rkd_loss
+from lskd_cli.distillers.sp import sp_loss
+from lskd_cli.distillers.vid import VID
+from lskd_cli.errors import RequestError
+from lskd_cli.models import Output, Shapes, create_model, feature_shapes, teacher_size
+from tests.golden_inputs import chirp, load
+
+METHODS = ("fitnet", "at", "nst", "pkt", "kdsvd", "ofd", "rkd", "vid", "sp", "crd", "reviewkd")
+GOLDEN = load("losses")["features"]
+Maps = Sequence[Tensor]
+OF_MAPS: dict[str, Callable[..., Tensor]] = {
+    "at": at_loss,
+    "nst": nst_loss,
+    "sp": lambda student, teacher: sp_loss(student[-1:], teacher[-1:]),
+    "kdsvd": kdsvd_loss,
+    "reviewkd_hcl": context_loss,
+}
+OF_POOLED: dict[str, Callable[..., Tensor]] = {"rkd": rkd_loss, "pkt": pkt_loss}
+
+
+def _maps(shapes: Sequence[Sequence[int]], phase: float) -> list[Tensor]:
+    return [chirp(tuple(s), phase + 0.1 * i, 0.9).abs() for i, s in enumerate(shapes)]
+
+
+def _golden(case: dict[str, Any]) -> tuple[Tensor, list[Tensor]]:
+    """The loss of a case, and what its gradients are taken of."""
+    name = case["name"]
+    if name in OF_POOLED:
+        pooled = chirp((6, 64), 0.3, 0.9).requires_grad_()
+        return OF_POOLED[name](pooled, chirp((6, 48), 1.1, 0.9)), [pooled]
+    if name == "ofd_feat":
+        student = chirp((4, 16, 8, 8), 0.3, 0.9).requires_grad_()
+        margin = -(0.2 + chirp((1, 16, 1, 1), 0.4, 0.9).abs())
+        return ofd_loss(student, chirp((4, 16, 8, 8), 1.1, 0.9), margin), [student]
+    shapes = GOLDEN["student_shapes"]
+    others = shapes if "note" in case else case.get("teacher_shapes", GOLDEN["teacher_shapes"])
+    ours = [feature.requires_grad_() for feature in _maps(shapes, 0.3)]
+    settings = {key: case[key] for key in ("p", "k") if key in case}
+    loss = OF_MAPS[name](ours, _maps(others, 1.1), **settings)
+    return loss, ours[-1:] if name == "sp" else ours
+
+
+@pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda case: case["name"])
+def test_a_loss_equals_the_reference(case: dict[str, Any]) -> None:
+    loss, inputs = _golden(case)
+    # The reference decomposes in float32.
+    exact, slope = (3e-5, 3e-4) if case["name"] == "kdsvd" else (1e-8, 1e-5)
+    assert loss.item() == pytest.approx(case["loss"], rel=exact)
+    gradients = torch.autograd.grad(loss, inputs)
+    for gradient, expected in zip(gradients, case["grads"], strict=True):
+        assert gradient.norm().item() == pytest.approx(expected["norm"], rel=exact * 100)
+        head = torch.tensor(expected["head"], dtype=torch.float64)
+        found = gradient.flatten()[: len(head)]
+        torch.testing.assert_close(found, head, rtol=slope, atol=slope * expected["norm"] / 10)
+
+
+@pytest.mark.parametrize("name", [*OF_MAPS, *OF_POOLED])
+def test_a_student_that_is_its_teacher_loses_nothing(name: str) -> None:
+    if name in OF_POOLED:
+        pooled = chirp((6, 64), 0.3, 0.9)
+        loss = OF_POOLED[name](pooled, pooled)
+    else:
+        loss = OF_MAPS[name](*(_maps(GOLDEN["student_shapes"], 0.3),) * 2)
+    assert loss.item() == pytest.approx(0, abs=1e-12)
+
+
+def _step(student: Output, teacher: Output, epoch: float = 30) -> Step:
+    rows = len(student.logits)
+    return Step(
+        {"weak": student},
+        {"weak": teacher},
+        torch.arange(rows) % 10,
+        torch.tensor(epoch),
+        torch.arange(rows),
+    )
+
+
+def _outputs(shapes: Shapes, rows: int, make: Callable[..., Tensor] = torch.randn) -> Output:
+    feats, preacts = (
+        [make(rows, *shape).requires_grad_() for shape in of]
+        for of in (shapes.feats, shapes.preacts)
+    )
+    pooled = make(rows, shapes.pooled).requires_grad_()
+    return Output(torch.randn(rows, 10), feats, preacts, pooled)
+
+
+def _shapes(name: str) -> tuple[Shapes, Shapes]:
+    preset = load_preset(name)
+    size = preset.data.image_size
+    theirs = feature_shapes(preset.teacher, teacher_size(preset.teacher, size))
+    return feature_shapes(preset.student, size), theirs
+
+
+def _distiller(name: str, *settings: str) -> Distiller:
+    preset = load_preset(name, settings)
+    torch.manual_seed(0)
+    teacher = create_model(preset.teacher)
+    return create_distiller(preset, teacher, torch.arange(200) % 10)
+
+
+def _total(losses: dict[str, Tensor]) -> Tensor:
+    return torch.stack(list(losses.values())).sum()
+
+
+# Few numbers where a map is large: shapes matter here, not sizes of batches.
+@pytest.mark.parametrize("pair", list_pairs())
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_fits_the_features_of_every_pair(method: str, pair: str) -> None:
+    name = f"{method}-{pair}"
+    preset = load_preset(name)
+    with torch.device("meta"):
+        teacher = create_model(preset.teacher, 10, teacher_size(preset.teacher, 64))
+        distiller = create_distiller(preset, teacher, torch.zeros(20, dtype=torch.int64))
+        student, goal = (_outputs(shapes, 3) for shapes in _shapes(name))
+        losses = distiller.losses(_step(student, goal))
+        assert list(losses) == ["ce", method]
+        _total(losses).backward()
+    assert all(parameter.grad is not None for parameter in distiller.parameters())
+    assert any(feature.grad is not None for feature in (*student.feats, student.pooled)) or any(
+        preact.grad is not None for preact in student.preacts
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", ["one", "equal", "zero", "student_zero", "bfloat16"])
+def test_extreme_features_stay_finite(method: str, kind: str) -> None:
+    name = f"{method}-r32x4-shv2"
+    distiller = _distiller(name).train()
+    ours, theirs = _shapes(name)
+    rows = 1 if kind == "one" else 4
+
+    def make(*shape: int) -> Tensor:
+        if kind == "zero":
+            return torch.zeros(shape)
+        if kind == "equal":
+            return torch.randn(shape[1:]).expand(shape).clone()
+        return torch.randn(shape, dtype=torch.bfloat16 if kind == "bfloat16" else None)
+
+    student = _outputs(ours, rows, torch.zeros if kind == "student_zero" else make)
+    teacher = _outputs(theirs, rows, make)
+    step = _step(student, teacher)
+    if kind == "bfloat16":
+        step.precision = lambda: torch.autocast("cpu", torch.bfloat16)
+    losses = distiller.losses(step)
+    _total(losses).backward()
+    read = [
+        x.grad for x in (*student.feats, *student.preacts, student.pooled) if x.grad is not None
+    ]
+    assert read
+    for value in [*losses.values(), *read, *(p.grad for p in distiller.parameters())]:
+        assert value is not None
+        assert value.isfinite().all()
+        assert value.abs().max() < 1e6
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_students_features_and_adapters_learn_to_lower_the_loss(method: str) -> None:
+    name = f"{method}-digits"
+    distiller = _distiller(name).train()
+    student, teacher = (_outputs(shapes, 4) for shapes in _shapes(name))
+    learnt = [*student.feats, *student.preacts, student.pooled, *distiller.parameters()]
+    optimizer = torch.optim.Adam(learnt, lr=0.01)
+    values = []
+    for _ in range(20):
+        loss = distiller.losses(_step(student, teacher))[method]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        distiller.after_step(lambda rows: rows)
+        values.append(loss.item())
+    assert values[-1] < values[0] - 0.01 * abs(values[0])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_kl_term_is_added_where_it_has_a_weight_and_can_be_standardized(method: str) -> None:
+    name = f"{method}-digits"
+    student, teacher = (_outputs(shapes, 4) for shapes in _shapes(name))
+    settings = ("method.kd_weight=0.9",)
+    plain = _distiller(name, *settings).losses(_step(student, teacher))
+    assert list(plain) == ["ce", method, "kd"]
+    stand = _distiller(name, *settings, "stand.enabled=true").losses(_step(student, teacher))
+    torch.testing.assert_close(stand[method], plain[method])
+    shifted = Output(3 * student.logits + 1, student.feats, student.preacts, student.pooled)
+    again = _distiller(name, *settings, "stand.enabled=true").losses(_step(shifted, teacher))
+    torch.testing.assert_close(again["kd"], stand["kd"])
+    with pytest.raises(ValueError, match=r"method\.kd_weight"):
+        load_preset(name).with_stand(True)
+    with pytest.raises(RequestError, match=r"stand.enabled: method \w+ reads no logits"):
+        load_preset(name, ["stand.enabled=true"])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("pair", ["student=timm/resnet18", "teacher=timm/resnet18"])
+def test_a_network_without_features_is_refused(method: str, pair: str) -> None:
+    preset = load_preset(f"{method}-r32x4-r8x4", [pair])
+    with pytest.raises(RequestError, match=r"reads .*features.*; timm/resnet18 gives none"):
+        create_distiller(preset, create_model("resnet8"), torch.arange(4))
+
+
+def test_networks_of_several_depths_are_matched_at_even_distances() -> None:
+    assert matched(range(12), range(3)) == ([0, 6, 11], [0, 1, 2])
+    assert matched("abc", "abcde") == (list("abc"), list("ace"))
+    assert matched([1, 2], [1, 2]) == ([1, 2], [1, 2])
+    assert matched([1, 2, 3], [9]) == ([3], [9])
+
+
+def test_vectors_of_zeros_pass_no_gradient_on() -> None:
+    vectors = torch.tensor([[3.0, 4.0], [0.0, 0.0]], requires_grad=True)
+    made = unit(vectors, dim=1)
+    assert made.flatten().tolist() == pytest.approx([0.6, 0.8, 0, 0])
+    made.sum().backward()
+    assert vectors.grad is not None
+    assert vectors.grad[1].tolist() == [0, 0]
+
+
+def test_one_value_a_channel_is_normalized_by_the_running_statistics() -> None:
+    norm = BatchNorm(3)
+    with torch.no_grad():
+        norm.running_mean.fill_(1.0)
+    assert norm(torch.full((1, 3, 1, 1), 2.0)).flatten().tolist() == pytest.approx([1, 1, 1], 1e-4)
+    values = torch.randn(2, 3, 1, 1)
+    torch.testing.assert_close(norm(values), nn.BatchNorm2d(3)(values))
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_equal_images_have_no_relations(rows: int) -> None:
+    student = chirp((1, 8), 0.1, 0.7).repeat(rows, 1).requires_grad_()
+    teacher = chirp((1, 4), 0.2, 0.9).repeat(rows, 1)
+    for loss in (rkd_loss(student, teacher), pkt_loss(student, teacher)):
+        (gradient,) = torch.autograd.grad(loss, student)
+        assert loss.item() == pytest.approx(0, abs=1e-3)
+        assert gradient.abs().max() < 1
+
+
+class TestOFD:
+    def test_a_margin_is_the_mean_of_the_negative_values(self) -> None:
+        norm = nn.BatchNorm2d(4)
+        with torch.no_grad():
+            norm.weight.copy_(torch.tensor([1.0, -0.5, 2.0, 0.1]))
+            norm.bias.copy_(torch.tensor([0.0, 0.3, -1.0, 5.0]))
+        x = torch.linspace(-40, 0, 400_001, dtype=torch.float64)[:, None]
+        mean, deviation = norm.bias.double(), norm.weight.double().abs()
+        density = torch.exp(-((x - mean) ** 2) / (2 * deviation**2))
+        expected = ((x * density).sum(dim=0) / density.sum(dim=0))[:3]
+        found = margins(norm)
+        assert found.shape == (1, 4, 1, 1)
+        torch.testing.assert_close(found[0, :3, 0, 0].double(), expected, rtol=1e-4, atol=1e-4)
+        assert found[0, 3].item() == pytest.approx(-0.3)  # hardly ever negative
+
+    def test_the_last_stage_counts_most(self) -> None:
+        distiller = _distiller("ofd-digits").eval()
+        student, teacher = (_outputs(shapes, 2) for shapes in _shapes("ofd-digits"))
+        assert isinstance(distiller, OFD)
+        whole = distiller.distillation(student, teacher, _step(student, teacher))
+        maps = zip(distiller.connectors, student.preacts[1:], teacher.preacts[1:], strict=True)
+        parts = [
+            ofd_loss(connect(own), goal, distiller.get_buffer(f"margin{number}"))
+            for number, (connect, own, goal) in enumerate(maps)
+        ]
+        assert whole.item() == pytest.approx((parts[0] / 4 + parts[1] / 2 + parts[2]).item())
+
+    def test_a_teacher_without_batch_norms_is_refused(self) -> None:
+        preset = load_preset("ofd-r32x4-r8x4", ["teacher=MobileNetV2"])
+        with pytest.raises(RequestError, match="takes its margins from the batch norms"):
+            create_distiller(preset, create_model("MobileNetV2"), torch.arange(4))
+
+    @pytest.mark.parametrize(
+        "name", ["resnet8x4", "ResNet18", "vgg8", "wrn_16_2", "resnet18", "mobilenet_v1"]
+    )
+    def test_the_norms_are_those_that_end_the_stages(self, name: str) -> None:
+        network = create_model(name, 10, 64 if name in ("resnet18", "mobilenet_v1") else None)
+        with torch.no_grad():
+            for norm in network.last_norms():
+                norm.bias.add_(100.0)
+            side = network.image_size
+            output = network.train().forward_features(torch.randn(4, 3, side, side))
+        stages = output.preacts[-len(network.last_norms()) :]
+        assert len(stages) == len(output.feats) - 1
+        assert all(stage.mean() > 50 for stage in stages)
+
+
+class TestCRD:
+    def test_negatives_are_images_of_all_other_classes(self) -> None:
+        targets = torch.tensor([2, 0, 1, 0, 2, 2, 1, 0, 0, 2])
+        negatives = Negatives(targets)
+        torch.manual_seed(0)
+        index = torch.tensor([0, 1, 2])
+        drawn = negatives.draw(index, 6000)
+        for image, row in zip(index.tolist(), drawn, strict=True):
+            others = (targets != targets[image]).nonzero()[:, 0].tolist()
+            counts = row.bincount(minlength=len(targets))
+            assert [place for place, count in enumerate(counts) if count] == others
+            expected = 6000 / len(others)
+            assert all(abs(counts[place] - expected) < 0.15 * expected for place in others)
+
+    def test_its_loss_is_that_of_its_formula(self) -> None:
+        distiller = _distiller("crd-digits", "method.negatives=50")
+        assert isinstance(distiller, CRD)
+        bank = distiller.teacher_bank
+        embeddings = unit(torch.randn(3, 128), dim=1)
+        index, drawn = torch.tensor([5, 6, 7]), torch.randint(0, 200, (3, 50))
+        found = bank.loss(embeddings, index, drawn)
+        chosen = torch.cat([index[:, None], drawn], dim=1)
+        scores = torch.exp((bank.entries[chosen] * embeddings[:, None]).sum(dim=2) / 0.07)
+        assert bank.constant.item() == pytest.approx(scores.mean().item(), rel=1e-5)
+        h, noise = scores / scores.mean() / 200, 50 / 200
+        own = torch.log(h[:, 0] / (h[:, 0] + noise))
+        others = torch.log(noise / (h[:, 1:] + noise)).sum(dim=1)
+        assert found.item() == pytest.approx(-(own + others).mean().item(), rel=1e-5)
+        before = bank.constant.clone()
+        bank.loss(unit(torch.randn(3, 128), dim=1), index, drawn)
+        assert bank.constant == before
+
+    def test_it_remembers_what_it_has_seen_half_of_it_new(self) -> None:
+        distiller = _distiller("crd-digits", "method.negatives=50")
+        assert isinstance(distiller, CRD)
+        entries = distiller.student_bank.entries.clone()
+        student, teacher = (_outputs(shapes, 3) for shapes in _shapes("crd-digits"))
+        distiller.losses(_step(student, teacher))
+        assert torch.equal(distiller.student_bank.entries, entries)
+        (_, embeddings, _) = distiller.seen[0]
+        distiller.after_step(lambda rows: rows)
+        expected = unit(entries[:3] + embeddings, dim=1)
+        torch.testing.assert_close(distiller.student_bank.entries[:3], expected)
+        assert torch.equal(distiller.student_bank.entries[3:], entries[3:])
+        assert not distiller.seen
+
+    def test_images_of_one_class_are_refused(self) -> None:
+        preset = load_preset("crd-digits")
+        with pytest.raises(RequestError, match="several classes"):
+            create_distiller(preset, create_model("resnet20"), torch.zeros(5, dtype=torch.int64))
+
+
+class TestAdapters:
+    @pytest.mark.parametrize(
+        ("ours", "theirs"), [(32, 16), (16, 32), (8, 8), (14, 8), (4, 16), (14, 16)]
+    )
+    def test_a_hint_has_the_size_of_the_teachers_stage(self, ours: int, theirs: int) -> None:
+        distiller = _hint(ours, theirs)
+        assert distiller.regressor(torch.zeros(2, 3, ours, ours)).shape == (2, 5, theirs, theirs)
+
+    def test_a_stage_that_does_not_exist_is_refused(self) -> None:
+        with pytest.raises(RequestError, match="hint_stage: there is no 4; stages are 1 to 3"):
+            _distiller("fitnet-digits", "method.hint_stage=4")
+
+    def test_the_variance_starts_where_the_paper_says_and_is_learned(self) -> None:
+        distiller = _distiller("vid-digits")
+        assert isinstance(distiller, VID)
+        student, teacher = (_outputs(shapes, 3) for shapes in _shapes("vid-digits"))
+        for prediction in distiller.predictions:
+            variance = nn.functional.softplus(prediction.scale) + 1e-5
+            assert variance.flatten()[0].item() == pytest.approx(5.0, rel=1e-5)
+        _total(distiller.losses(_step(student, teacher))).backward()
+        assert all(prediction.scale.grad.abs().sum() > 0 for prediction in distiller.predictions)
+
+    def test_the_likelihood_is_that_of_a_normal_distribution(self) -> None:
+        distiller = _distiller("vid-digits")
+        prediction = distiller.predictions[0]
+        student, teacher = torch.randn(2, 16, 8, 8), torch.randn(2, 16, 8, 8)
+        step = _step(Output(torch.zeros(2, 10)), Output(torch.zeros(2, 10)))
+        likely = torch.distributions.Normal(prediction.mean(student), math.sqrt(5.0))
+        expected = -likely.log_prob(teacher).mean().item() - math.log(2 * math.pi) / 2
+        found = prediction(student, teacher, step).item()
+        assert found == pytest.approx(expected, rel=1e-5)
+
+    @pytest.mark.parametrize("levels", [2, 3, 6])
+    def test_any_number_of_levels_is_reviewed(self, levels: int) -> None:
+        sides = [2 ** (levels - number) for number in range(levels)]
+        ours = Shapes([(4 + n, side, side) for n, side in enumerate(sides)], [], 9)
+        theirs = Shapes([(6 + n, side, side) for n, side in enumerate(sides)], [], 11)
+        method = load_preset("reviewkd-digits").method
+        pair = Pair(ours, theirs, create_model("resnet8"), torch.arange(4))
+        distiller = ReviewKD(method, False, pair)
+        student, teacher = _outputs(ours, 2), _outputs(theirs, 2)
+        losses = distiller.losses(_step(student, teacher))
+        _total(losses).backward()
+        assert len(distiller.fusions) == levels + 1
+        assert all(feature.grad.abs().sum() > 0 for feature in (*student.feats, student.pooled))
+
+    def test_a_review_grows_to_its_weight_over_the_warmup(self) -> None:
+        distiller = _distiller("reviewkd-r56-r20").eval()
+        student, teacher = (_outputs(shapes, 2) for shapes in _shapes("reviewkd-r56-r20"))
+        full, first = (
+            distiller.losses(_step(student, teacher, epoch))["reviewkd"] for epoch in (20, 1)
+        )
+        assert first.item() == pytest.approx(full.item() / 20, rel=1e-5)
+
+
+def _hint(ours: int, theirs: int) -> FitNet:
+    shapes = [
+        Shapes([(3, side, side)] + [(channels, side, side)] * 2, [], 8)
+        for channels, side in ((3, ours), (5, theirs))
+    ]
+    method = load_preset("fitnet-digits").method
+    return FitNet(method, False, Pair(*shapes, create_model("resnet8"), torch.arange(4)))
