@@ -42,10 +42,11 @@ check: setup ## lint, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup ## the engine against a plain PyTorch loop: ratios, shares of a step, all pairs, transformers, image files
+bench: setup ## the engine against a plain PyTorch loop: ratios, shares of a step, all pairs and methods, transformers, image files
 	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.parts
 	$(BIN)/python -m benchmarks.pairs
+	$(BIN)/python -m benchmarks.methods
 	$(BIN)/python -m benchmarks.transformers
 	$(BIN)/python -m benchmarks.images
 

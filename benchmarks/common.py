@@ -131,8 +131,10 @@ def engine_step(
     """
     preset = presets[0]
     assert preset.teacher is not None
-    arms = [Arm(one, compute) for one in presets]
-    teacher = Teacher(create_model(preset.teacher), compute, needs_features=False)
+    network = create_model(preset.teacher)
+    arms = [Arm(one, compute, network, images.targets) for one in presets]
+    reads = any(arm.distiller.reads for arm in arms)
+    teacher = Teacher(network, compute, needs_features=reads)
     loader = CropLoader(images.to(compute.device), preset.data)
     execute = execution(compute, print)
     if compute.compiled:

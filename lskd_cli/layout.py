@@ -5,6 +5,7 @@ from pathlib import Path
 from lskd_cli.errors import RequestError
 
 PRESET, RUN, METRICS = "preset.yaml", "run.json", "metrics.jsonl"
+METHOD = "method.py"  # of a method that is not shipped
 STUDENT, BEST, RESUME = "student.safetensors", "best.safetensors", "resume.pt"
 
 

@@ -52,6 +52,7 @@ def compare(
         ),
     ] = False,
     settings: options.Settings = None,
+    method_files: options.MethodFile = None,
     epochs: options.Epochs = None,
     val_split: options.ValSplit = None,
     limit_train: options.LimitTrain = None,
@@ -82,6 +83,7 @@ def compare(
     # What follows a --sweep without an option of its own comes in as a run.
     more = [str(run) for run in runs or [] if sweep and "=" in str(run)]
     runs = [run for run in runs or [] if str(run) not in more]
+    options.load_method_files(method_files)
     if train:
         if not presets:
             raise RequestError("--train: name what to train with --preset")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lskd_cli.config import NO_LOGITS, Preset, load_preset
+from lskd_cli.config import NO_LOGITS, FeatureMethod, Preset, load_method_file, load_preset
 from lskd_cli.errors import RequestError
 
 DataDir = Annotated[
@@ -98,6 +98,13 @@ TeacherCache = Annotated[
     ),
 ]
 
+MethodFile = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--method-file", metavar="FILE", help="Python file with a method of your own; repeatable."
+    ),
+]
+
 DATA_DIR = Path("data")
 CHECKPOINTS_DIR = Path("checkpoints")
 RUNS_DIR = Path("runs")
@@ -140,6 +147,8 @@ def requested_preset(name: str, changes: Changes, seed: int | None) -> Preset:
     if changes.limit_train is not None:
         overrides.append(f"data.limit_train={changes.limit_train}")
     preset = load_preset(name, overrides)
+    if isinstance(preset.method, FeatureMethod) and preset.method.reads_logits:
+        overrides.append("published={}")  # of the features alone
     if changes.stand and preset.stand is None:
         if preset.teacher is None:
             raise RequestError(f"--stand: preset {name} has no teacher: nothing to standardize")
@@ -175,6 +184,16 @@ def _of_folder(preset: Preset, dataset: str, data_dir: Path) -> list[str]:
         return [*overrides, "data.augmentation.pipeline=workers"]
     crops = "data.augmentation={interpolation: bilinear, pipeline: workers}"
     return [*overrides, "data.padding=0", crops]
+
+
+def load_method_files(paths: Sequence[Path] | None) -> None:
+    """Make the methods of files known to presets.
+
+    Raises:
+        RequestError: a file is not there, fails, or brings no method.
+    """
+    for path in paths or ():
+        load_method_file(path)
 
 
 def listed(option: str, text: str) -> list[int]:

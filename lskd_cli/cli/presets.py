@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from lskd_cli.cli.console import out, say
+from lskd_cli.cli.options import MethodFile, load_method_files
 from lskd_cli.config import list_presets, load_preset, to_yaml
 from lskd_cli.errors import RequestError
 
@@ -21,11 +22,13 @@ Settings = Annotated[
 def list_(
     filter_: Annotated[str, typer.Argument(metavar="[PART]", help="Only names with this.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Names and published values.")] = False,
+    method_files: MethodFile = None,
 ) -> None:
     """List the presets with their published accuracies.
 
     Example: [bold]lskd presets list r8x4[/]
     """
+    load_method_files(method_files)
     chosen = [load_preset(name) for name in list_presets() if filter_ in name]
     if as_json:
         names = {p.name: p.published.model_dump(exclude={"log"}) for p in chosen}
@@ -49,22 +52,27 @@ def list_(
 
 
 @app.command()
-def show(name: Name, settings: Settings = None) -> None:
+def show(name: Name, settings: Settings = None, method_files: MethodFile = None) -> None:
     """Print a preset as one complete YAML file, which --preset takes back.
 
     Example: [bold]lskd presets show kd-r32x4-r8x4 > mine.yaml[/]
     """
+    load_method_files(method_files)
     print(to_yaml(load_preset(name, settings or ())), end="")  # noqa: T201 (as it is, unwrapped)
 
 
 @app.command()
-def validate(names: Annotated[list[str], typer.Argument(help="Names or YAML files.")]) -> None:
+def validate(
+    names: Annotated[list[str], typer.Argument(help="Names or YAML files.")],
+    method_files: MethodFile = None,
+) -> None:
     """Check presets: keys, values, networks.
 
     Example: [bold]lskd presets validate mine.yaml[/]
     """
     from lskd_cli.engine.rehearsal import check_networks
 
+    load_method_files(method_files)
     problems = []
     for name in names:
         try:

@@ -28,6 +28,7 @@ def train(
         float | None, typer.Option(help="Weight of the distillation loss.")
     ] = None,
     settings: options.Settings = None,
+    method_files: options.MethodFile = None,
     seed: Annotated[int | None, typer.Option(help="Of the initial weights.")] = None,
     seeds: Annotated[
         str | None, typer.Option(help="Several seeds, as 0,1,2: a run for each.")
@@ -71,6 +72,7 @@ def train(
     """
     if seed is not None and seeds is not None:
         raise RequestError("--seed, --seeds: one of the two")
+    options.load_method_files(method_files)
     changes = options.Changes(
         settings=settings or (),
         epochs=epochs,

@@ -119,9 +119,11 @@ def _compose(name: str) -> dict[str, Any]:
     if method_name not in _methods() or pair_name not in list_pairs():
         near = get_close_matches(name, list_presets(), n=3, cutoff=0.5)
         hint = f"nearest: {', '.join(near)}" if near else "'lskd presets list' shows all"
+        if method_name not in _methods() and pair_name in list_pairs():
+            hint += f"; --method-file FILE brings {method_name}, if it is your own"
         raise RequestError(f"unknown preset {name!r}; {hint}")
-    method = layer_of(method_name) or read_mapping(PRESETS / "methods" / f"{method_name}.yaml")
-    pair = read_mapping(PRESETS / "pairs" / f"{pair_name}.yaml")
+    method = layer_of(method_name) or _shipped("methods", method_name)
+    pair = _shipped("pairs", pair_name)
     return _merge(
         [
             {"name": name},
@@ -135,7 +137,12 @@ def _compose(name: str) -> dict[str, Any]:
 
 
 def _recipe(name: str) -> dict[str, Any]:
-    return read_mapping(PRESETS / "recipes" / f"{name}.yaml")
+    return _shipped("recipes", name)
+
+
+@cache
+def _shipped(kind: str, name: str) -> dict[str, Any]:
+    return read_mapping(PRESETS / kind / f"{name}.yaml")
 
 
 def _preset_keys(mapping: dict[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,11 @@ class MethodSettings(Part):
         return str(name)
 
     @property
+    def label(self) -> str:
+        """How tables and figures call it."""
+        return self.title or self.name
+
+    @property
     def reads_logits(self) -> bool:
         """Whether the loss has a part of the teacher's logits."""
         return True
@@ -46,6 +51,11 @@ class FeatureMethod(MethodSettings):
     feature_weight: NonNegative
     kd_weight: NonNegative = 0.0
     temperature: Positive = 4.0  # of KD's loss
+
+    @property
+    def label(self) -> str:
+        """With KD's loss it is another method."""
+        return super().label + ("+KD" if self.reads_logits else "")
 
     @property
     def reads_logits(self) -> bool:

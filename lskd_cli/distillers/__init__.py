@@ -2,7 +2,7 @@
 
 from lskd_cli.distillers.base import Distiller, LogitDistiller, Step
 from lskd_cli.distillers.features import FeatureDistiller, Pair
-from lskd_cli.distillers.registry import create_distiller, method_file, reads_features, register
+from lskd_cli.distillers.registry import create_distiller, method_source, reads_features, register
 
 __all__ = [
     "Distiller",
@@ -11,7 +11,7 @@ __all__ = [
     "Pair",
     "Step",
     "create_distiller",
-    "method_file",
+    "method_source",
     "reads_features",
     "register",
 ]

@@ -38,8 +38,9 @@ def _of_stage(student: Tensor, teacher: Tensor, p: float) -> Tensor:
 
 
 def _attention(feature: Tensor, p: float) -> Tensor:
-    """(B, H * W), length 1 each."""
-    return unit(feature.abs().pow(p).mean(dim=1).flatten(1), dim=1)
+    """(B, H * W), length 1 each: a sum over channels serves as well as their mean."""
+    powers = feature.square() if p == 2 else feature.abs().pow(p)
+    return unit(powers.sum(dim=1).flatten(1), dim=1)
 
 
 class AT(FeatureDistiller):

@@ -45,11 +45,13 @@ class Distiller(nn.Module):
         needs_teacher: whether it reads outputs of a teacher.
         reads: fields of ``Output`` that it reads besides the logits; such a method is made with the
             ``Pair`` of its networks.
+        settings: names of hyper-parameters that it has to be given.
     """
 
     views: ClassVar[tuple[View, ...]] = ("weak",)
     needs_teacher: ClassVar[bool] = True
     reads: ClassVar[tuple[str, ...]] = ()
+    settings: ClassVar[tuple[str, ...]] = ()
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         """Scalars by name, weights included; their sum is what the student minimizes."""
@@ -69,6 +71,8 @@ class LogitDistiller(Distiller):
     The latter has the weight kd_weight; it grows to it over the first epochs where the method has
     a warm-up.
     """
+
+    settings = ("ce_weight", "kd_weight")
 
     def __init__(self, method: Any, standardized: bool) -> None:
         """Take the hyper-parameters; ce_weight and kd_weight are among them."""

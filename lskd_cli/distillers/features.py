@@ -38,6 +38,8 @@ class FeatureDistiller(Distiller):
     A subclass names what it reads in ``reads`` and defines ``distillation``.
     """
 
+    settings = ("ce_weight", "feature_weight", "kd_weight", "temperature")
+
     def __init__(self, method: Any, standardized: bool, pair: Pair) -> None:
         """Take the hyper-parameters; subclasses make their adapters.
 

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from lskd_cli.distillers.base import Step
-from lskd_cli.distillers.features import FeatureDistiller, matched, of_one_size, stages, unit
+from lskd_cli.distillers.features import FeatureDistiller, matched, of_one_size, stages
 from lskd_cli.models import Output
 
 
@@ -32,13 +33,22 @@ def nst_loss(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
 
 
 def _of_stage(student: Tensor, teacher: Tensor) -> Tensor:
-    ours, theirs = (unit(map_.flatten(2), dim=2) for map_ in of_one_size(student, teacher))
+    ours, theirs = (feature.flatten(2) for feature in of_one_size(student, teacher))
     return _kernel(theirs, theirs) + _kernel(ours, ours) - 2 * _kernel(ours, theirs)
 
 
 def _kernel(first: Tensor, second: Tensor) -> Tensor:
     """Mean of k over the channels of (B, C, N) and (B, C', N), and over the batch."""
-    return (first @ second.transpose(1, 2)).square().mean()
+    # Lengths are divided out of the products, which are fewer than the values of the maps.
+    lengths = _lengths(first)[:, :, None] * _lengths(second)[:, None]
+    return (first @ second.transpose(1, 2) / lengths).square().mean()
+
+
+def _lengths(channels: Tensor) -> Tensor:
+    """(B, C) lengths of (B, C, N); 1 of channels of zeros, which are like no other."""
+    lengths = vector_norm(channels, dim=2)
+    result: Tensor = lengths.masked_fill(lengths == 0, 1.0)
+    return result
 
 
 class NST(FeatureDistiller):

@@ -65,7 +65,7 @@ _NAMES = {
     "preacts": "features of stages",
     "pooled": "pooled features",
 }
-_files: dict[str, Path] = {}
+_sources: dict[str, str] = {}  # of methods that are not shipped, as they were when loaded
 
 Kind = TypeVar("Kind", bound=type[Distiller])
 
@@ -87,17 +87,22 @@ def register(
     """
 
     def known(kind: Kind) -> Kind:
+        missing = [key for key in kind.settings if key not in settings.model_fields]
+        if missing:
+            raise RequestError(
+                f"{settings.__name__}: {kind.__name__} needs {', '.join(missing)} among its keys"
+            )
         extend(settings, stand)
         _DISTILLERS[settings.named()] = kind
-        _files[settings.named()] = Path(inspect.getfile(kind))
+        _sources[settings.named()] = Path(inspect.getfile(kind)).read_text(encoding="utf-8")
         return kind
 
     return known
 
 
-def method_file(preset: Preset) -> Path | None:
-    """Where the method of a preset is defined, if it is not shipped."""
-    return _files.get(preset.method.name)
+def method_source(preset: Preset) -> str | None:
+    """The Python file that defines the method of a preset, if it is not shipped."""
+    return _sources.get(preset.method.name)
 
 
 def reads_features(preset: Preset) -> bool:

@@ -21,10 +21,11 @@ from lskd_cli import __version__
 from lskd_cli.checkpoints import Checkpoint, save_checkpoint
 from lskd_cli.config import Preset, load_preset, to_yaml
 from lskd_cli.data import num_classes
+from lskd_cli.distillers import method_source
 from lskd_cli.engine.arm import Arm
 from lskd_cli.errors import RequestError
 from lskd_cli.files import write_atomically, write_text
-from lskd_cli.layout import BEST, METRICS, PRESET, RESUME, RUN, STUDENT
+from lskd_cli.layout import BEST, METHOD, METRICS, PRESET, RESUME, RUN, STUDENT
 
 
 class RunFolder:
@@ -101,6 +102,9 @@ class RunFolder:
             f"{key} is {old!r} there, {new!r} here" for key, old, new in _differences(there, asked)
         ]
         info = self.info()
+        kept = self.path / METHOD
+        if kept.exists() and not self.finished and _read(kept) != method_source(preset):
+            differing.append(f"the method's file is not {kept}, with which it was started")
         if teacher and info.get("teacher_sha256", teacher.sha256) != teacher.sha256:
             differing.append(f"its teacher is {info['teacher']} there, another file here")
         started_in = info.get("precision", precision)
@@ -161,6 +165,9 @@ class RunFolder:
     def begin(self, preset: Preset, details: dict[str, Any]) -> None:
         """Write what the run is: its preset and the first run.json."""
         write_text(self.path / PRESET, to_yaml(preset))
+        source = method_source(preset)
+        if source is not None:
+            write_text(self.path / METHOD, source)
         earlier = self.info()
         versions = {
             "lskd": __version__,
@@ -225,6 +232,13 @@ class RunFolder:
 
     def _write_info(self, info: dict[str, Any]) -> None:
         write_text(self.path / RUN, json.dumps(info, indent=2) + "\n")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise RequestError(f"{path}: cannot be read; --fresh starts the run over") from None
 
 
 def _progress(arm: Arm) -> dict[str, Any]:

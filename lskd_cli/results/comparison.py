@@ -21,7 +21,7 @@ from lskd_cli.results.table import (
 
 def method_name(preset: Preset) -> str:
     """The method of a preset, as the field's tables name it."""
-    return preset.method.title or preset.method.name
+    return preset.method.label
 
 
 def arm_name(preset: Preset) -> str:

@@ -142,11 +142,11 @@ def _kind(run: Run) -> tuple[str, bool]:
 @cache
 def _published(student: str) -> dict[str, float | None]:
     """Published accuracies of a transformer by method; with standardization those of kd."""
-    presets = (load_preset(name) for name in list_presets())
+    names = (name for name in list_presets() if name.startswith(("alone-", "guidance-", "kd-")))
     return {
         preset.method.name: preset.published.top1_stand or preset.published.top1
-        for preset in presets
-        if preset.student == student and preset.method.name in _METHODS
+        for preset in map(load_preset, names)
+        if preset.student == student
     }
 
 

@@ -244,6 +244,9 @@ def test_a_method_of_features_is_standardized_with_a_kl_term_alone(method: str) 
     applied = preset.applied_method()
     assert (applied.temperature, applied.kd_weight) == (2, 9)
     assert preset.run_name == f"{method}-r56-r20+stand"
+    assert preset.method.label.endswith("+KD")
+    assert preset.published.top1 is None
+    assert not load_preset(f"{method}-r56-r20").method.label.endswith("+KD")
 
 
 def test_methods_that_compare_images_see_whole_batches() -> None:

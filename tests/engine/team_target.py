@@ -17,6 +17,8 @@ from torch import nn
 
 from lskd_cli.config import Preset
 from lskd_cli.data import Batch, CropLoader, Draws, ImageSet, datasets
+from lskd_cli.distillers.base import Gather
+from lskd_cli.distillers.crd import CRD
 from lskd_cli.download import Progress
 from lskd_cli.engine.arm import Arm
 from lskd_cli.engine.device import resolve_compute
@@ -31,6 +33,8 @@ def arms(scenario: str) -> list[Preset]:
     """The presets that a scenario trains in one pass."""
     if scenario == "killed":
         return [digits_preset("kd", True, 3)]
+    if scenario == "features":
+        return [digits_preset(method, False, 2, SMALL_STEPS) for method in ("at", "crd")]
     # Warmed up within the run, so that both of its parts count.
     return [
         digits_preset("kd", True, 2, SMALL_STEPS),
@@ -76,6 +80,20 @@ def _note_images(root: Path) -> None:
     CropLoader.cut = noted  # type: ignore[method-assign]
 
 
+def _note_memory(root: Path) -> None:
+    """Write what this process remembers of all images after each step of crd, a line a step."""
+    after_step = CRD.after_step
+
+    def noted(method: CRD, gathered: Gather) -> None:
+        after_step(method, gathered)
+        banks = (method.student_bank, method.teacher_bank)
+        sums = [part.double().sum().item() for b in banks for part in (b.entries, b.constant)]
+        with (root / f"memory{rank()}.jsonl").open("a") as file:
+            file.write(json.dumps([*sums, method.student_bank.entries[:, 0].tolist()]) + "\n")
+
+    CRD.after_step = noted  # type: ignore[method-assign]
+
+
 def _kill_once(steps: int) -> None:
     """End the second process outright in the given step, before any restart."""
     learn = Arm.learn
@@ -94,9 +112,10 @@ def _kill_once(steps: int) -> None:
 def main(scenario: str, root: Path) -> None:
     torch.set_num_threads(1)
     _few_images()
-    if scenario == "equal":
+    if scenario in ("equal", "features"):
         _hold_batch_norms()
         _note_images(root)
+        _note_memory(root)
     if scenario == "killed":
         _kill_once(5)
     compute = resolve_compute("cpu", "fp32")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lskd_cli.config import Preset
 from lskd_cli.data import CropLoader, load_dataset, rows
 from lskd_cli.engine.arm import Arm
 from lskd_cli.engine.device import resolve_compute
@@ -14,6 +15,7 @@ from lskd_cli.engine.replay import execution
 from lskd_cli.engine.step import take_steps
 from lskd_cli.engine.teacher import Teacher
 from lskd_cli.models import create_model
+from tests.distillers.test_features import METHODS
 from tests.engine.helpers import digits_preset, metrics, run_path, silent, train
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("small_digits")]
@@ -27,7 +29,10 @@ class NoNotice(Listener):
 @pytest.mark.parametrize(
     ("precision", "tolerance"), [("fp32", 1e-3), ("tf32", 1e-2), ("bf16", 3e-2)]
 )
-@pytest.mark.parametrize("method", ["kd", "dkd", "mlkd", "ctkd"])
+# crd draws other images on each device.
+@pytest.mark.parametrize(
+    "method", ["kd", "dkd", "mlkd", "ctkd", *(method for method in METHODS if method != "crd")]
+)
 def test_the_first_epoch_on_a_gpu_is_that_of_the_cpu(
     tmp_path: Path, method: str, precision: str, tolerance: float
 ) -> None:
@@ -38,10 +43,16 @@ def test_the_first_epoch_on_a_gpu_is_that_of_the_cpu(
     assert on_gpu["train_loss"] == pytest.approx(on_cpu["train_loss"], rel=tolerance)
 
 
+def _arms(method: str) -> list[Preset]:
+    """The method, and standardized where it reads logits."""
+    preset = digits_preset(method, False, 6)
+    return [preset, preset.with_stand(True)] if preset.can_standardize else [preset]
+
+
 @pytest.mark.parametrize("compiled", [False, True])
-@pytest.mark.parametrize("method", ["kd", "dkd", "mlkd", "ctkd"])
+@pytest.mark.parametrize("method", ["kd", "dkd", "mlkd", "ctkd", "at", "ofd", "rkd", "reviewkd"])
 def test_graphs_train_as_eager_steps_do(tmp_path: Path, method: str, compiled: bool) -> None:
-    presets = [digits_preset(method, stand, 6) for stand in (False, True)]
+    presets = _arms(method)
     for graphs in (False, True):
         compute = resolve_compute("cuda", "fp32", graphs, compiled)
         train(presets, tmp_path / str(graphs), NoNotice(), compute=compute)
@@ -52,13 +63,16 @@ def test_graphs_train_as_eager_steps_do(tmp_path: Path, method: str, compiled: b
 
 
 @pytest.mark.parametrize("graphs", [False, True])
-@pytest.mark.parametrize("method", ["kd", "dkd", "mlkd", "ctkd"])
+@pytest.mark.parametrize("method", ["kd", "dkd", "mlkd", "ctkd", *METHODS])
 def test_no_step_waits_for_the_device(method: str, graphs: bool) -> None:
+    if method == "kdsvd":
+        pytest.skip("PyTorch's eigh looks at its result")
     compute = resolve_compute("cuda", "bf16", graphs)
-    arms = [Arm(digits_preset(method, stand), compute) for stand in (False, True)]
-    dataset = load_dataset(arms[0].preset.data, Path(), silent).to(compute.device)
+    presets, network = _arms(method), create_model("resnet20", 10)
+    dataset = load_dataset(presets[0].data, Path(), silent).to(compute.device)
+    arms = [Arm(preset, compute, network, dataset.train.targets) for preset in presets]
     loader = CropLoader(dataset.train, arms[0].preset.data)
-    teacher = Teacher(create_model("resnet20", 10), compute, needs_features=False)
+    teacher = Teacher(network, compute, needs_features=bool(arms[0].distiller.reads))
     execute = execution(compute, pytest.fail)
     draws = loader.draws(1, arms[0].distiller.views)
     for arm in arms:

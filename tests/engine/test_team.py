@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,27 @@ def test_a_run_of_which_a_process_was_killed_ends_as_the_undisturbed_one(tmp_pat
         assert digest(files[0]) == digest(files[1])
     losses = [[e["train_loss"] for e in metrics(run_path(r, preset))] for r in (whole, killed)]
     assert losses[0] == losses[1]
+
+
+def test_two_processes_learn_and_remember_features_together(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    at, crd = arms("features")
+    _target(two, "features")
+    _target(one, "features", processes=1)
+    for epoch, other in zip(*(metrics(run_path(root, at)) for root in (one, two)), strict=True):
+        assert other["train_at"] == pytest.approx(epoch["train_at"], rel=1e-4)
+    # Negatives are others in each process; what is remembered is not.
+    memories = [(two / f"memory{rank}.jsonl").read_text().splitlines() for rank in (0, 1)]
+    assert memories[0] == memories[1]
+    assert len(memories[0]) == 6
+    losses = [[epoch["train_crd"] for epoch in metrics(run_path(r, crd))] for r in (one, two)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+    entries = [json.loads(line)[-1] for line in memories[0]]
+    moved = [
+        sum(old != new for old, new in zip(before, after, strict=True))
+        for before, after in pairwise(entries)
+    ]
+    assert moved == [64, 23, 64, 64, 23]
 
 
 @pytest.mark.slow
