@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
-from lskd_cli.cli.options import Changes, requested_preset
+from lskd_cli.cli.options import Changes, check_standardizes, requested_preset
 from lskd_cli.config import Preset
 from lskd_cli.errors import RequestError
 
@@ -41,8 +41,7 @@ def combinations(
         RequestError: the preset has nothing to standardize, or a key or value is wrong.
     """
     own = requested_preset(name, changes, seed)
-    if own.stand is None:
-        raise RequestError(f"--sweep: preset {name} has no logits to standardize")
+    check_standardizes("--sweep", own)
     found = []
     for values in product(*axes.values()):
         pairs = list(zip(axes, values, strict=True))

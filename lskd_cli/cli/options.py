@@ -147,15 +147,8 @@ def requested_preset(name: str, changes: Changes, seed: int | None) -> Preset:
     if changes.limit_train is not None:
         overrides.append(f"data.limit_train={changes.limit_train}")
     preset = load_preset(name, overrides)
-    if isinstance(preset.method, FeatureMethod) and preset.method.reads_logits:
-        overrides.append("published={}")  # of the features alone
-    if changes.stand and preset.stand is None:
-        if preset.teacher is None:
-            raise RequestError(f"--stand: preset {name} has no teacher: nothing to standardize")
-        raise RequestError(f"--stand: method {preset.method.name} has no standardized form")
-    if changes.stand and not preset.can_standardize:
-        raise RequestError(f"--stand: {NO_LOGITS.format(preset.method.name)}")
     if changes.stand:
+        check_standardizes("--stand", preset)
         overrides.append("stand.enabled=true")
     group = "stand" if changes.stand or preset.standardized else "method"
     if changes.base_temp is not None:
@@ -163,9 +156,25 @@ def requested_preset(name: str, changes: Changes, seed: int | None) -> Preset:
     if changes.kd_weight is not None:
         overrides.append(f"{group}.kd_weight={changes.kd_weight}")
     preset = load_preset(name, overrides)
+    if isinstance(preset.method, FeatureMethod) and preset.method.reads_logits:
+        preset = load_preset(name, [*overrides, "published={}"])  # that is of the features alone
     if changes.epochs is not None:
         preset = preset.rescaled(changes.epochs)
     return preset
+
+
+def check_standardizes(option: str, preset: Preset) -> None:
+    """See that a preset has logits to standardize, and settings for them.
+
+    Raises:
+        RequestError: it has not; says why.
+    """
+    if preset.teacher is None:
+        raise RequestError(f"{option}: preset {preset.name} has no teacher: nothing to standardize")
+    if preset.stand is None:
+        raise RequestError(f"{option}: method {preset.method.name} has no standardized form")
+    if not preset.can_standardize:
+        raise RequestError(f"{option}: {NO_LOGITS.format(preset.method.name)}")
 
 
 def _of_folder(preset: Preset, dataset: str, data_dir: Path) -> list[str]:

@@ -48,7 +48,7 @@ def test_values_are_checked_like_any_other() -> None:
         combinations("kd-r56-r20", Changes(), 0, {"temperature": [-1.0]})
     with pytest.raises(RequestError, match=r"stand.beta: method kd has no such"):
         combinations("kd-r56-r20", Changes(), 0, {"beta": [1.0]})
-    with pytest.raises(RequestError, match="--sweep: preset alone-r20 has no logits"):
+    with pytest.raises(RequestError, match="--sweep: preset alone-r20 has no teacher"):
         combinations("alone-r20", Changes(), 0, {"temperature": [1.0]})
 
 

@@ -206,4 +206,4 @@ def test_a_method_of_features_refuses_a_network_without(
     own = ("--teacher", "timm/resnet10t")
     result = _train(capsys, tmp_path, "guidance-imagenet-r34-r18", folder, *own)
     assert result.code == 2
-    assert "gives no features" in result.err
+    assert "timm/resnet10t gives none" in result.err

@@ -245,6 +245,7 @@ def test_a_method_of_features_is_standardized_with_a_kl_term_alone(method: str) 
     assert (applied.temperature, applied.kd_weight) == (2, 9)
     assert preset.run_name == f"{method}-r56-r20+stand"
     assert preset.method.label.endswith("+KD")
+    assert requested_preset(preset.name, Changes(kd_weight=1.0), None).published.top1 is None
     assert preset.published.top1 is None
     assert not load_preset(f"{method}-r56-r20").method.label.endswith("+KD")
 

@@ -125,7 +125,8 @@ def _learn(arm: Arm) -> list[torch.Tensor]:
     images = torch.randn(12, 3, 32, 32, generator=generator)
     teacher = Output(3 * torch.randn(12, 10, generator=generator))
     arm.rate.fill_(1e-3)
-    arm.learn(Batch({"weak": images}, torch.arange(12) % 10), {"weak": teacher})
+    batch = Batch({"weak": images}, torch.arange(12) % 10, torch.arange(12))
+    arm.learn(batch, {"weak": teacher})
     return [p.grad.clone() for p in arm.student.parameters() if p.grad is not None]
 
 
