@@ -9,6 +9,7 @@ records of allocations, on CUDA by its allocator.
 import argparse
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,9 @@ def main() -> None:
     compute, images = resolve_compute(), random_images(IMAGES)
     device = compute.device
     kd, ahead = engine_step([HEADLINE], images, compute)
-    memory = _memory(kd, device) / ahead
+    # Steps that are replayed allocate nothing.
+    eager = replace(compute, graphs=False)
+    memory = _memory(engine_step([HEADLINE], images, eager)[0], device) / ahead
     table: list[list[Any]] = []
     for method in METHODS:
         if method in ("none", "kd"):
@@ -49,14 +52,15 @@ def main() -> None:
         preset = load_preset(f"{method}-{HEADLINE.name.partition('-')[2]}")
         step, _ = engine_step([preset], images, compute)
         seconds = medians(by_turns({"kd": kd, "own": step}, options.rounds, device))
+        held = _memory(engine_step([preset], images, eager)[0], device) / ahead
         own = create_distiller(preset, create_model("resnet32x4"), images.targets)
         table.append(
             [
                 method,
                 1000 * seconds["own"] / ahead,
                 seconds["own"] / seconds["kd"],
-                _memory(step, device) / ahead / 1e6,
-                _memory(step, device) / ahead / memory,
+                held / 1e6,
+                held / memory,
                 sum(parameter.numel() for parameter in own.parameters()),
                 sum(values.nbytes for values in own.buffers()) / 1e6,
             ]

@@ -9,6 +9,7 @@ import typer
 from lskd_cli import __version__, launch
 from lskd_cli.cli import compare, evaluate, fetch_teachers, presets, report, train
 from lskd_cli.cli.console import complain, err, say, speaks
+from lskd_cli.config import fault
 from lskd_cli.errors import Interrupted, RequestError, RunError
 
 app = typer.Typer(
@@ -65,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(RunError.exit_code)
     except Exception as error:
         _traceback_if_wanted(given)
-        complain(f"{type(error).__name__}: {error} (a defect of lskd; --debug shows where)")
+        told = f"{type(error).__name__}: {error} (a defect of lskd; --debug shows where)"
+        complain(fault(error) or told)
         sys.exit(RunError.exit_code)
 
 

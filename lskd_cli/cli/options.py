@@ -156,6 +156,8 @@ def requested_preset(name: str, changes: Changes, seed: int | None) -> Preset:
     if changes.kd_weight is not None:
         overrides.append(f"{group}.kd_weight={changes.kd_weight}")
     preset = load_preset(name, overrides)
+    if changes.base_temp is not None and not preset.method.reads_logits:
+        raise RequestError(f"--base-temp: {NO_LOGITS.format(preset.method.name)}")
     if isinstance(preset.method, FeatureMethod) and preset.method.reads_logits:
         preset = load_preset(name, [*overrides, "published={}"])  # that is of the features alone
     if changes.epochs is not None:

@@ -29,7 +29,14 @@ def list_(
     Example: [bold]lskd presets list r8x4[/]
     """
     load_method_files(method_files)
-    chosen = [load_preset(name) for name in list_presets() if filter_ in name]
+    chosen, problems = [], set()
+    for name in list_presets():
+        try:
+            chosen += [load_preset(name)] if filter_ in name else []
+        except RequestError as error:  # of an installed package
+            problems.add(str(error))
+    for problem in sorted(problems):
+        say(f"left out: {problem}")
     if as_json:
         names = {p.name: p.published.model_dump(exclude={"log"}) for p in chosen}
         out.print_json(json.dumps(names))

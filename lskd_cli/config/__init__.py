@@ -8,7 +8,7 @@ from lskd_cli.config.compose import (
     load_preset,
     to_yaml,
 )
-from lskd_cli.config.extensions import extend, load_method_file
+from lskd_cli.config.extensions import extend, fault, load_method_file
 from lskd_cli.config.feature_methods import (
     ATMethod,
     CRDMethod,
@@ -90,6 +90,7 @@ __all__ = [
     "VanillaMethod",
     "WTTMMethod",
     "extend",
+    "fault",
     "list_networks",
     "list_pairs",
     "list_presets",

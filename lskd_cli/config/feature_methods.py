@@ -96,7 +96,8 @@ class CRDMethod(FeatureMethod):
     name: Literal["crd"]
     embedding: Count = 128  # numbers that features are brought to
     negatives: Count = 16384  # images of other classes that each is contrasted with
-    contrast_temperature: Positive = 0.07
+    # The exponential of its inverse has to be a number.
+    contrast_temperature: Annotated[float, Field(ge=0.02)] = 0.07
     momentum: Share = 0.5  # of the remembered embeddings
 
 

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, ConfigDict, SerializeAsAny, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from lskd_cli.config.parts import NonNegative, Part, Positive
+from lskd_cli.errors import RequestError
 
 
 class MethodSettings(Part):
@@ -25,9 +26,15 @@ class MethodSettings(Part):
 
     @classmethod
     def named(cls) -> str:
-        """The only name that its settings may have."""
-        (name,) = get_args(cls.model_fields["name"].annotation)
-        return str(name)
+        """The only name that its settings may have.
+
+        Raises:
+            RequestError: they may have any, or several.
+        """
+        names = get_args(cls.model_fields["name"].annotation)
+        if len(names) != 1 or not isinstance(names[0], str):
+            raise RequestError(f'{cls.__name__}: name is not a literal, as Literal["mine"]')
+        return names[0]
 
     @property
     def label(self) -> str:

@@ -46,12 +46,15 @@ class Distiller(nn.Module):
         reads: fields of ``Output`` that it reads besides the logits; such a method is made with the
             ``Pair`` of its networks.
         settings: names of hyper-parameters that it has to be given.
+        recordable: whether its steps can be recorded as a CUDA graph: they read nothing from the
+            device.
     """
 
     views: ClassVar[tuple[View, ...]] = ("weak",)
     needs_teacher: ClassVar[bool] = True
     reads: ClassVar[tuple[str, ...]] = ()
     settings: ClassVar[tuple[str, ...]] = ()
+    recordable: ClassVar[bool] = True
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         """Scalars by name, weights included; their sum is what the student minimizes."""

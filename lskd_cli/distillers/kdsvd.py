@@ -89,7 +89,10 @@ def _first_vectors(rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 def _decomposed(rows: Tensor) -> tuple[Tensor, Tensor]:
     """All right singular vectors of (B, R, W), and the squares of the singular values, falling."""
-    squares, vectors = torch.linalg.eigh(rows.transpose(1, 2) @ rows)
+    gram = rows.transpose(1, 2) @ rows
+    # Of a run that diverges cross entropy tells; eigh would only fail.
+    gram = torch.where(gram.isfinite(), gram, 0.0)
+    squares, vectors = torch.linalg.eigh(gram)
     return vectors.flip(-1), squares.flip(-1)
 
 
@@ -124,6 +127,7 @@ class KDSVD(FeatureDistiller):
     """Cross entropy and ``kdsvd_loss`` of all stages."""
 
     reads = ("feats",)
+    recordable = False  # PyTorch's eigh sees whether it has converged
     method: KDSVDMethod
 
     def __init__(self, method: KDSVDMethod, standardized: bool, pair: Pair) -> None:

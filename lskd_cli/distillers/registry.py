@@ -1,8 +1,8 @@
 """From a method's name to its distiller."""
 
 import inspect
+import tokenize
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import Tensor
@@ -14,7 +14,7 @@ from lskd_cli.distillers.crd import CRD
 from lskd_cli.distillers.ctkd import CTKD
 from lskd_cli.distillers.dist import DIST
 from lskd_cli.distillers.dkd import DKD
-from lskd_cli.distillers.features import Pair
+from lskd_cli.distillers.features import FeatureDistiller, Pair
 from lskd_cli.distillers.fitnet import FitNet
 from lskd_cli.distillers.guidance import Guidance
 from lskd_cli.distillers.kd import KD
@@ -92,9 +92,14 @@ def register(
             raise RequestError(
                 f"{settings.__name__}: {kind.__name__} needs {', '.join(missing)} among its keys"
             )
+        if not set(kind.reads) <= set(_NAMES) or (
+            issubclass(kind, FeatureDistiller) and not kind.reads
+        ):
+            raise RequestError(f"{kind.__name__}: reads is a tuple of {', '.join(_NAMES)}")
         extend(settings, stand)
         _DISTILLERS[settings.named()] = kind
-        _sources[settings.named()] = Path(inspect.getfile(kind)).read_text(encoding="utf-8")
+        with tokenize.open(inspect.getfile(kind)) as file:
+            _sources[settings.named()] = file.read()
         return kind
 
     return known

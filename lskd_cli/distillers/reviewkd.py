@@ -3,13 +3,12 @@
     loss = ce_weight * CE(s, y)
          + min(epoch / warmup, 1) * feature_weight * sum over levels of HCL(fused f_s, f_t)
 
-Levels are the stem, the stages before their last activation and the pooled features. From the last
-one back, each of the student's levels is fused with what was made of the deeper ones, by attention,
-and compared with the teacher's level (hierarchical context loss: at several sizes).
+Levels are the stages, of the teacher before their last activation, and the pooled features. From
+the last one back, each of the student's levels is fused with what was made of the deeper ones, by
+attention, and compared with the teacher's level (hierarchical context loss: at several sizes).
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +16,15 @@ from torch import Tensor, nn
 
 from lskd_cli.config import ReviewKDMethod
 from lskd_cli.distillers.base import Step, at_least_float32
-from lskd_cli.distillers.features import BatchNorm, FeatureDistiller, Pair, matched, unactivated
+from lskd_cli.distillers.features import (
+    BatchNorm,
+    FeatureDistiller,
+    Pair,
+    matched,
+    pooled,
+    stages,
+    unactivated,
+)
 from lskd_cli.models import Output
 
 _SIZES = (4, 2, 1)  # of the contexts, in pixels; each counts half as much as the one before
@@ -88,8 +95,8 @@ class ReviewKD(FeatureDistiller):
 
     def __init__(self, method: ReviewKDMethod, standardized: bool, pair: Pair) -> None:
         super().__init__(method, standardized, pair)
-        ours = [*_maps(pair.student), (pair.student.pooled,)]
-        theirs = [*_maps(pair.teacher), (pair.teacher.pooled,)]
+        ours = [*stages(pair.student), (pair.student.pooled,)]
+        theirs = [*unactivated(pair.teacher), (pair.teacher.pooled,)]
         ours, theirs = matched(ours, theirs)
         channels = min(_WIDEST, ours[-1][0])
         self.fusions = nn.ModuleList(
@@ -98,7 +105,10 @@ class ReviewKD(FeatureDistiller):
         )
 
     def distillation(self, student: Output, teacher: Output, step: Step) -> Tensor:
-        ours, theirs = matched(_levels(student), _levels(teacher))
+        ours, theirs = matched(
+            [*stages(student), pooled(student)[:, :, None, None]],
+            [*unactivated(teacher), pooled(teacher)[:, :, None, None]],
+        )
         compared: list[Tensor] = []
         deeper = None
         with step.precision():
@@ -106,16 +116,6 @@ class ReviewKD(FeatureDistiller):
                 made, deeper = fuse(level, deeper, goal.shape[2])
                 compared.insert(0, made)
         return context_loss(compared, theirs)
-
-
-def _maps(of: Any) -> list[Any]:
-    """The stem and the stages before their last activation: maps, or their shapes."""
-    return [of.feats[0], *unactivated(of)]
-
-
-def _levels(output: Output) -> list[Tensor]:
-    assert output.pooled is not None
-    return [*_maps(output), output.pooled[:, :, None, None]]
 
 
 def _normalized(convolution: nn.Conv2d) -> nn.Sequential:

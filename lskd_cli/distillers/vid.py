@@ -33,15 +33,16 @@ class Prediction(nn.Module):
             nn.ReLU(),
             nn.Conv2d(channels, channels, 1, bias=False),
         )
-        start = math.log(math.expm1(variance - eps))  # the inverse of softplus
-        self.scale = nn.Parameter(torch.full((channels, 1, 1), start))
+        above = variance - eps
+        start = above + math.log(-math.expm1(-above))  # the inverse of softplus
+        self.scale = nn.Parameter(torch.full((channels,), start))
 
     def forward(self, student: Tensor, teacher: Tensor, step: Step) -> Tensor:
         """Negative logarithm of the likelihood, without its constant, mean over everything."""
         student, teacher = of_one_size(student, teacher)
         with step.precision():
             mean = self.mean(student)
-        variance = F.softplus(self.scale) + self.eps
+        variance = (F.softplus(self.scale) + self.eps)[:, None, None]
         return ((at_least_float32(mean) - teacher).square() / variance + variance.log()).mean() / 2
 
 

@@ -90,6 +90,7 @@ class Arm:
             if compute.device.type == "cpu":
                 raise RequestError("sync_batchnorm: of CUDA devices only; leave it out on CPUs")
             self.student = convert_sync_batchnorm(self.student)
+            self.distiller = convert_sync_batchnorm(self.distiller)
         compute.place(self.student)
         compute.place(self.distiller)
         self.learner = Learner(self.student, self.distiller, compute)

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 from lskd_cli.data import Dataset, FolderSet, create_loader, seed_of
@@ -74,7 +75,11 @@ def run_pass(
     preset, compute = arms[0][0].preset, arms[0][0].compute
     team = compute.team
     loader = create_loader(dataset.train, preset.data, team.share)
-    execute = execution(compute, listener.notice)
+    unrecordable = [arm.preset.method.name for arm, _ in arms if not arm.distiller.recordable]
+    if compute.graphs and unrecordable:
+        listener.notice(f"--graphs: steps of {unrecordable[0]} cannot be recorded; without")
+    graphs = compute.graphs and not unrecordable
+    execute = execution(replace(compute, graphs=graphs), listener.notice)
     ahead = execute.ahead if loader.at_once else 1
     if compute.compiled:
         for arm, _ in arms:

@@ -6,7 +6,7 @@ import torch
 
 from lskd_cli.config import Preset
 from lskd_cli.data import ImageSet, Share, create_loader, num_classes
-from lskd_cli.distillers import reads_features
+from lskd_cli.distillers import method_source, reads_features
 from lskd_cli.engine.arm import Arm, initial_distiller, initial_student
 from lskd_cli.engine.device import Compute
 from lskd_cli.engine.replay import Eager
@@ -35,8 +35,10 @@ def check_networks(presets: Sequence[Preset]) -> None:
         for preset in presets:
             try:
                 initial_student(preset)
-                teacher = _teacher(preset) if reads_features(preset) else None
-                initial_distiller(preset, teacher, torch.zeros(2, dtype=torch.int64))
+                # A method of the user's may look at values, which nothing here has.
+                with torch.device("cpu" if method_source(preset) else "meta"):
+                    teacher = _teacher(preset) if reads_features(preset) else None
+                    initial_distiller(preset, teacher, torch.arange(2))
             except RequestError as error:
                 raise RequestError(f"preset {preset.name}: {error}") from None
 

@@ -14,7 +14,10 @@ from lskd_cli.config import list_presets, load_method_file, load_preset, to_yaml
 from lskd_cli.config.extensions import _layers
 from lskd_cli.config.method import METHODS
 from lskd_cli.distillers import create_distiller, method_source, registry
+from lskd_cli.engine.device import Compute
+from lskd_cli.engine.rehearsal import rehearse
 from lskd_cli.errors import RequestError
+from tests.cli.helpers import lskd
 
 SOURCE = """
 from typing import Literal
@@ -78,8 +81,17 @@ def test_a_file_that_is_loaded_again_replaces_its_method(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"nearby"', '"kd"', "method kd: there is one of this name already"),
+        ('"nearby"', '"kd"', "method kd: this name is taken"),
         ('"nearby"', '"near-by"', "method 'near-by': a name has lower-case letters, digits and _"),
+        ('"nearby"', '"ce"', "method ce: this name is taken"),
+        ('Literal["nearby"] = "nearby"', 'str = "nearby"', "Settings: name is not a literal"),
+        ("(Settings)", "(Settings, {'kd_weight': 9})", "it and stand need temperature"),
+        (
+            "    def dist",
+            '    reads = ("maps",)\n    def dist',
+            "Nearby: reads is a tuple of feats, ",
+        ),
+        ("import Literal", "import Literal; import sys; sys.exit(3)", "line 2: SystemExit: 3"),
         ("kd_weight: NonNegative = 0.5", "kd_weight: NonNegative", "kd_weight: without a default"),
         ("kd_weight: NonNegative = 0.5", "", "Settings: Nearby needs kd_weight among its keys"),
         ("@register(Settings)", "", "registers no method; decorate one with @register(SETTINGS)"),
@@ -88,12 +100,13 @@ def test_a_file_that_is_loaded_again_replaces_its_method(tmp_path: Path) -> None
     ],
 )
 def test_a_file_that_brings_no_method_is_told_why(
-    tmp_path: Path, old: str, new: str, message: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, message: str
 ) -> None:
     path = _written(tmp_path, SOURCE.replace(old, new))
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(RequestError) as caught:
-        load_method_file(path)
-    assert str(caught.value).startswith(f"{path}: ")
+        load_method_file(Path(path.name))
+    assert path.name in str(caught.value)
     assert message in str(caught.value)
 
 
@@ -121,20 +134,64 @@ def test_an_installed_package_brings_its_method(tmp_path: Path) -> None:
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: nearby-package\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text(
         "[lskd.methods]\nnearby = nearby_package\nbroken = nearby_package\n"
+        "kd = nearby_package\nmy-method = nearby_package\n"
     )
 
-    def shown(name: str) -> subprocess.CompletedProcess[str]:
+    def shown(*name: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "lskd_cli", "presets", "show", name],
+            [sys.executable, "-m", "lskd_cli", "presets", *name],
             env=os.environ | {"PYTHONPATH": str(tmp_path)},
             capture_output=True,
             text=True,
             check=False,
         )
 
-    done = shown("nearby-r56-r20")
+    done = shown("show", "nearby-r56-r20")
     assert done.returncode == 0, done.stderr
     assert "name: nearby\n" in done.stdout
-    done = shown("broken-r56-r20")
+    done = shown("show", "broken-r56-r20")
     assert done.returncode == 2
     assert "method broken: nearby_package registers no method of this name" in done.stderr
+    done = shown("list", "w40-1")
+    assert done.returncode == 0
+    assert "nearby-w40-2-w40-1" in done.stdout
+    assert done.stderr.count("left out: method broken: ") == 1
+
+
+def test_a_fault_of_a_method_is_told_with_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _written(tmp_path, SOURCE.replace("(student - teacher)", "(student - teachers)"))
+    arguments = ("train", "--preset", "nearby-digits", "--method-file", path, "--dry-run")
+    result = lskd(capsys, *arguments)
+    assert result.code == 1
+    assert f"{path}: line 15: NameError: name 'teachers' is not defined" in result.err.replace(
+        "\n", ""
+    )
+
+
+def test_a_method_of_features_may_look_at_its_pair(tmp_path: Path) -> None:
+    source = """
+from typing import Literal
+from lskd_cli.config import FeatureMethod, NonNegative
+from lskd_cli.distillers import FeatureDistiller, register
+
+class Settings(FeatureMethod):
+    name: Literal["nearby"]
+    feature_weight: NonNegative = 1.0
+
+@register(Settings)
+class Nearby(FeatureDistiller):
+    reads = ("pooled",)
+
+    def __init__(self, method, standardized, pair):
+        super().__init__(method, standardized, pair)
+        self.classes = int(pair.targets.max()) + 1
+        self.scale = pair.network.fc.weight.detach().norm().item()
+
+    def distillation(self, student, teacher, step):
+        return (student.pooled - teacher.pooled).square().mean() / self.scale
+"""
+    load_method_file(_written(tmp_path, source))
+    losses = rehearse(load_preset("nearby-digits"), Compute(torch.device("cpu"), "fp32"))
+    assert losses["train_nearby"] > 0

@@ -239,6 +239,8 @@ def test_methods_of_features_have_the_constants_of_the_benchmark() -> None:
 def test_a_method_of_features_is_standardized_with_a_kl_term_alone(method: str) -> None:
     with pytest.raises(RequestError, match=r"--stand: .* reads no logits; --set method\.kd_w"):
         requested_preset(f"{method}-r56-r20", Changes(stand=True), None)
+    with pytest.raises(RequestError, match=r"--base-temp: .* reads no logits"):
+        requested_preset(f"{method}-r56-r20", Changes(base_temp=3.0), None)
     settings = ["method.kd_weight=1"]
     preset = requested_preset(f"{method}-r56-r20", Changes(settings, stand=True), None)
     applied = preset.applied_method()

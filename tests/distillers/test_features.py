@@ -211,10 +211,12 @@ def test_a_kl_term_is_added_where_it_has_a_weight_and_can_be_standardized(method
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("pair", ["student=timm/resnet18", "teacher=timm/resnet18"])
+@pytest.mark.parametrize(
+    "pair", ["student=timm/resnet18", "teacher=timm/resnet18", "teacher=torchvision/inception_v3"]
+)
 def test_a_network_without_features_is_refused(method: str, pair: str) -> None:
     preset = load_preset(f"{method}-r32x4-r8x4", [pair])
-    with pytest.raises(RequestError, match=r"reads .*features.*; timm/resnet18 gives none"):
+    with pytest.raises(RequestError, match=r"reads .*features.*; \w+/\w+ gives none"):
         create_distiller(preset, create_model("resnet8"), torch.arange(4))
 
 
@@ -352,6 +354,12 @@ class TestCRD:
             create_distiller(preset, create_model("resnet20"), torch.zeros(5, dtype=torch.int64))
 
 
+def test_maps_that_are_no_numbers_are_decomposed_all_the_same() -> None:
+    student, teacher = (_maps(GOLDEN["student_shapes"], phase) for phase in (0.3, 1.1))
+    student[0][0, 0, 0, 0] = math.nan
+    assert kdsvd_loss(student, teacher).shape == ()
+
+
 class TestAdapters:
     @pytest.mark.parametrize(
         ("ours", "theirs"), [(32, 16), (16, 32), (8, 8), (14, 8), (4, 16), (14, 16)]
@@ -370,9 +378,14 @@ class TestAdapters:
         student, teacher = (_outputs(shapes, 3) for shapes in _shapes("vid-digits"))
         for prediction in distiller.predictions:
             variance = nn.functional.softplus(prediction.scale) + 1e-5
-            assert variance.flatten()[0].item() == pytest.approx(5.0, rel=1e-5)
+            assert variance.tolist() == pytest.approx([5.0] * len(variance), rel=1e-5)
+            assert prediction.scale.ndim == 1  # not decayed, as AdamW has it
         _total(distiller.losses(_step(student, teacher))).backward()
         assert all(prediction.scale.grad.abs().sum() > 0 for prediction in distiller.predictions)
+
+    def test_a_large_variance_is_taken_too(self) -> None:
+        scale = _distiller("vid-digits", "method.initial_variance=1e4").predictions[0].scale
+        assert scale[0].item() == pytest.approx(1e4)
 
     def test_the_likelihood_is_that_of_a_normal_distribution(self) -> None:
         distiller = _distiller("vid-digits")
@@ -395,8 +408,9 @@ class TestAdapters:
         student, teacher = _outputs(ours, 2), _outputs(theirs, 2)
         losses = distiller.losses(_step(student, teacher))
         _total(losses).backward()
-        assert len(distiller.fusions) == levels + 1
-        assert all(feature.grad.abs().sum() > 0 for feature in (*student.feats, student.pooled))
+        assert len(distiller.fusions) == levels  # all but the stem, and the pooled features
+        read = (*student.feats[1:], student.pooled)
+        assert all(feature.grad.abs().sum() > 0 for feature in read)
 
     def test_a_review_grows_to_its_weight_over_the_warmup(self) -> None:
         distiller = _distiller("reviewkd-r56-r20").eval()

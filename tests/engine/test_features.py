@@ -1,15 +1,22 @@
 """Methods of features in training: two epochs of digits, stopped and gone on with, in one pass."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
+from torch import nn
 
 from lskd_cli.checkpoints import load_checkpoint
 from lskd_cli.config import Preset
+from lskd_cli.engine.arm import Arm
+from lskd_cli.engine.loop import Listener
 from lskd_cli.engine.request import prepared
+from lskd_cli.engine.team import ALONE, Team
 from lskd_cli.errors import Interrupted
+from lskd_cli.models import create_model
 from tests.distillers.test_features import METHODS
 from tests.engine.helpers import (
     CPU,
@@ -60,6 +67,32 @@ def test_arms_of_a_pass_share_the_teachers_features(tmp_path: Path) -> None:
         assert digest(files[0]) == digest(files[1])
     info = json.loads((run_path(tmp_path / "together", presets[1]) / "run.json").read_text())
     assert info["added_parameters"] == 2 * (64 * 128 + 128)
+
+
+def test_a_pass_with_a_method_that_cannot_be_recorded_says_so(tmp_path: Path) -> None:
+    class Hears(Listener):
+        def __init__(self) -> None:
+            self.heard: list[str] = []
+
+        def notice(self, message: str) -> None:
+            self.heard.append(message)
+
+    hears = Hears()
+    train([_preset("kdsvd")], tmp_path, hears, compute=replace(CPU, graphs=True))
+    assert hears.heard == ["--graphs: steps of kdsvd cannot be recorded; without"]
+
+
+def test_batch_norms_of_adapters_are_synchronized_too() -> None:
+    team = replace(ALONE, size=2)
+    compute = replace(CPU, device=torch.device("meta"), team=team)
+    preset = _preset("fitnet", "sync_batchnorm=true")
+    with (
+        patch.object(Team, "joined", lambda team, module, uses_all: module),
+        patch("lskd_cli.engine.arm.create_optimizer"),
+    ):
+        arm = Arm(preset, compute, create_model("resnet20", 10), torch.arange(10))
+    norms = [m for m in arm.learner.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    assert {type(norm) for norm in norms} == {nn.SyncBatchNorm}
 
 
 def test_the_state_of_a_run_holds_what_its_method_has_learnt_and_remembers(tmp_path: Path) -> None:

@@ -56,7 +56,10 @@ def training_curves(runs: Sequence[Run]) -> Figure:
     """
     alone = [run for run in runs if run.preset.method.name == "none"]
     others = sorted((run for run in runs if run not in alone), key=in_tables)
-    names = list(dict.fromkeys(run.preset.method.name for run in others)) or ["none"]
+    names = list(dict.fromkeys(method_name(run.preset) for run in others or runs))
+    # A likelihood, as vid's loss, may be below 0.
+    is_positive = all(record.get("train_loss", 1) > 0 for run in runs for record in run.history)
+    scale = "log" if is_positive else "linear"
     columns = min(len(names), 3)
     lines = -(-len(names) // columns)
     with styled():
@@ -67,13 +70,13 @@ def training_curves(runs: Sequence[Run]) -> Figure:
         )
         above, below = rows[::2].flatten(), rows[1::2].flatten()
         for accuracy, loss, name in zip(above, below, names, strict=False):
-            of_method = [run for run in runs if run.preset.method.name == name]
+            of_method = [run for run in runs if method_name(run.preset) == name]
             beside = [run for run in alone if run not in of_method]
             _panel(accuracy, [*beside, *of_method], "test_top1", published_curves())
             _panel(loss, of_method, "train_loss", published_losses())
-            accuracy.set_title(method_name(of_method[0].preset))
+            accuracy.set_title(name)
             accuracy.legend(loc="lower right")
-            loss.set_yscale("log")
+            loss.set_yscale(scale)
             loss.set_xlabel("epoch")
         for accuracy, loss in zip(above[::columns], below[::columns], strict=True):
             accuracy.set_ylabel("top-1 test accuracy (%)")
