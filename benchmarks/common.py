@@ -133,8 +133,8 @@ def engine_step(
     assert preset.teacher is not None
     network = create_model(preset.teacher)
     arms = [Arm(one, compute, network, images.targets) for one in presets]
-    reads = any(arm.distiller.reads for arm in arms)
-    teacher = Teacher(network, compute, needs_features=reads)
+    reads = {field for arm in arms for field in arm.distiller.reads}
+    teacher = Teacher(network, compute, reads)
     loader = CropLoader(images.to(compute.device), preset.data)
     execute = execution(compute, print)
     if compute.compiled:

@@ -103,7 +103,7 @@ def _print_waiting(images: FolderSet, compute: Compute, steps: int) -> None:
     for method in ("kd", "mlkd"):
         preset = _preset(method).with_stand(True)
         arm = Arm(preset, compute)
-        teacher = Teacher(create_model("resnet34", CLASSES), compute, bool(arm.distiller.reads))
+        teacher = Teacher(create_model("resnet34", CLASSES), compute, arm.distiller.reads)
         execute = execution(compute, print)
         loader = create_loader(images, preset.data)
         arm.begin_epoch()

@@ -46,7 +46,7 @@ def parts_of(preset: Preset, compute: Compute) -> dict[str, Action]:
     """The parts of a step, each to be run alone."""
     assert preset.teacher is not None
     arm, images = Arm(preset, compute), random_images()
-    teacher = Teacher(create_model(preset.teacher), compute, needs_features=False)
+    teacher = Teacher(create_model(preset.teacher), compute)
     loader = CropLoader(images.to(compute.device), preset.data)
     draws = rows(loader.draws(1, arm.distiller.views), loader.part(0, 1))
     batch = loader.cut(draws)

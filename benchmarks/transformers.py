@@ -91,7 +91,7 @@ def _print_steps(images: ImageSet, compute: Compute, batch: int, rounds: int) ->
 
 def _step(preset: Preset, images: ImageSet, compute: Compute) -> Action:
     arm = Arm(preset, compute)
-    teacher = Teacher(create_model("resnet56_guide"), compute, bool(arm.distiller.reads))
+    teacher = Teacher(create_model("resnet56_guide"), compute, arm.distiller.reads)
     execute = execution(compute, print)
     loader = create_loader(images.to(compute.device), preset.data)
     if compute.compiled:

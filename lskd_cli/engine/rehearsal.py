@@ -63,7 +63,7 @@ def rehearse(preset: Preset, compute: Compute) -> dict[str, float]:
     loader = create_loader(images_of_classes, data, Share(workers=1))
     network = _teacher(preset)
     arm = Arm(preset, compute, network, images_of_classes.targets)
-    teacher = Teacher(network, compute, reads_features(preset)) if network else None
+    teacher = Teacher(network, compute, arm.distiller.reads) if network else None
     arm.begin_epoch()
     draw = loader.epoch(1, arm.distiller.views, 0)
     take_steps(loader, teacher, [arm], Eager(ahead=1), draw(0, 1))

@@ -25,16 +25,25 @@ from lskd_cli.view import View
 class Teacher:
     """Outputs of the views of a batch: evaluation mode, no gradient, once for all arms."""
 
-    def __init__(self, network: Network, compute: Compute, needs_features: bool) -> None:
+    def __init__(self, network: Network, compute: Compute, reads: Collection[str] = ()) -> None:
+        """Take a network, which is changed.
+
+        Args:
+            network: with its weights.
+            compute: where it runs.
+            reads: fields of ``Output`` that students' methods read besides the logits.
+        """
         network.eval().requires_grad_(False)
         # Batch norms folded into convolutions: the same function in fewer passes over memory. The
         # folded network gives logits alone.
-        is_foldable = network.foldable and not needs_features
+        is_foldable = network.foldable and not reads
         folded: nn.Module = fuse(network) if is_foldable else network
         compute.place(folded)
         self.image_size = network.image_size
         self.forward: Callable[[Tensor], Output] = (
-            network.forward_features if needs_features else lambda images: Output(folded(images))
+            (lambda images: network.forward_features(images).only(reads))
+            if reads
+            else lambda images: Output(folded(images))
         )
         self.compute = compute
 

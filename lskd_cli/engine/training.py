@@ -131,8 +131,8 @@ class Pass:
     def _teacher(self, arms: Sequence[tuple[Arm, RunFolder]]) -> Teacher | None:
         if self.network is None:
             return None
-        features = any(arm.distiller.reads for arm, _ in arms)
-        return Teacher(self.network, self.compute, features)
+        reads = {field for arm, _ in arms for field in arm.distiller.reads}
+        return Teacher(self.network, self.compute, reads)
 
     def _cache(
         self, arms: Sequence[tuple[Arm, RunFolder]], teacher: Teacher | None

@@ -83,7 +83,7 @@ def _losses(
 ) -> Tensor:
     """Losses of the engine, one for each ``execute.ahead`` steps: their mean."""
     loader, arm = _loader(), Arm(PRESET, compute)
-    teacher = Teacher(_teacher(), compute, needs_features=False)
+    teacher = Teacher(_teacher(), compute)
     if compiled:
         arm.compile(pytest.fail)
         teacher.compile(PRESET.data.batch_size, pytest.fail)

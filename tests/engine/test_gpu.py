@@ -72,7 +72,7 @@ def test_no_step_waits_for_the_device(method: str, graphs: bool) -> None:
     dataset = load_dataset(presets[0].data, Path(), silent).to(compute.device)
     arms = [Arm(preset, compute, network, dataset.train.targets) for preset in presets]
     loader = CropLoader(dataset.train, arms[0].preset.data)
-    teacher = Teacher(network, compute, needs_features=bool(arms[0].distiller.reads))
+    teacher = Teacher(network, compute, arms[0].distiller.reads)
     execute = execution(compute, pytest.fail)
     draws = loader.draws(1, arms[0].distiller.views)
     for arm in arms:

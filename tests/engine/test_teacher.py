@@ -21,7 +21,7 @@ def test_the_teachers_logits_are_those_of_its_network(name: str) -> None:
     torch.nn.init.normal_(list(network.parameters())[-2])  # DeiT's classifier starts at zero
     network.eval()
     expected = network(images)
-    output = Teacher(network, CPU, needs_features=False)({"weak": IMAGES}, ["weak"])["weak"]
+    output = Teacher(network, CPU)({"weak": IMAGES}, ["weak"])["weak"]
     scale = expected.abs().max().item()
     torch.testing.assert_close(output.logits / scale, expected / scale, rtol=0, atol=1e-5)
 
@@ -29,6 +29,7 @@ def test_the_teachers_logits_are_those_of_its_network(name: str) -> None:
 @torch.no_grad()
 def test_features_come_where_they_are_wanted() -> None:
     network = create_model("resnet8")
-    output = Teacher(network, CPU, needs_features=True)({"weak": IMAGES}, ["weak"])["weak"]
+    output = Teacher(network, CPU, ("feats", "pooled"))({"weak": IMAGES}, ["weak"])["weak"]
     assert [feature.shape[1] for feature in output.feats] == [16, 16, 32, 64]
+    assert output.preacts == []
     assert not network.training

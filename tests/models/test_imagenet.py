@@ -82,7 +82,7 @@ def test_a_teacher_gives_the_logits_of_its_network(name: str) -> None:
     network = create_model(name, 10, 64).eval()
     with torch.no_grad():
         expected = network(_images())
-        found = Teacher(network, CPU, needs_features=False)({"weak": _images()}, ["weak"])
+        found = Teacher(network, CPU)({"weak": _images()}, ["weak"])
     torch.testing.assert_close(found["weak"].logits, expected, rtol=1e-3, atol=1e-4)
 
 
