@@ -118,12 +118,11 @@ def _train(one: Pass, stopping: Callable[[], bool], logs: Sequence[str]) -> None
         epoch, step = arm.position
         if (1, 0) < (epoch, step) < (arm.preset.schedule.epochs + 1, 0):
             say(f"{folder.path}: going on at epoch {epoch}, step {step + 1}")
-        if arm.added_parameters:
-            say(
-                f"{folder.path}: {arm.preset.method.name} learns {arm.added_parameters:,} "
-                "parameters of its own beside the student's, for training alone"
-            )
     presets = [arm.preset for arm, _ in arms]
+    added = {arm.preset.method.label: arm.added_parameters for arm, _ in arms}
+    for method, parameters in added.items():
+        if parameters:
+            say(f"{method} learns {parameters:,} parameters of its own, for training alone")
     data, team = presets[0].data, one.compute.team
     shown: AbstractContextManager[Listener] = nullcontext(Listener())
     if team.leads:

@@ -109,6 +109,19 @@ def test_the_logits_of_the_teacher_are_kept_where_asked(capsys: Capture, tmp_pat
     assert info["teacher_cache"] is True
 
 
+def test_what_a_method_learns_is_told_and_of_no_use_to_eval(
+    capsys: Capture, tmp_path: Path
+) -> None:
+    few = ("--epochs", 1, "--limit-train", 200)
+    result = _train(capsys, tmp_path, "--preset", "crd-digits", *few)
+    assert result.code == 0, result.err
+    assert "CRD learns 16,640 parameters of its own, for training alone" in result.err
+    measured = lskd(capsys, "eval", tmp_path / "runs/crd-digits/seed0", "--json")
+    info = json.loads((tmp_path / "runs/crd-digits/seed0/run.json").read_text())
+    record = json.loads(measured.out)
+    assert record["top1"] == pytest.approx(info["last"]["test_top1"])
+
+
 def test_the_presets_are_listed_with_their_published_values(capsys: Capture) -> None:
     names = json.loads(lskd(capsys, "presets", "list", "--json").out)
     assert names["kd-r32x4-r8x4"] == {"top1": 73.33, "top1_stand": 76.62}
