@@ -24,13 +24,14 @@ _layers: dict[str, dict[str, Any]] = {}  # what a file in presets/methods would 
 _files: set[Path] = set()
 
 
-def extend(settings: type[MethodSettings], stand: dict[str, float] | None) -> None:
+def extend(settings: type[MethodSettings], stand: dict[str, float] | None, file: Path) -> None:
     """Let presets name a method that is not shipped; once more replaces it.
 
     Args:
         settings: its hyper-parameters; ``name`` is a literal, all others have defaults.
         stand: the base temperature and the kd_weight of standardization, and what else it changes
             in them; None if there is nothing to standardize.
+        file: where the method is defined, for messages of its faults.
 
     Raises:
         RequestError: the name is not one that a preset may start with, or is taken; a
@@ -50,6 +51,7 @@ def extend(settings: type[MethodSettings], stand: dict[str, float] | None) -> No
         if missing:
             raise RequestError(f"method {name}: to be standardized, it and stand need {missing[0]}")
     add_methods(settings)
+    _files.add(file.resolve())
     _layers[name] = {"method": {"name": name}} | ({"stand": stand} if stand else {})
 
 

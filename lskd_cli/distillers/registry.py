@@ -3,6 +3,7 @@
 import inspect
 import tokenize
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import Tensor
@@ -77,7 +78,8 @@ def register(
 
     Args:
         settings: its hyper-parameters, all with defaults.
-        stand: what standardization changes in them; None if there is nothing to standardize.
+        stand: the base temperature and the kd_weight of standardization, and what else it changes
+            in them; None if there is nothing to standardize.
 
     Returns:
         A decorator of its ``Distiller``.
@@ -96,9 +98,10 @@ def register(
             issubclass(kind, FeatureDistiller) and not kind.reads
         ):
             raise RequestError(f"{kind.__name__}: reads is a tuple of {', '.join(_NAMES)}")
-        extend(settings, stand)
+        path = Path(inspect.getfile(kind))
+        extend(settings, stand, path)
         _DISTILLERS[settings.named()] = kind
-        with tokenize.open(inspect.getfile(kind)) as file:
+        with tokenize.open(path) as file:
             _sources[settings.named()] = file.read()
         return kind
 

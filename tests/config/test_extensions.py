@@ -55,6 +55,16 @@ def _written(folder: Path, source: str, name: str = "own.py") -> Path:
     return path
 
 
+def _lskd(packages: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "lskd_cli", *arguments],
+        env=os.environ | {"PYTHONPATH": str(packages)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def test_a_method_of_a_file_stands_before_every_pair(tmp_path: Path) -> None:
     load_method_file(_written(tmp_path, SOURCE))
     preset = load_preset("nearby-r32x4-r8x4", ["method.kd_weight=2"])
@@ -137,25 +147,19 @@ def test_an_installed_package_brings_its_method(tmp_path: Path) -> None:
         "kd = nearby_package\nmy-method = nearby_package\n"
     )
 
-    def shown(*name: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "lskd_cli", "presets", *name],
-            env=os.environ | {"PYTHONPATH": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    done = shown("show", "nearby-r56-r20")
+    done = _lskd(tmp_path, "presets", "show", "nearby-r56-r20")
     assert done.returncode == 0, done.stderr
     assert "name: nearby\n" in done.stdout
-    done = shown("show", "broken-r56-r20")
+    done = _lskd(tmp_path, "presets", "show", "broken-r56-r20")
     assert done.returncode == 2
     assert "method broken: nearby_package registers no method of this name" in done.stderr
-    done = shown("list", "w40-1")
+    done = _lskd(tmp_path, "presets", "list", "w40-1")
     assert done.returncode == 0
     assert "nearby-w40-2-w40-1" in done.stdout
     assert done.stderr.count("left out: method broken: ") == 1
+    _written(tmp_path, SOURCE.replace("(student - teacher)", "(student - x)"), "nearby_package.py")
+    done = _lskd(tmp_path, "train", "--preset", "nearby-digits", "--dry-run")
+    assert "nearby_package.py: line 15: NameError" in done.stderr.replace("\n", "")
 
 
 def test_a_fault_of_a_method_is_told_with_its_line(
