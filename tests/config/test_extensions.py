@@ -17,7 +17,6 @@ from lskd_cli.distillers import create_distiller, method_source, registry
 from lskd_cli.engine.device import Compute
 from lskd_cli.engine.rehearsal import rehearse
 from lskd_cli.errors import RequestError
-from tests.cli.helpers import lskd
 
 SOURCE = """
 from typing import Literal
@@ -147,12 +146,6 @@ def test_an_installed_package_brings_its_method(tmp_path: Path) -> None:
         "kd = nearby_package\nmy-method = nearby_package\n"
     )
 
-    done = _lskd(tmp_path, "presets", "show", "nearby-r56-r20")
-    assert done.returncode == 0, done.stderr
-    assert "name: nearby\n" in done.stdout
-    done = _lskd(tmp_path, "presets", "show", "broken-r56-r20")
-    assert done.returncode == 2
-    assert "method broken: nearby_package registers no method of this name" in done.stderr
     done = _lskd(tmp_path, "presets", "list", "w40-1")
     assert done.returncode == 0
     assert "nearby-w40-2-w40-1" in done.stdout
@@ -160,18 +153,6 @@ def test_an_installed_package_brings_its_method(tmp_path: Path) -> None:
     _written(tmp_path, SOURCE.replace("(student - teacher)", "(student - x)"), "nearby_package.py")
     done = _lskd(tmp_path, "train", "--preset", "nearby-digits", "--dry-run")
     assert "nearby_package.py: line 15: NameError" in done.stderr.replace("\n", "")
-
-
-def test_a_fault_of_a_method_is_told_with_its_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = _written(tmp_path, SOURCE.replace("(student - teacher)", "(student - teachers)"))
-    arguments = ("train", "--preset", "nearby-digits", "--method-file", path, "--dry-run")
-    result = lskd(capsys, *arguments)
-    assert result.code == 1
-    assert f"{path}: line 15: NameError: name 'teachers' is not defined" in result.err.replace(
-        "\n", ""
-    )
 
 
 def test_a_method_of_features_may_look_at_its_pair(tmp_path: Path) -> None:
