@@ -28,7 +28,7 @@ demo: setup ## the main job on handwritten digits: teacher, KD, KD+Ours, the tab
 test: setup ## the test suite (no network, no GPU, under ten minutes on two cores)
 	$(BIN)/python -m pytest
 
-test-slow: setup ## checks that take minutes: twenty kills in a row
+test-slow: setup ## checks that take minutes: twenty kills in a row, a step of every preset, the worked example
 	$(BIN)/python -m pytest -m slow -n 0
 
 test-gpu: setup ## checks that need a CUDA device

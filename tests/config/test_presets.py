@@ -167,6 +167,8 @@ def _losses(name: str) -> list[float]:
 # Methods of logits alone know nothing of networks: one pair tells as much as all.
 NEWER = ("normkd", "ttm", "wttm", "rld", "luminet", "dist")
 PAIRS_OF_NEWER = ("r56-r20", "digits", "imagenet-r34-r18")
+PUBLISHED_METHODS = ("dkd", "mlkd", "ctkd")
+PAIRS_OF_PUBLISHED = (*PAIRS_OF_NEWER, "r32x4-r8x4", "r32x4-shv2", "v13-mv2", "w40-2-w16-2")
 # Methods of features meet the shapes of every pair in tests/distillers/test_features.py.
 OF_FEATURES = (
     "fitnet", "at", "nst", "pkt", "kdsvd", "ofd", "rkd", "vid", "sp", "crd", "reviewkd",
@@ -181,10 +183,9 @@ def _is_slow(name: str) -> bool:
         return pair not in PAIRS_OF_NEWER
     if method in OF_FEATURES:
         return pair not in PAIRS_OF_FEATURES
-    if pair == "imagenet-r50-mv1":
-        return method != "kd"
-    is_unpublished = pair.endswith(("convit-tiny", "cvt-13", "t2t-vit-14", "pvt-v2-b0"))
-    return is_unpublished or (pair.startswith("r56g-") and method in ("dkd", "mlkd", "ctkd"))
+    if method in PUBLISHED_METHODS:
+        return pair not in PAIRS_OF_PUBLISHED
+    return pair.endswith(("convit-tiny", "cvt-13", "t2t-vit-14", "pvt-v2-b0"))
 
 
 @pytest.mark.parametrize("name", [name for name in list_presets() if not _is_slow(name)])

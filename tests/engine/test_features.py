@@ -54,11 +54,11 @@ def test_a_stopped_run_ends_as_the_undisturbed_one(method: str, tmp_path: Path) 
 
 
 def test_arms_of_a_pass_share_the_teachers_features(tmp_path: Path) -> None:
-    presets = [_preset("at"), _preset("crd"), _preset("ofd"), _preset("kd")]
+    presets = [_preset("kd"), _preset("crd"), _preset("ofd")]
     with prepared(presets, places(tmp_path), CPU, silent) as job:
-        assert [len(one.runs) for one in job.passes] == [4]
+        assert [len(one.runs) for one in job.passes] == [3]
     train(presets, tmp_path / "together")
-    for preset in presets[1:3]:
+    for preset in presets[1:]:
         train([preset], tmp_path / "alone")
         files = [
             run_path(tmp_path / root, preset) / "student.safetensors"

@@ -38,7 +38,10 @@ def _students(root: Path, presets: list[Preset]) -> list[str]:
         for methods in (("kd", "dkd"), ("mlkd",), ("ctkd", "ctkd+stand"))
         for precision in ("fp32", "bf16")
     ]
-    + [(("fitnet", "at", "nst", "pkt", "ofd", "rkd", "vid", "sp"), "bf16")],
+    + [
+        (("fitnet", "at", "ofd", "rkd"), "bf16"),
+        pytest.param(("nst", "pkt", "vid", "sp"), "bf16", marks=pytest.mark.slow),
+    ],
 )
 def test_replayed_steps_give_the_weights_and_metrics_of_eager_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, methods: tuple[str, ...], precision: str
