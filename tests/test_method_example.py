@@ -78,4 +78,6 @@ def test_the_example_runs_in_short_and_a_run_keeps_its_method(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_the_example_runs_as_written(tmp_path: Path) -> None:
-    _check(_run(tmp_path))
+    outputs = _run(tmp_path)
+    assert len(outputs) == 5
+    _check(outputs)
