@@ -92,9 +92,15 @@ class LogitDistiller(Distiller):
         student, teacher = step.student["weak"].logits, step.teacher["weak"].logits
         ce = F.cross_entropy(at_least_float32(student), step.target)
         loss = method.kd_weight * self.distillation(student, teacher, step.target)
-        if hasattr(method, "warmup"):
-            loss = (step.epoch / method.warmup).clamp(max=1.0) * loss
-        return {"ce": method.ce_weight * ce, method.name: loss}
+        return {"ce": method.ce_weight * ce, method.name: warmed_up(loss, method, step.epoch)}
+
+
+def warmed_up(loss: Tensor, method: Any, epoch: Tensor) -> Tensor:
+    """A loss that grows to its size over the first epochs, where the method has a warm-up."""
+    if not hasattr(method, "warmup"):
+        return loss
+    grown: Tensor = (epoch / method.warmup).clamp(max=1.0) * loss
+    return grown
 
 
 def at_least_float32(logits: Tensor) -> Tensor:

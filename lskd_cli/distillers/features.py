@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.linalg import vector_norm
 
-from lskd_cli.distillers.base import Distiller, Step, at_least_float32
+from lskd_cli.distillers.base import Distiller, Step, at_least_float32, warmed_up
 from lskd_cli.distillers.kd import kd_loss
 from lskd_cli.models import Network, Output, Shapes
 
@@ -61,8 +61,7 @@ class FeatureDistiller(Distiller):
         student, teacher = step.student["weak"], step.teacher["weak"]
         ce = F.cross_entropy(at_least_float32(student.logits), step.target)
         loss = method.feature_weight * self.distillation(student, teacher, step)
-        if hasattr(method, "warmup"):
-            loss = (step.epoch / method.warmup).clamp(max=1.0) * loss
+        loss = warmed_up(loss, method, step.epoch)
         losses = {"ce": method.ce_weight * ce, method.name: loss}
         if method.kd_weight > 0:
             logits = student.logits, teacher.logits
