@@ -1,9 +1,11 @@
-"""What the benchmarks share: images, the plain loop, the engine, timing by turns."""
+"""Images, the plain loop, a step of the engine, and interleaved timing for all benchmarks."""
 
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 
 import torch
@@ -13,44 +15,44 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
-from lskd_cli.config import Preset, load_preset
-from lskd_cli.data import CropLoader, ImageSet, rows
-from lskd_cli.distillers import Step, create_distiller
-from lskd_cli.engine.arm import Arm
-from lskd_cli.engine.device import Compute
-from lskd_cli.engine.replay import execution
-from lskd_cli.engine.step import KNOWN, take_steps, union
+from lskd_cli.config import Preset, View, load_preset
+from lskd_cli.data import Batch, BatchSpec, CropLoader, InMemoryImages, Loader
+from lskd_cli.distillers import StepInputs, create_distiller
+from lskd_cli.engine.cuda_graphs import StepRunner, create_runner
+from lskd_cli.engine.runtime import Runtime
+from lskd_cli.engine.student_trainer import StudentTrainer
 from lskd_cli.engine.teacher import Teacher
 from lskd_cli.engine.teacher_cache import TeacherCache
+from lskd_cli.engine.training_step import shared_step, student_views, teacher_views
 from lskd_cli.models import Output, create_model
 
 HEADLINE = load_preset("kd-r32x4-r8x4")
-STEPS_OF_AN_EPOCH = 782  # of CIFAR-100 in batches of 64
-IMAGES = 6400  # an eighth of CIFAR-100: enough batches, little set-up
+STEPS_PER_EPOCH = 782  # on CIFAR-100 with batches of 64
+IMAGES = 6400  # an eighth of CIFAR-100, so that the setup is short
 Action = Callable[[], object]
 
 
-def machine(compute: Compute) -> str:
-    """What the figures were measured on."""
-    cuda = compute.device.type == "cuda"
-    name = torch.cuda.get_device_name(compute.device) if cuda else "CPU"
+def machine(runtime: Runtime) -> str:
+    """Description of the machine, the precision and the versions."""
+    cuda = runtime.device.type == "cuda"
+    name = torch.cuda.get_device_name(runtime.device) if cuda else "CPU"
     return (
-        f"{name}, {torch.get_num_threads()} threads; engine in {compute.precision}; "
+        f"{name}, {torch.get_num_threads()} threads; engine in {runtime.precision}; "
         f"torch {torch.__version__}, torchvision {torchvision.__version__}"
     )
 
 
-def random_images(count: int = IMAGES) -> ImageSet:
-    """Noise: what the pixels are does not change what a step costs."""
+def random_images(count: int = IMAGES) -> InMemoryImages:
+    """Random images; the time of a step does not depend on the pixels."""
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (count, 32, 32, 3), generator=generator, dtype=torch.uint8)
-    return ImageSet(pixels, torch.randint(0, 100, (count,), generator=generator))
+    return InMemoryImages(pixels, torch.randint(0, 100, (count,), generator=generator))
 
 
 class _PillowImages(Dataset[tuple[list[Tensor], int]]):
-    """Images one by one through torchvision's transforms, as its own CIFAR100 gives them."""
+    """Single images with the transforms of torchvision, like its CIFAR100 data set."""
 
-    def __init__(self, images: ImageSet, preset: Preset, views: int) -> None:
+    def __init__(self, images: InMemoryImages, preset: Preset, views: int) -> None:
         self.images = images
         self.views = views
         self.transform = transforms.Compose(
@@ -70,11 +72,11 @@ class _PillowImages(Dataset[tuple[list[Tensor], int]]):
         return [self.transform(image) for _ in range(self.views)], int(self.images.targets[index])
 
 
-def plain_step(preset: Preset, images: ImageSet, device: torch.device) -> Action:
-    """A step of the loop that a tutorial writes, each time it is called.
+def plain_step(preset: Preset, images: InMemoryImages, device: torch.device) -> Action:
+    """One step of a training loop as tutorials write it.
 
-    A DataLoader over Pillow transforms, float32, the loss read with .item() in every step. The
-    second view of mlkd is another crop here, without its strong operations.
+    It uses a DataLoader with Pillow transforms and float32, and reads the loss with ``.item()`` in
+    every step. The second view of mlkd is another crop without strong augmentation.
     """
     assert preset.teacher is not None
     teacher, student = create_model(preset.teacher).to(device).eval(), create_model(preset.student)
@@ -90,7 +92,7 @@ def plain_step(preset: Preset, images: ImageSet, device: torch.device) -> Action
     views = distiller.views
     dataset = _PillowImages(images, preset, len(views))
     loader = DataLoader(dataset, preset.data.batch_size, shuffle=True, drop_last=True)
-    batches = _forever(loader)
+    batches = _repeat(loader)
     epoch = torch.tensor(1.0, device=device)
     losses = []
 
@@ -98,18 +100,18 @@ def plain_step(preset: Preset, images: ImageSet, device: torch.device) -> Action
         inputs, target = next(batches)
         inputs, target = [view.to(device) for view in inputs], target.to(device)
         with torch.no_grad():
-            taught = [Output(teacher(view)) for view in inputs]
-        learnt = [Output(student(view)) for view in inputs]
-        parts = distiller.losses(
-            Step(
-                dict(zip(views, learnt, strict=True)),
-                dict(zip(views, taught, strict=True)),
+            teacher_outputs = [Output(teacher(view)) for view in inputs]
+        student_outputs = [Output(student(view)) for view in inputs]
+        terms = distiller.losses(
+            StepInputs(
+                dict(zip(views, student_outputs, strict=True)),
+                dict(zip(views, teacher_outputs, strict=True)),
                 target,
                 epoch,
                 torch.arange(len(target), device=device),
             )
         )
-        loss = torch.stack(list(parts.values())).sum()
+        loss = torch.stack(list(terms.values())).sum()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -119,55 +121,80 @@ def plain_step(preset: Preset, images: ImageSet, device: torch.device) -> Action
 
 
 def engine_step(
-    presets: Sequence[Preset], images: ImageSet, compute: Compute, cache: Path | None = None
+    presets: Sequence[Preset],
+    images: InMemoryImages,
+    runtime: Runtime,
+    cache_path: Path | None = None,
 ) -> tuple[Action, int]:
-    """What the engine does at once, each time it is called, and how many steps that is.
+    """One launch of the engine, and the number of steps that it contains.
 
     Args:
-        presets: of the arms.
-        images: on the CPU.
-        compute: device and precision.
-        cache: a file for the teacher's logits; it is filled before this returns.
+        presets: presets of the students that are trained together.
+        images: training images on the CPU.
+        runtime: device and precision.
+        cache_path: path of a cache of the teacher's logits, which is filled before this returns.
     """
     preset = presets[0]
     assert preset.teacher is not None
     network = create_model(preset.teacher)
-    arms = [Arm(one, compute, network, images.targets) for one in presets]
-    reads = {field for arm in arms for field in arm.distiller.reads}
-    teacher = Teacher(network, compute, reads)
-    loader = CropLoader(images.to(compute.device), preset.data)
-    execute = execution(compute, print)
-    if compute.compiled:
-        teacher.compile(execute.ahead * preset.data.batch_size, print)
-    for arm in arms:
-        arm.begin_epoch()
-        if compute.compiled:
-            arm.compile(print)
-    draws = loader.draws(1, union(arm.distiller.views for arm in arms))
-    take = partial(take_steps, loader, teacher, arms, execute)
-    parts = [
-        rows(draws, loader.part(start, execute.ahead))
-        for start in range(0, len(images) // preset.data.batch_size, execute.ahead)
+    students = [StudentTrainer(one, runtime, network, images.targets) for one in presets]
+    features = {name for student in students for name in student.distiller.required_features}
+    teacher = Teacher(network, runtime, features)
+    loader = CropLoader(images.to(runtime.device), preset.data)
+    runner = create_runner(runtime, print)
+    steps = runner.steps_per_launch
+    if runtime.compiled:
+        teacher.compile(steps * preset.data.batch_size, print)
+    for student in students:
+        student.start_epoch()
+        if runtime.compiled:
+            student.compile(print)
+    loader.start_epoch(1, student_views(students), 0)
+    specs = [
+        loader.batch_spec(start, steps) for start in range(0, loader.num_steps - steps + 1, steps)
     ]
-    kept = TeacherCache(cache, teacher, preset, len(images)) if cache else None
-    if kept:
-        for part in parts:
-            kept(loader, part)
-    turns = _forever(parts)
+    cache = TeacherCache(cache_path, teacher, preset, len(images)) if cache_path else None
+    if cache:
+        for spec in specs:
+            cache(loader, spec)
+    remaining = cycle(specs)
 
     def step() -> None:
-        inputs = dict(next(turns))
-        if kept:
-            inputs[KNOWN + "weak"] = kept(loader, inputs)
-        execute("steps", take, inputs)
+        spec = next(remaining)
+        if cache:
+            spec = replace(spec, weak_logits=cache(loader, spec))
+        run_step(runner, loader, teacher, students, spec)
 
-    return step, execute.ahead
+    return step, steps
 
 
-def by_turns(
+def run_step(
+    runner: StepRunner,
+    loader: Loader,
+    teacher: Teacher,
+    students: Sequence[StudentTrainer],
+    spec: BatchSpec,
+) -> None:
+    """Run the steps of a specification as the training loop does."""
+
+    def train(student: StudentTrainer, shared: tuple[Batch, dict[View, Output]]) -> None:
+        student.train_steps(*shared)
+
+    runner.run(
+        "benchmark",
+        spec,
+        partial(shared_step, loader, teacher, teacher_views(students)),
+        [partial(train, student) for student in students],
+    )
+
+
+def interleaved_times(
     actions: Mapping[str, Action], rounds: int, device: torch.device, steps: int = 1
 ) -> dict[str, list[float]]:
-    """Seconds a call of each action, one value a round: a slow moment meets all of them."""
+    """Seconds per call of each action, one value per round.
+
+    The actions alternate, so that a slow phase of the machine affects all of them.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in actions}
     for number in range(rounds + 1):
         for name, action in actions.items():
@@ -182,10 +209,13 @@ def by_turns(
 
 
 def medians(seconds: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """The median of each."""
+    """The median of each list."""
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def _forever(batches: "DataLoader[tuple[list[Tensor], int]] | list[dict[str, Tensor]]") -> Iterator:  # type: ignore[type-arg]
+def _repeat(
+    loader: "DataLoader[tuple[list[Tensor], int]]",
+) -> Iterator[tuple[list[Tensor], Tensor]]:
+    """Batches of one epoch after the other; ``cycle`` would keep those of the first epoch."""
     while True:
-        yield from batches
+        yield from loader

@@ -1,4 +1,4 @@
-"""Images in files: how fast workers make views of them, and how long a step waits for them.
+"""Image files: speed of the workers that make views, and the time that a step waits for them.
 
 python -m benchmarks.images [--rounds 5] [--steps 6]
 """
@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import joblib
@@ -17,37 +18,42 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from benchmarks.common import Action, by_turns, machine, medians
-from lskd_cli.config import Preset, load_preset
-from lskd_cli.data import Draws, FolderSet, Loader, Share, create_loader, load_dataset
-from lskd_cli.engine.arm import Arm
-from lskd_cli.engine.device import Compute, resolve_compute
-from lskd_cli.engine.replay import execution
-from lskd_cli.engine.step import take_steps
+from benchmarks.common import Action, interleaved_times, machine, medians, run_step
+from lskd_cli.config import Preset, View, load_preset
+from lskd_cli.data import (
+    BatchSpec,
+    DataShard,
+    ImageFolderImages,
+    Loader,
+    create_loader,
+    load_splits,
+)
+from lskd_cli.engine.cuda_graphs import create_runner
+from lskd_cli.engine.runtime import Runtime, resolve_runtime
+from lskd_cli.engine.student_trainer import StudentTrainer
 from lskd_cli.engine.teacher import Teacher
 from lskd_cli.models import create_model
-from lskd_cli.view import View
 from tests.image_folders import CLASSES, make_folder
 
-SIZE, QUALITY = (500, 375), 90  # as ImageNet's files commonly have
+SIZE, QUALITY = (500, 375), 90  # typical of ImageNet
 BATCH = 32
 VIEWS: dict[str, Sequence[View]] = {"kd": ["weak"], "mlkd": ["weak", "strong"]}
 
 
 def main() -> None:
-    """Measure, print Markdown tables."""
+    """Measure, and print Markdown tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=6)
     options = parser.parse_args()
-    compute = resolve_compute()
-    print(machine(compute))
+    runtime = resolve_runtime()
+    print(machine(runtime))
     with tempfile.TemporaryDirectory() as temporary:
         folder = make_folder(Path(temporary) / "images", 24, 1, size=SIZE, quality=QUALITY)
-        dataset = load_dataset(_preset("kd").data, folder, lambda done, total: None)
-        assert isinstance(dataset.train, FolderSet)
-        _print_workers(dataset.train, compute, options.rounds)
-        _print_waiting(dataset.train.to(compute.device), compute, options.steps)
+        dataset = load_splits(_preset("kd").data, folder, lambda done, total: None)
+        assert isinstance(dataset.train, ImageFolderImages)
+        _print_workers(dataset.train, runtime, options.rounds)
+        _print_waiting(dataset.train.to(runtime.device), runtime, options.steps)
 
 
 def _preset(method: str) -> Preset:
@@ -55,25 +61,25 @@ def _preset(method: str) -> Preset:
     return load_preset(f"{method}-imagenet-r34-r18", settings)
 
 
-def _print_workers(images: FolderSet, compute: Compute, rounds: int) -> None:
-    """Epochs of views while nothing else is done, beside what a tutorial writes."""
+def _print_workers(images: ImageFolderImages, runtime: Runtime, rounds: int) -> None:
+    """Time of epochs of views alone, compared with the loader of a tutorial."""
     counts = sorted({1, joblib.cpu_count()})
     actions: dict[str, Action] = {}
     for workers in counts:
         actions[f"tutorial, {workers}"] = partial(_tutorial_epoch, images.root, workers)
         for method, views in VIEWS.items():
-            loader = create_loader(images, _preset(method).data, Share(workers=workers))
+            loader = create_loader(images, _preset(method).data, DataShard(num_workers=workers))
             actions[f"{method}, {workers}"] = partial(_epoch, loader, views)
     for action in actions.values():
-        action()  # workers that stay alive have started
-    found = medians(by_turns(actions, rounds, compute.device))
+        action()  # starts persistent workers
+    times = medians(interleaved_times(actions, rounds, runtime.device))
     table = []
     for workers in counts:
         for name in ("tutorial", "kd", "mlkd"):
-            speed = len(images) / found[f"{name}, {workers}"]
-            ratio = found[f"tutorial, {workers}"] / found[f"{name}, {workers}"]
+            speed = len(images) / times[f"{name}, {workers}"]
+            ratio = times[f"tutorial, {workers}"] / times[f"{name}, {workers}"]
             table.append([name, workers, speed, speed / workers, ratio])
-    headings = ["views", "workers", "images/s", "images/s a worker", "times the tutorial's"]
+    headings = ["views", "workers", "images/s", "images/s per worker", "ratio to tutorial"]
     print(tabulate(table, headings, "github", floatfmt=("", "", ".0f", ".0f", ".2f")))
 
 
@@ -92,53 +98,52 @@ def _tutorial_epoch(root: Path, workers: int) -> None:
 
 
 def _epoch(loader: Loader, views: Sequence[View]) -> None:
-    make = loader.epoch(1, views, 0)
-    for step in range(loader.steps):
-        make(step, 1)
+    loader.start_epoch(1, views, 0)
+    for step in range(loader.num_steps):
+        loader.make_batch(loader.batch_spec(step, 1))
 
 
-def _print_waiting(images: FolderSet, compute: Compute, steps: int) -> None:
-    """Share of the time of training steps that is waited for images."""
+def _print_waiting(images: ImageFolderImages, runtime: Runtime, steps: int) -> None:
+    """Share of the time of training steps in which the loop waits for images."""
     table = []
     for method in ("kd", "mlkd"):
         preset = _preset(method).with_stand(True)
-        arm = Arm(preset, compute)
-        teacher = Teacher(create_model("resnet34", CLASSES), compute, arm.distiller.reads)
-        execute = execution(compute, print)
+        student = StudentTrainer(preset, runtime)
+        features = student.distiller.required_features
+        teacher = Teacher(create_model("resnet34", CLASSES), runtime, features)
+        runner = create_runner(runtime, print)
         loader = create_loader(images, preset.data)
-        arm.begin_epoch()
-        batches = _batches(loader, arm.distiller.views)
-        waited = began = 0.0
+        student.start_epoch()
+        specs = _specs(loader, student.distiller.views)
+        wait_seconds = start = 0.0
         for step in range(1 + steps):
-            if step == 1:  # the first one starts workers and warms up
-                _finish(compute)
-                waited, began = 0.0, time.perf_counter()
+            if step == 1:  # the first step starts workers and warms up
+                _synchronize(runtime)
+                wait_seconds, start = 0.0, time.perf_counter()
             before = time.perf_counter()
-            inputs = next(batches)
-            waited += time.perf_counter() - before
-            with compute.arithmetic():
-                execute("steps", partial(take_steps, loader, teacher, [arm], execute), inputs)
-        _finish(compute)
-        seconds = time.perf_counter() - began
+            spec = next(specs)
+            wait_seconds += time.perf_counter() - before
+            with runtime.precision_context():
+                run_step(runner, loader, teacher, [student], spec)
+        _synchronize(runtime)
+        seconds = time.perf_counter() - start
         speed = steps * BATCH / seconds
-        table.append([method, speed, 1000 * seconds / steps, 100 * waited / seconds])
+        table.append([method, speed, 1000 * seconds / steps, 100 * wait_seconds / seconds])
     print()
-    headings = ["method", "images/s", "ms a step", "waiting for images, %"]
+    headings = ["method", "images/s", "ms/step", "waiting for images, %"]
     print(tabulate(table, headings, "github", floatfmt=("", ".1f", ".0f", ".2f")))
 
 
-def _batches(loader: Loader, views: Sequence[View]) -> Iterator[Draws]:
-    epoch = 1
-    while True:
-        make = loader.epoch(epoch, views, 0)
-        for step in range(loader.steps - 1):  # whole batches
-            yield make(step, 1)
-        epoch += 1
+def _specs(loader: Loader, views: Sequence[View]) -> Iterator[BatchSpec]:
+    for epoch in count(1):
+        loader.start_epoch(epoch, views, 0)
+        for step in range(loader.num_steps - 1):  # full batches only
+            yield loader.batch_spec(step, 1)
 
 
-def _finish(compute: Compute) -> None:
-    if compute.device.type == "cuda":
-        torch.cuda.synchronize(compute.device)
+def _synchronize(runtime: Runtime) -> None:
+    if runtime.device.type == "cuda":
+        torch.cuda.synchronize(runtime.device)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Every method on resnet32x4 to resnet8x4: time and memory of a step beside kd's.
+"""Time and memory of a step of every method, compared with kd, for resnet32x4 to resnet8x4.
 
 python -m benchmarks.methods [--rounds 5]
 
-Memory is the most that a step holds beyond what stays between steps: on a CPU by the profiler's
-records of allocations, on CUDA by its allocator.
+Memory is the peak of a step beyond what is allocated between steps, as recorded by the profiler on
+a CPU and by the allocator on CUDA.
 """
 
 import argparse
@@ -20,55 +20,55 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.common import (
     HEADLINE,
     Action,
-    by_turns,
     engine_step,
+    interleaved_times,
     machine,
     medians,
     random_images,
 )
-from lskd_cli.config import METHODS, load_preset
+from lskd_cli.config import builtin_methods, load_preset
 from lskd_cli.distillers import create_distiller
-from lskd_cli.engine.device import resolve_compute
+from lskd_cli.engine.runtime import resolve_runtime
 from lskd_cli.models import create_model
 
-IMAGES = 50_000  # as many as CIFAR-100 has: crd remembers each
+IMAGES = 50_000  # the size of CIFAR-100; the memory banks of crd grow with it
 
 
 def main() -> None:
-    """Measure each method beside kd, print a Markdown table."""
+    """Measure every method, and print a Markdown table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    compute, images = resolve_compute(), random_images(IMAGES)
-    device = compute.device
-    kd, ahead = engine_step([HEADLINE], images, compute)
-    # Steps that are replayed allocate nothing.
-    eager = replace(compute, graphs=False)
-    memory = _memory(engine_step([HEADLINE], images, eager)[0], device) / ahead
+    runtime, images = resolve_runtime(), random_images(IMAGES)
+    device = runtime.device
+    kd, steps_per_launch = engine_step([HEADLINE], images, runtime)
+    # A replayed graph allocates nothing.
+    eager = replace(runtime, graphs=False)
+    memory = _memory(engine_step([HEADLINE], images, eager)[0], device) / steps_per_launch
     table: list[list[Any]] = []
-    for method in METHODS:
+    for method in builtin_methods():
         if method in ("none", "kd"):
             continue
         preset = load_preset(f"{method}-{HEADLINE.name.partition('-')[2]}")
-        step, _ = engine_step([preset], images, compute)
-        seconds = medians(by_turns({"kd": kd, "own": step}, options.rounds, device))
-        held = _memory(engine_step([preset], images, eager)[0], device) / ahead
-        own = create_distiller(preset, create_model("resnet32x4"), images.targets)
+        step, _ = engine_step([preset], images, runtime)
+        seconds = medians(interleaved_times({"kd": kd, "method": step}, options.rounds, device))
+        step_memory = _memory(engine_step([preset], images, eager)[0], device) / steps_per_launch
+        distiller = create_distiller(preset, create_model("resnet32x4"), images.targets)
         table.append(
             [
                 method,
-                1000 * seconds["own"] / ahead,
-                seconds["own"] / seconds["kd"],
-                held / 1e6,
-                held / memory,
-                sum(parameter.numel() for parameter in own.parameters()),
-                sum(values.nbytes for values in own.buffers()) / 1e6,
+                1000 * seconds["method"] / steps_per_launch,
+                seconds["method"] / seconds["kd"],
+                step_memory / 1e6,
+                step_memory / memory,
+                sum(parameter.numel() for parameter in distiller.parameters()),
+                sum(values.nbytes for values in distiller.buffers()) / 1e6,
             ]
         )
     headings = [
-        "method", "ms/step", "beside kd", "MB/step", "beside kd", "parameters", "remembered, MB",
+        "method", "ms/step", "ratio to kd", "MB/step", "ratio to kd", "parameters", "buffers, MB",
     ]  # fmt: skip
-    print(machine(compute))
+    print(machine(runtime))
     print(
         tabulate(
             table,
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def _memory(step: Action, device: torch.device) -> int:
-    """Bytes."""
+    """Peak memory of a step in bytes."""
     step()
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
@@ -95,11 +95,11 @@ def _memory(step: Action, device: torch.device) -> int:
         events = json.loads(path.read_text())["traceEvents"]
     allocations = [event for event in events if event.get("name") == "[memory]"]
     allocations.sort(key=lambda event: event["args"]["Ev Idx"])
-    held = most = 0
+    allocated = peak = 0
     for event in allocations:
-        held += event["args"]["Bytes"]
-        most = max(most, held)
-    return most
+        allocated += event["args"]["Bytes"]
+        peak = max(peak, allocated)
+    return peak
 
 
 if __name__ == "__main__":

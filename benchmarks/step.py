@@ -1,9 +1,9 @@
-"""The engine's step beside a plain PyTorch loop: kd, resnet32x4 to resnet8x4, batch 64.
+"""A step of the engine and of a plain PyTorch loop: kd, resnet32x4 to resnet8x4, batch size 64.
 
     python -m benchmarks.step [--rounds 10] [--steps 3] [--compile]
 
-Prints images per second, ms a step, time per epoch and peak memory of one student, of two and of
-six in a pass, of one whose teacher's logits are kept on disk, and the ratios.
+Prints images per second, time per step and per epoch, and peak memory, for one student, for joint
+runs of two and six students, and for one student with cached teacher logits; then the ratios.
 """
 
 import argparse
@@ -16,32 +16,32 @@ from pathlib import Path
 
 from benchmarks.common import (
     HEADLINE,
-    STEPS_OF_AN_EPOCH,
+    STEPS_PER_EPOCH,
     Action,
-    by_turns,
     engine_step,
+    interleaved_times,
     machine,
     medians,
     plain_step,
     random_images,
 )
-from lskd_cli.engine.device import resolve_compute
+from lskd_cli.engine.runtime import resolve_runtime
 
-VARIANTS = ("plain", "engine", "2 arms", "6 arms", "kept logits")
+VARIANTS = ("plain", "engine", "2 students", "6 students", "cached logits")
 
 
 def variant(name: str, folder: Path) -> tuple[Action, int]:
-    """What one variant does at once, and how many steps that is."""
-    compute, images = resolve_compute(), random_images()
+    """One launch of a variant, and the number of steps that it contains."""
+    runtime, images = resolve_runtime(), random_images()
     both = [HEADLINE.with_stand(False), HEADLINE.with_stand(True)]
     seeds = [preset.model_copy(update={"seed": seed}) for seed in range(3) for preset in both]
     if name == "plain":
-        return plain_step(HEADLINE, images, compute.device), 1
+        return plain_step(HEADLINE, images, runtime.device), 1
     if name == "compiled":
-        return engine_step(both[:1], images, replace(compute, compiled=True))
-    arms = {"2 arms": both, "6 arms": seeds}.get(name, both[:1])
-    cache = folder / "logits.npy" if name == "kept logits" else None
-    return engine_step(arms, images, compute, cache)
+        return engine_step(both[:1], images, replace(runtime, compiled=True))
+    presets = {"2 students": both, "6 students": seeds}.get(name, both[:1])
+    cache = folder / "logits.npy" if name == "cached logits" else None
+    return engine_step(presets, images, runtime, cache)
 
 
 def peak_memory(name: str) -> float:
@@ -51,15 +51,15 @@ def peak_memory(name: str) -> float:
 
 
 def main() -> None:
-    """Measure, print."""
+    """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=3, help="of each variant in a round")
-    parser.add_argument("--compile", action="store_true", help="also with compiled networks")
+    parser.add_argument("--steps", type=int, default=3, help="steps of each variant per round")
+    parser.add_argument("--compile", action="store_true", help="measure compiled networks too")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     options = parser.parse_args()
     names = [*VARIANTS, *(["compiled"] if options.compile else [])]
-    compute = resolve_compute()
+    runtime = resolve_runtime()
     with tempfile.TemporaryDirectory() as folder:
         if options.memory_of:
             action, _ = variant(options.memory_of, Path(folder))
@@ -67,22 +67,24 @@ def main() -> None:
                 action()
             print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
             return
-        # Memory first: Linux hands the peak of a process on to those that it starts.
+        # Memory is measured first, because on Linux a new process inherits the peak of its parent.
         memory = {name: peak_memory(name) for name in names}
-        made = {name: variant(name, Path(folder)) for name in names}
-        actions = {name: action for name, (action, _) in made.items()}
-        seconds = by_turns(actions, options.rounds, compute.device, options.steps)
-    step = {name: value / made[name][1] for name, value in medians(seconds).items()}
-    print(f"kd, resnet32x4 -> resnet8x4, batch {HEADLINE.data.batch_size}; {machine(compute)}")
+        variants = {name: variant(name, Path(folder)) for name in names}
+        actions = {name: action for name, (action, _) in variants.items()}
+        seconds = interleaved_times(actions, options.rounds, runtime.device, options.steps)
+    step = {name: value / variants[name][1] for name, value in medians(seconds).items()}
+    print(f"kd, resnet32x4 -> resnet8x4, batch {HEADLINE.data.batch_size}; {machine(runtime)}")
     for name, value in step.items():
         print(
-            f"{name:12} {HEADLINE.data.batch_size / value:8.1f} images/s {1000 * value:8.1f} ms a "
-            f"step {value * STEPS_OF_AN_EPOCH / 60:6.1f} min an epoch {memory[name]:6.0f} MiB"
+            f"{name:13} {HEADLINE.data.batch_size / value:8.1f} images/s "
+            f"{1000 * value:8.1f} ms/step "
+            f"{value * STEPS_PER_EPOCH / 60:6.1f} min/epoch {memory[name]:6.0f} MiB"
         )
-    print(f"engine against plain: {step['plain'] / step['engine']:.2f} times as fast")
-    print(f"2 arms against 1: {step['2 arms'] / step['engine']:.2f} times the time")
-    print(f"6 arms against 1: {step['6 arms'] / step['engine']:.2f} times the time")
-    print(f"kept logits against computed: {step['engine'] / step['kept logits']:.2f} times as fast")
+    print(f"engine compared with plain loop: {step['plain'] / step['engine']:.2f} times as fast")
+    print(f"2 students compared with 1: {step['2 students'] / step['engine']:.2f} times the time")
+    print(f"6 students compared with 1: {step['6 students'] / step['engine']:.2f} times the time")
+    cached = step["engine"] / step["cached logits"]
+    print(f"cached logits compared with computed: {cached:.2f} times as fast")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Vision transformers: a step of each student, and both ways to make its images.
+"""Steps of each vision transformer, and the two augmentation pipelines.
 
 python -m benchmarks.transformers [--rounds 3] [--batch 32] [--compile]
 """
@@ -7,17 +7,16 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import count
 
-import torch
 from tabulate import tabulate
 
-from benchmarks.common import Action, by_turns, machine, medians, random_images
+from benchmarks.common import Action, interleaved_times, machine, medians, random_images, run_step
 from lskd_cli.config import Preset, list_pairs, load_preset
-from lskd_cli.data import Draws, ImageSet, Loader, create_loader
-from lskd_cli.engine.arm import Arm
-from lskd_cli.engine.device import Compute, resolve_compute
-from lskd_cli.engine.replay import execution
-from lskd_cli.engine.step import take_steps
+from lskd_cli.data import BatchSpec, InMemoryImages, Loader, create_loader
+from lskd_cli.engine.cuda_graphs import create_runner
+from lskd_cli.engine.runtime import Runtime, resolve_runtime
+from lskd_cli.engine.student_trainer import StudentTrainer
 from lskd_cli.engine.teacher import Teacher
 from lskd_cli.models import create_model
 
@@ -25,16 +24,16 @@ PAIRS = [pair for pair in list_pairs() if pair.startswith("r56g-")]
 
 
 def main() -> None:
-    """Measure, print Markdown tables."""
+    """Measure, and print Markdown tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--compile", action="store_true", dest="is_compiled")
     options = parser.parse_args()
-    compute = resolve_compute(compiled=options.is_compiled)
-    print(machine(compute))
-    _print_pipelines(compute, options.rounds)
-    _print_steps(random_images(40 * options.batch), compute, options.batch, options.rounds)
+    runtime = resolve_runtime(compiled=options.is_compiled)
+    print(machine(runtime))
+    _print_pipelines(runtime, options.rounds)
+    _print_steps(random_images(40 * options.batch), runtime, options.batch, options.rounds)
 
 
 def _preset(name: str, batch: int, pipeline: str = "device") -> Preset:
@@ -42,46 +41,47 @@ def _preset(name: str, batch: int, pipeline: str = "device") -> Preset:
     return load_preset(name, settings)
 
 
-def _print_pipelines(compute: Compute, rounds: int) -> None:
-    """Whole epochs of finished views, the start of workers included, while nothing else is done."""
-    batch, count = 128, 20
-    images = random_images(batch * count).to(compute.device)
+def _print_pipelines(runtime: Runtime, rounds: int) -> None:
+    """Time of epochs of views alone, including the start of workers."""
+    batch, num_batches = 128, 20
+    images = random_images(batch * num_batches).to(runtime.device)
     actions: dict[str, Action] = {}
     for pipeline in ("device", "workers"):
         loader = create_loader(images, _preset("kd-r56g-deit-tiny", batch, pipeline).data)
         actions[pipeline] = partial(_epoch, loader)
-    found = medians(by_turns(actions, rounds, compute.device))
-    rows = [[name, 1000 * time / count, batch * count / time] for name, time in found.items()]
-    print(tabulate(rows, ["pipeline", "ms a batch", "images/s"], "github", floatfmt=".1f"))
+    found = medians(interleaved_times(actions, rounds, runtime.device))
+    rows = [
+        [name, 1000 * time / num_batches, batch * num_batches / time]
+        for name, time in found.items()
+    ]
+    print(tabulate(rows, ["pipeline", "ms/batch", "images/s"], "github", floatfmt=".1f"))
     print(f"device: {found['workers'] / found['device']:.2f} times as fast as workers\n")
 
 
 def _epoch(loader: Loader) -> None:
-    make = loader.epoch(1, ["weak"], 0)
-    for step in range(loader.steps):
-        make(step, 1)
+    loader.start_epoch(1, ["weak"], 0)
+    for step in range(loader.num_steps):
+        loader.make_batch(loader.batch_spec(step, 1))
 
 
-def _batches(loader: Loader) -> Iterator[Draws]:
-    epoch = 1
-    while True:
-        make = loader.epoch(epoch, ["weak"], 0)
-        for step in range(loader.steps):
-            yield make(step, 1)
-        epoch += 1
+def _specs(loader: Loader) -> Iterator[BatchSpec]:
+    for epoch in count(1):
+        loader.start_epoch(epoch, ["weak"], 0)
+        for step in range(loader.num_steps):
+            yield loader.batch_spec(step, 1)
 
 
-def _print_steps(images: ImageSet, compute: Compute, batch: int, rounds: int) -> None:
-    """Steps with standardized logits, their images made on the device, beside float32."""
-    exact = replace(compute, precision="fp32", compiled=False, graphs=False)
+def _print_steps(images: InMemoryImages, runtime: Runtime, batch: int, rounds: int) -> None:
+    """Steps with standardized logits and device augmentation, compared with float32."""
+    float32 = replace(runtime, precision="fp32", compiled=False, graphs=False)
     rows: list[list[object]] = []
     for pair in PAIRS:
         preset = _preset(f"kd-{pair}", batch).with_stand(True)
         actions = {
-            "float32": _step(preset, images, exact),
-            "engine": _step(preset, images, compute),
+            "float32": _step(preset, images, float32),
+            "engine": _step(preset, images, runtime),
         }
-        found = medians(by_turns(actions, rounds, compute.device))
+        found = medians(interleaved_times(actions, rounds, runtime.device))
         ratio = found["float32"] / found["engine"]
         times = [1000 * found[name] for name in actions]
         rows.append([preset.student, *times, batch / found["engine"], ratio])
@@ -89,22 +89,21 @@ def _print_steps(images: ImageSet, compute: Compute, batch: int, rounds: int) ->
     print(tabulate(rows, headings, "github", floatfmt=("", ".0f", ".0f", ".0f", ".2f")))
 
 
-def _step(preset: Preset, images: ImageSet, compute: Compute) -> Action:
-    arm = Arm(preset, compute)
-    teacher = Teacher(create_model("resnet56_guide"), compute, arm.distiller.reads)
-    execute = execution(compute, print)
-    loader = create_loader(images.to(compute.device), preset.data)
-    if compute.compiled:
-        arm.compile(print)
+def _step(preset: Preset, images: InMemoryImages, runtime: Runtime) -> Action:
+    student = StudentTrainer(preset, runtime)
+    features = student.distiller.required_features
+    teacher = Teacher(create_model("resnet56_guide"), runtime, features)
+    runner = create_runner(runtime, print)
+    loader = create_loader(images.to(runtime.device), preset.data)
+    if runtime.compiled:
+        student.compile(print)
         teacher.compile(preset.data.batch_size, print)
-    arm.begin_epoch()
-    batches = _batches(loader)
+    student.start_epoch()
+    specs = _specs(loader)
 
     def step() -> None:
-        with compute.arithmetic(), torch.no_grad():
-            inputs = next(batches)
-        with compute.arithmetic():
-            execute("steps", partial(take_steps, loader, teacher, [arm], execute), inputs)
+        with runtime.precision_context():
+            run_step(runner, loader, teacher, [student], next(specs))
 
     return step
 

@@ -1,4 +1,4 @@
-"""Weights in files: safetensors of our own, pickled ones of others (read without running them)."""
+"""Weight files: reading and writing safetensors, and loading pickled checkpoints safely."""
 
 import argparse
 import json
@@ -14,16 +14,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from lskd_cli.download import digest
+from lskd_cli.atomic_io import write_atomically
+from lskd_cli.download import file_digest
 from lskd_cli.errors import RequestError
-from lskd_cli.files import write_atomically
 from lskd_cli.models import Network, create_model
 
-# What published checkpoints hold beside tensors: options, and accuracies as numpy scalars.
-_HARMLESS: list[Any] = [
+# Published checkpoints contain options and accuracies (numpy scalars) besides tensors.
+_SAFE_GLOBALS: list[Any] = [
     argparse.Namespace,
     np.dtype,
-    *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")),
+    *(type(np.dtype(dtype)) for dtype in ("f4", "f8", "i4", "i8")),
     *(
         (np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar")
         for core in ("core", "_core")
@@ -33,7 +33,7 @@ _HARMLESS: list[Any] = [
 
 @dataclass
 class Checkpoint:
-    """Weights by parameter name, and what is known of them (model, num_classes, dataset, ...)."""
+    """Weights by parameter name, and their metadata (model, num_classes, dataset, ...)."""
 
     path: Path
     weights: dict[str, Tensor]
@@ -41,48 +41,63 @@ class Checkpoint:
 
     @cached_property
     def sha256(self) -> str:
-        """Of the file: tells one teacher from another."""
-        return digest(self.path)
+        """SHA-256 of the file, which identifies a teacher."""
+        return file_digest(self.path)
 
-    def network(self, model: str, classes: int, image_size: int | None = None) -> Network:
-        """A network with these weights, in evaluation mode, not to be trained.
+    @property
+    def top1(self) -> float | None:
+        """Top-1 test accuracy in the metadata, percent; None if it is missing."""
+        top1 = self.metadata.get("top1")
+        return float(top1) if top1 else None
+
+    def load_network(self, model: str, num_classes: int, image_size: int | None = None) -> Network:
+        """A network with these weights, in evaluation mode, without gradients.
 
         Raises:
-            RequestError: the weights are another architecture's, number of classes' or image
-                size's.
+            RequestError: the weights belong to another architecture, number of classes or image
+                size.
         """
-        network = create_model(model, classes, image_size)
-        self.check(model, network)
+        network = create_model(model, num_classes, image_size)
+        self.check_shapes(model, network)
         network.load_state_dict(self.weights)
         return network.eval().requires_grad_(False)
 
-    def check(self, model: str, network: Network) -> None:
-        """Raise a RequestError unless names and shapes are those of the network."""
-        wanted = {name: tensor.shape for name, tensor in network.state_dict().items()}
-        found = {name: tensor.shape for name, tensor in self.weights.items()}
-        if wanted == found:
+    def check_shapes(self, model: str, network: Network) -> None:
+        """Check that parameter names and shapes are those of a network.
+
+        Raises:
+            RequestError: they differ; the message names the first difference.
+        """
+        expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
+        actual = {name: tensor.shape for name, tensor in self.weights.items()}
+        if expected == actual:
             return
-        name = next(n for n in [*wanted, *found] if wanted.get(n) != found.get(n))
-        of = f" of a {self.metadata['model']}" if "model" in self.metadata else ""
-        has = f"{tuple(found[name])}" if name in found else "missing"
-        needs = f"{tuple(wanted[name])}" if name in wanted else "no such parameter"
+        name = next(n for n in [*expected, *actual] if expected.get(n) != actual.get(n))
+        source = f" of {self.metadata['model']}" if "model" in self.metadata else ""
+        actual_text = f"{tuple(actual[name])}" if name in actual else "missing"
+        expected_text = f"{tuple(expected[name])}" if name in expected else "no such parameter"
         raise RequestError(
-            f"{self.path}: weights{of} do not fit {model}: {name} is {has}, expected {needs}"
+            f"{self.path}: weights{source} do not fit {model}: {name} is {actual_text}, expected "
+            f"{expected_text}"
         )
 
 
 def save_checkpoint(path: Path, weights: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write weights as safetensors with their metadata, whole or not at all."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    content = _with_sorted_metadata(serialize(plain, metadata))
+    """Write weights and metadata to a safetensors file atomically.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    content = _with_sorted_metadata(serialize(tensors, metadata))
     write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
 def _with_sorted_metadata(content: bytes) -> bytes:
-    """The same safetensors file with its metadata in the order of their keys.
+    """The same safetensors file with sorted metadata keys.
 
-    The library writes them in an order that changes from call to call; files of equal weights
-    should be equal. Format: 8 bytes with the header's length, the header in JSON, the tensors.
+    The library writes the keys in an order that changes from call to call, but equal weights should
+    give equal files. The format is 8 bytes with the header's length, the JSON header, the tensors.
     """
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
@@ -93,10 +108,10 @@ def _with_sorted_metadata(content: bytes) -> bytes:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Weights from a .safetensors file, or from a .pth that ``torch.load`` reads as weights only.
+    """Load a .safetensors file, or a .pth file with ``torch.load(weights_only=True)``.
 
     Raises:
-        RequestError: the file is missing, damaged, of another kind, or holds code.
+        RequestError: the file is missing, damaged, of another format, or contains code.
     """
     if not path.is_file():
         raise RequestError(f"{path}: no such checkpoint")
@@ -115,26 +130,25 @@ def _load_safetensors(path: Path) -> Checkpoint:
 
 
 def read_pickled_weights(path: Path) -> dict[str, Tensor]:
-    """The weights of a pickled checkpoint.
+    """Load the weights of a pickled checkpoint, at the top level or in a nested dictionary.
 
-    They may lie under ``model``, ``state_dict`` or ``model_state``.
-
-    Nothing in the file is executed: ``torch.load`` builds tensors, and here numpy scalars and
-    option namespaces, and refuses everything else.
+    The nested dictionary may be called ``model``, ``state_dict`` or ``model_state``. Nothing in the
+    file is executed: ``torch.load`` constructs tensors, numpy scalars and option namespaces, and
+    refuses everything else.
 
     Raises:
-        RequestError: the file is damaged, holds code, or holds no weights.
+        RequestError: the file is damaged, contains code, or contains no weights.
     """
     try:
-        with torch.serialization.safe_globals(_HARMLESS):
+        with torch.serialization.safe_globals(_SAFE_GLOBALS):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "Unsupported" in str(error) or "GLOBAL" in str(error) or "global" in str(error):
             raise RequestError(
-                f"{path}: refused: its pickle asks to run code that weights do not need"
+                f"{path}: refused: the pickle asks to run code that weights do not need"
             ) from None
         raise RequestError(f"{path}: not a checkpoint that torch can read") from None
-    # A damaged pickle can fail in any way; each is the same to the user.
+    # A damaged pickle can raise any exception; all mean the same to the user.
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RequestError(f"{path}: not a checkpoint that torch can read: {reason}") from None
@@ -142,8 +156,8 @@ def read_pickled_weights(path: Path) -> dict[str, Tensor]:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not content:
-        raise RequestError(f"{path}: holds no weights")
+        raise RequestError(f"{path}: contains no weights")
     weights = {str(name).removeprefix("module."): value for name, value in content.items()}
     if not all(isinstance(value, Tensor) for value in weights.values()):
-        raise RequestError(f"{path}: holds other things than weights under their names")
+        raise RequestError(f"{path}: contains values that are not tensors")
     return weights

@@ -1,25 +1,25 @@
-"""The ways a command can end before its time, and the exit code of each."""
+"""Exceptions that end a command, each with its exit code."""
 
 
 class RequestError(Exception):
     """The request was wrong: nothing was trained or overwritten. Exit code 2.
 
-    The message is one line that names the file, the key and what would be right.
+    The message is one line that names the file, the key and the remedy.
     """
 
     exit_code = 2
-    told = False  # by another process, which this one goes along with
+    from_other_process = False  # another process raised it and has printed its message
 
 
 class RunError(Exception):
-    """Something failed while running: what was finished is kept. Exit code 1."""
+    """The command failed while it was running; finished work is kept. Exit code 1."""
 
     exit_code = 1
-    told = False
+    from_other_process = False
 
 
-class Interrupted(Exception):  # noqa: N818 (not an error)
-    """The user stopped the run: its state is saved. Exit code 130."""
+class Interrupted(Exception):  # noqa: N818 (an interruption is not an error)
+    """The user stopped the run, and its state is saved. Exit code 130."""
 
     exit_code = 130
-    told = False
+    from_other_process = False

@@ -1,7 +1,7 @@
 """Logit standardization: the idea of this package, on one page.
 
 Knowledge distillation asks a student to match its teacher's softened probabilities,
-softmax(z / T), with one temperature T for all samples and for both networks. That
+softmax(z / T), with one temperature T for all samples and both networks. That
 forces the small student to reproduce the *range* of the teacher's logits. Sun et al.,
 "Logit Standardization in Knowledge Distillation" (CVPR 2024), divide each sample's
 logits by a multiple of their own standard deviation instead, so that only the
@@ -42,21 +42,21 @@ def standardize(logits: Tensor, eps: float = 1e-7) -> Tensor:
     if not logits.is_floating_point():
         raise TypeError(f"logits must be floating point, not {logits.dtype}")
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    centred = logits - logits.mean(dim=-1, keepdim=True)
-    # A row is first brought to the range -1..1: its squares then neither overflow nor vanish.
-    # The range is a constant for the gradient, since the result does not depend on it.
-    extent = centred.detach().abs().amax(dim=-1, keepdim=True)
-    constant = extent <= _rounding(logits)
-    extent = extent.masked_fill(constant, 1.0)
-    scaled = centred / extent
+    centered = logits - logits.mean(dim=-1, keepdim=True)
+    # Rows are scaled to the range -1..1 first, so that their squares neither overflow nor vanish.
+    # The scale is a constant for the gradient, since the result does not depend on it.
+    scale = centered.detach().abs().amax(dim=-1, keepdim=True)
+    is_constant = scale <= _rounding_error(logits)
+    scale = scale.masked_fill(is_constant, 1.0)
+    normalized = centered / scale
     divisor = max(logits.shape[-1] - 1, 1)
-    variance = scaled.square().sum(dim=-1, keepdim=True) / divisor
-    # The root of zero has an infinite slope, which would turn into NaN behind the mask.
-    deviation = variance.masked_fill(constant, 1.0).sqrt()
-    return (scaled / (deviation + eps / extent)).masked_fill(constant, 0.0)
+    variance = normalized.square().sum(dim=-1, keepdim=True) / divisor
+    # The square root of zero has an infinite slope, which would become NaN behind the mask.
+    std = variance.masked_fill(is_constant, 1.0).sqrt()
+    return (normalized / (std + eps / scale)).masked_fill(is_constant, 0.0)
 
 
-def _rounding(logits: Tensor) -> Tensor:
-    """Largest difference from the mean that rounding alone gives a row of equal logits."""
+def _rounding_error(logits: Tensor) -> Tensor:
+    """Largest difference from the mean that rounding causes in a row of equal logits."""
     magnitude = logits.detach().abs().amax(dim=-1, keepdim=True)
     return 2 * torch.finfo(logits.dtype).eps * magnitude

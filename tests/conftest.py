@@ -7,7 +7,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from lskd_cli.data import ImageSet, datasets
+from lskd_cli.config import Data
+from lskd_cli.data import InMemoryImages, datasets
 from lskd_cli.download import Progress
 
 settings.register_profile("lskd", deadline=None)
@@ -22,11 +23,13 @@ def small_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The digits set with 150 training and 50 test images: an epoch is three steps."""
     whole = datasets._LOADERS["digits"]
 
-    def small(folder: Path, progress: Progress) -> tuple[ImageSet, ImageSet]:
-        train, test = whole(folder, progress)
+    def small(
+        data: Data, folder: Path, progress: Progress
+    ) -> tuple[InMemoryImages, InMemoryImages]:
+        train, test = whole(data, folder, progress)
         return (
-            ImageSet(train.images[:150], train.targets[:150]),
-            ImageSet(test.images[:50], test.targets[:50]),
+            InMemoryImages(train.images[:150], train.targets[:150]),
+            InMemoryImages(test.images[:50], test.targets[:50]),
         )
 
     monkeypatch.setitem(datasets._LOADERS, "digits", small)

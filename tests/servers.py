@@ -1,6 +1,7 @@
-"""A local HTTP server that can resume, break off, and refuse."""
+"""A local HTTP server that can resume a download, interrupt it, and refuse it."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,9 +11,10 @@ class FileServer(ThreadingHTTPServer):
     """Serves ``files`` by path.
 
     Attributes:
-        break_after: bytes after which the next answer breaks off; None sends everything.
-        ranges: the Range headers that came.
-        resumes: whether Range is honoured.
+        break_after: number of bytes after which the next answer ends; None sends everything.
+        delay: seconds before the content is sent.
+        ranges: Range headers of all requests.
+        resumes: whether Range headers are respected.
     """
 
     daemon_threads = True
@@ -21,6 +23,7 @@ class FileServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files = files
         self.break_after: int | None = None
+        self.delay = 0.0
         self.ranges: list[str | None] = []
         self.resumes = True
 
@@ -47,19 +50,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
+        time.sleep(self.server.delay)
         rest = content[start:]
         if self.server.break_after is not None:
             rest = rest[: self.server.break_after]
             self.server.break_after = None
         self.wfile.write(rest)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the library's)
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (name in the base class)
         pass
 
 
 @contextmanager
 def serving(files: dict[str, bytes]) -> Iterator[FileServer]:
-    """A running server of some files."""
+    """A server of some files that runs within the context."""
     server = FileServer(files)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -11,7 +11,7 @@ import torch
 from lskd_cli.checkpoints import load_checkpoint, read_pickled_weights, save_checkpoint
 from lskd_cli.errors import RequestError, RunError
 from lskd_cli.models import create_model
-from tests.hostile import Evil
+from tests.malicious_files import Evil
 
 METADATA = {"model": "resnet8", "num_classes": "100", "dataset": "cifar100", "top1": "60.00"}
 
@@ -26,7 +26,7 @@ def test_weights_and_metadata_come_back(tmp_path: Path) -> None:
     save_checkpoint(path, _weights(), METADATA)
     checkpoint = load_checkpoint(path)
     assert checkpoint.metadata == METADATA
-    network = checkpoint.network("resnet8", 100)
+    network = checkpoint.load_network("resnet8", 100)
     assert all(torch.equal(t, _weights()[n]) for n, t in network.state_dict().items())
     assert not network.training
     assert not any(parameter.requires_grad for parameter in network.parameters())
@@ -41,14 +41,14 @@ def test_equal_weights_give_equal_files(tmp_path: Path) -> None:
 def test_half_precision_weights_load_into_a_float32_network(tmp_path: Path) -> None:
     half = {n: t.half() if t.is_floating_point() else t for n, t in _weights().items()}
     save_checkpoint(tmp_path / "half.safetensors", half, METADATA)
-    network = load_checkpoint(tmp_path / "half.safetensors").network("resnet8", 100)
+    network = load_checkpoint(tmp_path / "half.safetensors").load_network("resnet8", 100)
     assert network.fc.weight.dtype == torch.float32
 
 
 @pytest.mark.parametrize(
     ("model", "classes", "message"),
     [
-        ("resnet14", 100, "of a resnet8 do not fit resnet14: layer1.1.conv1.weight is missing"),
+        ("resnet14", 100, "of resnet8 do not fit resnet14: layer1.1.conv1.weight is missing"),
         ("resnet8", 10, r"fc.weight is \(100, 64\), expected \(10, 64\)"),
         ("resnet8x4", 100, r"conv1.weight is \(16, 3, 3, 3\), expected \(32, 3, 3, 3\)"),
     ],
@@ -59,7 +59,7 @@ def test_weights_of_another_network_are_refused(
     path = tmp_path / "resnet8.safetensors"
     save_checkpoint(path, _weights(), METADATA)
     with pytest.raises(RequestError, match=message):
-        load_checkpoint(path).network(model, classes)
+        load_checkpoint(path).load_network(model, classes)
 
 
 @pytest.mark.parametrize("name", ["a.safetensors", "a.pth"])
@@ -123,7 +123,7 @@ def test_code_in_a_pickle_is_never_run(tmp_path: Path, save: object) -> None:
 @pytest.mark.parametrize("content", [[1, 2], {}, {"model": {"a": 3}}, {"epoch": 3}])
 def test_a_pickle_without_weights_is_refused(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "a.pth")
-    with pytest.raises(RequestError, match="holds"):
+    with pytest.raises(RequestError, match="contains"):
         read_pickled_weights(tmp_path / "a.pth")
 
 

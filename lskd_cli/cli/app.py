@@ -1,4 +1,4 @@
-"""The program: its commands, and how each way of ending becomes an exit code."""
+"""The command-line application: its commands, and the exit code of each way of ending."""
 
 import sys
 from collections.abc import Sequence
@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from lskd_cli import __version__, launch
+from lskd_cli import __version__, dist_env
 from lskd_cli.cli import compare, evaluate, fetch_teachers, presets, report, train
-from lskd_cli.cli.console import complain, err, say, speaks
-from lskd_cli.config import fault
+from lskd_cli.cli.console import err, info, is_main_process, print_error
+from lskd_cli.config import format_plugin_error
 from lskd_cli.errors import Interrupted, RequestError, RunError
 
 app = typer.Typer(
@@ -27,8 +27,8 @@ app.command("report")(report.report)
 app.add_typer(presets.app, name="presets")
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"lskd {__version__}")
         raise typer.Exit
 
@@ -36,9 +36,12 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Print tracebacks of errors.")] = False,
 ) -> None:
     """Distill small image classifiers from large ones, with and without logit standardization.
 
@@ -47,30 +50,34 @@ def options(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the program and exit: 0 done, 1 failed, 2 wrong request, 130 interrupted."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    """Run the application and exit.
+
+    Exit codes: 0 done, 1 failed while running, 2 wrong request, 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(args=given)
+        app(args=arguments)
     except (RequestError, RunError, Interrupted) as error:
-        _traceback_if_wanted(given)
+        _print_traceback(arguments)
         if isinstance(error, Interrupted):
-            say(str(error))
-        elif speaks:
-            complain(str(error))
-        elif not error.told:
-            complain(f"process {launch.rank()}: {error}")
+            info(str(error))
+        elif is_main_process:
+            print_error(str(error))
+        elif not error.from_other_process:
+            print_error(f"process {dist_env.rank()}: {error}")
         sys.exit(error.exit_code)
     except OSError as error:
-        _traceback_if_wanted(given)
-        complain(f"{error.filename or 'file system'}: {error.strerror or error}")
+        _print_traceback(arguments)
+        print_error(f"{error.filename or 'file system'}: {error.strerror or error}")
         sys.exit(RunError.exit_code)
     except Exception as error:
-        _traceback_if_wanted(given)
-        told = f"{type(error).__name__}: {error} (a defect of lskd; --debug shows where)"
-        complain(fault(error) or told)
+        _print_traceback(arguments)
+        reason = f"{type(error).__name__}: {error}"
+        message = f"{reason} (internal error; please report it with --debug output)"
+        print_error(format_plugin_error(error) or message)
         sys.exit(RunError.exit_code)
 
 
-def _traceback_if_wanted(arguments: Sequence[str]) -> None:
+def _print_traceback(arguments: Sequence[str]) -> None:
     if "--debug" in arguments:
         err.print_exception()

@@ -1,29 +1,29 @@
-"""The two streams: results on standard output, everything else on standard error.
+"""The two output streams: results on standard output, everything else on standard error.
 
-Of several processes that train one run, the first one speaks.
+With several processes, only the main process prints.
 """
 
 import sys
 
 from rich.console import Console
 
-from lskd_cli import launch
+from lskd_cli import dist_env
 
-# Tables are not squeezed where nobody looks at them: in a file, in a pipe.
+# Tables in a file or a pipe are not narrowed to a terminal.
 _FILE_WIDTH = 200
-speaks = launch.rank() == 0
-out = Console(width=None if sys.stdout.isatty() else _FILE_WIDTH, quiet=not speaks)
+is_main_process = dist_env.rank() == 0
+out = Console(width=None if sys.stdout.isatty() else _FILE_WIDTH, quiet=not is_main_process)
 err = Console(stderr=True)
 
 
-def say(message: str) -> None:
-    """A line for the person at the terminal."""
-    if speaks:
+def info(message: str) -> None:
+    """Print a message for the user."""
+    if is_main_process:
         err.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
-def complain(message: str) -> None:
-    """Error lines: what is wrong and what would be right."""
+def print_error(message: str) -> None:
+    """Print an error, one line for each line of the message."""
     for line in message.splitlines():
         err.print("[bold red]error[/] ", end="")
         err.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,95 +1,115 @@
-"""lskd eval."""
+"""The command ``lskd eval``."""
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from lskd_cli.cli import options
-from lskd_cli.cli.console import out, say
-from lskd_cli.cli.tables import as_table
+from lskd_cli.cli.console import info, out
+from lskd_cli.cli.rich_tables import as_rich_table
 from lskd_cli.errors import RequestError
-from lskd_cli.results.measurements import lines, side_by_side
+from lskd_cli.results.eval_tables import result_lines, result_table
 
 
 def evaluate(
-    subjects: Annotated[
+    context: typer.Context,
+    networks: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN/CHECKPOINT...", help="Runs' folders, or files of weights."),
+        typer.Argument(metavar="RUN/CHECKPOINT...", help="Run folders or weight files."),
     ],
     model: Annotated[
-        str | None, typer.Option(help="Their network, where a file does not say.")
+        str | None, typer.Option(help="Network, if not stored in the checkpoint.")
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option(help="cifar100, digits, imagenet or imagefolder, where a file does not say."),
+        typer.Option(
+            help="cifar100, digits, imagenet or imagefolder, if not stored in the checkpoint."
+        ),
     ] = None,
     teacher: Annotated[
-        Path | None, typer.Option(help="Compare with this run or checkpoint.")
+        Path | None, typer.Option(help="Compare with this run folder or weight file.")
     ] = None,
     teacher_model: Annotated[
-        str | None, typer.Option(help="The teacher's network, where its file does not say.")
+        str | None, typer.Option(help="Network of the teacher, if not stored in the checkpoint.")
     ] = None,
     temperature: Annotated[
         float,
-        typer.Option(help="Of the KL from the teacher; of standardized logits: base temperature."),
+        typer.Option(
+            help="Temperature of the KL divergence, and base temperature of the standardized one."
+        ),
     ] = 1.0,
     best: Annotated[
-        bool, typer.Option("--best", help="Of runs, the best epoch instead of the last.")
+        bool, typer.Option("--best", help="Evaluate the best epoch of runs instead of the last.")
     ] = False,
     data_dir: options.DataDir = options.DATA_DIR,
     skip_bad_images: options.SkipBadImages = False,
     device: options.Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure networks on the test images: accuracy, calibration, logits, likeness to a teacher.
+    """Evaluate networks on the test images: accuracy, calibration, logits, fidelity to a teacher.
 
-    Several of them, with their teacher, show whether those that are more like it are the better
-    ones: by the KL at a shared temperature, and by that of standardized logits.
+    With several networks and a teacher, it also counts how often each KL divergence ranks two
+    students by accuracy.
 
     Example: [bold]lskd eval runs/kd-digits/seed0 --teacher runs/teacher-digits/seed0[/]
     """
     if not temperature > 0:
-        raise RequestError(f"--temperature {temperature:g}: should be greater than 0")
-    from lskd_cli.cli.progress import Bar
-    from lskd_cli.engine.device import resolve_compute
-    from lskd_cli.engine.evaluation import pairs_in_order
-    from lskd_cli.engine.inspect import examine, open_subject
+        raise RequestError(f"--temperature {temperature:g}: must be greater than 0")
+    if teacher is None:
+        needs_teacher = ("teacher_model", "temperature")
+        options.refuse_options(context, needs_teacher, "only valid with --teacher")
+    from lskd_cli.cli.progress import ProgressBar
+    from lskd_cli.engine.network_outputs import evaluate_models, load_eval_model
+    from lskd_cli.engine.runtime import resolve_runtime
 
-    compute = resolve_compute(device)
-    students = [open_subject(path, model, dataset, best, data_dir) for path in subjects]
+    runtime = resolve_runtime(device)
+    students = [load_eval_model(path, model, dataset, best, data_dir) for path in networks]
     reference = None
     if teacher is not None:
-        reference = open_subject(teacher, teacher_model, dataset, best, data_dir)
-    with Bar.of_data(students[0].data) as bar:
-        results = examine(students, reference, data_dir, compute, bar, skip_bad_images, temperature)
+        reference = load_eval_model(teacher, teacher_model, dataset, best, data_dir)
+    with ProgressBar.for_data(students[0].data) as bar:
+        results = evaluate_models(
+            students, reference, data_dir, runtime, bar, skip_bad_images, temperature
+        )
     if len(results) == 1:
-        if as_json:
-            out.print_json(json.dumps(results[0]))
-        else:
-            table = Table(box=None, show_header=False, pad_edge=False)
-            table.add_column(style="bold")
-            table.add_column(justify="right", overflow="fold")
-            table.add_column(style="dim")
-            for line in lines(results[0], temperature):
-                table.add_row(*line)
-            out.print(table)
+        _print_result(results[0], temperature, as_json)
+    else:
+        _print_results(results, temperature, as_json)
+
+
+def _print_result(result: dict[str, Any], temperature: float, as_json: bool) -> None:
+    if as_json:
+        out.print_json(json.dumps(result))
         return
-    ordered = {}
-    if teacher is not None:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right", overflow="fold")
+    table.add_column(style="dim")
+    for line in result_lines(result, temperature):
+        table.add_row(*line)
+    out.print(table)
+
+
+def _print_results(results: list[dict[str, Any]], temperature: float, as_json: bool) -> None:
+    from lskd_cli.engine.eval_metrics import concordant_pairs
+
+    concordance: dict[str, int] = {}
+    if "teacher" in results[0]:
         accuracies = [result["top1"] for result in results]
         for key in ("kl", "kl_standardized"):
             divergences = [result[key] for result in results]
-            ordered[key], ordered["pairs"] = pairs_in_order(accuracies, divergences)
+            concordance[key], concordance["pairs"] = concordant_pairs(accuracies, divergences)
     if as_json:
-        out.print_json(json.dumps({"students": results, "pairs_in_order": ordered}))
+        out.print_json(json.dumps({"students": results, "concordant_pairs": concordance}))
         return
-    out.print(as_table(side_by_side(results, temperature), out.width))
-    if ordered:
-        say(
-            f"the student of higher accuracy is the one nearer to the teacher in {ordered['kl']} "
-            f"of {ordered['pairs']} pairs by the KL at the shared temperature, in "
-            f"{ordered['kl_standardized']} by that of standardized logits"
+    out.print(as_rich_table(result_table(results, temperature), out.width))
+    if concordance:
+        pairs = concordance["pairs"]
+        info(
+            f"The KL at the shared temperature ranks {concordance['kl']} of {pairs} student pairs "
+            "in the order of accuracy, the KL of standardized logits "
+            f"{concordance['kl_standardized']} of {pairs}."
         )

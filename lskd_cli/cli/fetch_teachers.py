@@ -1,21 +1,24 @@
-"""lskd fetch-teachers."""
+"""The command ``lskd fetch-teachers``."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from lskd_cli.cli import options
-from lskd_cli.cli.console import out, say
+from lskd_cli.cli.console import info, out
 from lskd_cli.errors import RequestError
 
 
 def fetch_teachers(
+    context: typer.Context,
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME]...", help="Teachers, or all of cifar100 (if none is given) or imagenet."
+            metavar="[NAME]...",
+            help="Teachers, or all of cifar100 (the default) or imagenet.",
         ),
     ] = None,
     source: Annotated[
@@ -23,73 +26,91 @@ def fetch_teachers(
         typer.Option("--from", metavar="URL/PATH", help="A mirror or a local copy."),
     ] = None,
     sha256: Annotated[
-        str | None, typer.Option(help="Refuse the CIFAR-100 archive unless it has this digest.")
+        str | None, typer.Option(help="Required SHA-256 of the CIFAR-100 archive.")
     ] = None,
     checkpoints_dir: options.CheckpointsDir = options.CHECKPOINTS_DIR,
     list_: Annotated[
-        bool, typer.Option("--list", help="Show what can be fetched and what is there.")
+        bool, typer.Option("--list", help="List the available teachers and existing files.")
     ] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Replace files that are there.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Replace existing files.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Download published teachers and convert them.
+    """Download published teachers and convert them to safetensors.
 
-    Those of CIFAR-100 are one archive of 364 MB; resnet34 and resnet50 of ImageNet are weights of
-    torchvision, 83 and 98 MB. A broken download goes on where it stopped. Nothing in the files is
-    executed.
+    The CIFAR-100 teachers are one archive of 364 MB; the ImageNet teachers resnet34 and resnet50
+    are weights of torchvision, 83 and 98 MB. An interrupted download is resumed. Pickled files are
+    loaded with weights_only=True.
 
     Example: [bold]lskd fetch-teachers resnet32x4 --from ~/cifar_teachers.tar[/]
     """
-    from lskd_cli.cli.progress import Bar
-    from lskd_cli.config import load_preset
-    from lskd_cli.teachers import ARCHIVE_URL, CATALOGUE, IMAGENET, fetch, fetch_imagenet
+    from lskd_cli.teachers import CATALOGUE, IMAGENET
 
-    known = [*CATALOGUE, *IMAGENET]
     paths = {name: teacher.path(checkpoints_dir) for name, teacher in CATALOGUE.items()}
     paths |= {name: teacher.path(checkpoints_dir) for name, teacher in IMAGENET.items()}
     if list_:
-        presets = {name: f"teacher-{name}" for name in CATALOGUE}
-        presets |= {name: f"teacher-imagenet-{name}" for name in IMAGENET}
-        published = {name: load_preset(preset).published.top1 for name, preset in presets.items()}
-        there = {name: path.exists() for name, path in paths.items()}
-        if as_json:
-            rows = {n: {"published_top1": published[n], "present": there[n]} for n in known}
-            out.print_json(json.dumps(rows))
-            return
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        for heading in ("teacher", "data", "published top-1", "file"):
-            table.add_column(heading)
-        for name in known:
-            data = "imagenet" if name in IMAGENET else "cifar100"
-            file = str(paths[name]) if there[name] else ""
-            table.add_row(name, data, f"{published[name]:.2f} %", file)
-        out.print(table)
+        without_effect = ("names", "source", "sha256", "fresh")
+        options.refuse_options(context, without_effect, "not valid with --list")
+        _list_teachers(paths, as_json)
         return
     groups = {"cifar100": list(CATALOGUE), "imagenet": list(IMAGENET)}
-    wanted = [one for name in names or ["cifar100"] for one in groups.get(name, [name])]
-    unknown = [name for name in wanted if name not in known]
+    requested = [teacher for name in names or ["cifar100"] for teacher in groups.get(name, [name])]
+    unknown = [name for name in requested if name not in paths]
     if unknown:
-        raise RequestError(f"unknown teacher {unknown[0]!r}; one of {', '.join([*known, *groups])}")
-    missing = [name for name in wanted if fresh or not paths[name].exists()]
-    of_archive = [name for name in missing if name in CATALOGUE]
-    of_imagenet = [name for name in missing if name in IMAGENET]
-    if source and of_archive and of_imagenet:
-        raise RequestError("--from: of CIFAR-100's teachers or of ImageNet's; ask for one kind")
-    for name in wanted:
+        known = ", ".join([*paths, *groups])
+        raise RequestError(f"unknown teacher {unknown[0]!r}; choose from {known}")
+    if not any(name in CATALOGUE for name in requested):
+        options.refuse_options(context, ("sha256",), "only valid for CIFAR-100 teachers")
+    missing = [name for name in requested if fresh or not paths[name].exists()]
+    for name in requested:
         if name not in missing:
-            say(f"{paths[name]}: there already; --fresh replaces it")
-    if of_archive:
-        with Bar("downloading cifar_teachers.tar") as bar:
-            fetch(
-                of_archive,
-                checkpoints_dir,
-                source or ARCHIVE_URL,
-                sha256,
-                bar,
-                lambda path: say(f"{path}: stored"),
-            )
-    for name in of_imagenet:
-        with Bar(f"downloading {IMAGENET[name].file_name}") as bar:
-            say(f"{fetch_imagenet(name, checkpoints_dir, source, bar)}: stored")
+            info(f"{paths[name]}: already exists; use --fresh to replace it")
+    _fetch(missing, checkpoints_dir, source, sha256, fresh)
     if as_json:
-        out.print_json(json.dumps({name: str(paths[name]) for name in wanted}))
+        out.print_json(json.dumps({name: str(paths[name]) for name in requested}))
+
+
+def _fetch(
+    names: list[str], checkpoints_dir: Path, source: str | None, sha256: str | None, fresh: bool
+) -> None:
+    from lskd_cli.cli.progress import ProgressBar
+    from lskd_cli.teachers import ARCHIVE_URL, CATALOGUE, IMAGENET, fetch, fetch_imagenet
+
+    cifar = [name for name in names if name in CATALOGUE]
+    imagenet = [name for name in names if name in IMAGENET]
+    if source and cifar and imagenet:
+        raise RequestError(
+            "--from: request either CIFAR-100 or ImageNet teachers, not both at once"
+        )
+    if cifar:
+        with ProgressBar("downloading cifar_teachers.tar") as bar:
+            for path in fetch(cifar, checkpoints_dir, source or ARCHIVE_URL, sha256, bar, fresh):
+                info(f"stored {path}")
+    for name in imagenet:
+        with ProgressBar(f"downloading {IMAGENET[name].file_name}") as bar:
+            info(f"stored {fetch_imagenet(name, checkpoints_dir, source, bar, fresh)}")
+
+
+def _list_teachers(paths: dict[str, Path], as_json: bool) -> None:
+    from lskd_cli.config import load_preset
+    from lskd_cli.teachers import IMAGENET
+
+    published = {}
+    for name in paths:
+        prefix = "teacher-imagenet" if name in IMAGENET else "teacher"
+        preset = load_preset(f"{prefix}-{name}", allow_unknown_method=True)
+        published[name] = preset.published.top1
+    if as_json:
+        records = {
+            name: {"published_top1": published[name], "present": path.exists()}
+            for name, path in paths.items()
+        }
+        out.print_json(json.dumps(records))
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("teacher", "data", "published top-1", "file"):
+        table.add_column(heading)
+    for name, path in paths.items():
+        data = "imagenet" if name in IMAGENET else "cifar100"
+        file = str(path) if path.exists() else ""
+        table.add_row(name, data, f"{published[name]:.2f} %", file)
+    out.print(table)

@@ -1,4 +1,4 @@
-"""lskd presets: what there is, resolved."""
+"""The commands ``lskd presets list``, ``show`` and ``validate``."""
 
 import json
 from typing import Annotated
@@ -6,47 +6,54 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from lskd_cli.cli.console import out, say
-from lskd_cli.cli.options import MethodFile, load_method_files
+from lskd_cli.cli.console import info, out
+from lskd_cli.cli.options import MethodFiles, load_method_files
 from lskd_cli.config import list_presets, load_preset, to_yaml
 from lskd_cli.errors import RequestError
 
 app = typer.Typer(no_args_is_help=True, help="List, show and validate presets.")
-Name = Annotated[str, typer.Argument(help="A preset's name, or a YAML file of one.")]
+Name = Annotated[str, typer.Argument(help="Name or YAML file of a preset.")]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the preset; repeatable."),
 ]
 
 
 @app.command("list")
 def list_(
-    filter_: Annotated[str, typer.Argument(metavar="[PART]", help="Only names with this.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Names and published values.")] = False,
-    method_files: MethodFile = None,
+    filter_: Annotated[
+        str, typer.Argument(metavar="[TEXT]", help="Only presets whose names contain this text.")
+    ] = "",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print names and published values as JSON.")
+    ] = False,
+    method_files: MethodFiles = None,
 ) -> None:
     """List the presets with their published accuracies.
 
     Example: [bold]lskd presets list r8x4[/]
     """
     load_method_files(method_files)
-    chosen, problems = [], set()
+    selected, problems = [], set()
     for name in list_presets():
+        if filter_ not in name:
+            continue
         try:
-            chosen += [load_preset(name)] if filter_ in name else []
-        except RequestError as error:  # of an installed package
+            selected.append(load_preset(name, allow_unknown_method=True))
+        except RequestError as error:  # of an installed plug-in
             problems.add(str(error))
     for problem in sorted(problems):
-        say(f"left out: {problem}")
+        info(f"left out: {problem}")
     if as_json:
-        names = {p.name: p.published.model_dump(exclude={"log"}) for p in chosen}
-        out.print_json(json.dumps(names))
+        published = {p.name: p.published.model_dump(exclude={"log"}) for p in selected}
+        out.print_json(json.dumps(published))
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("preset", "teacher", "student", "data"):
         table.add_column(heading)
     table.add_column("published", justify="right")
     table.add_column("+stand", justify="right")
-    for preset in chosen:
+    for preset in selected:
         values = (preset.published.top1, preset.published.top1_stand)
         table.add_row(
             preset.name,
@@ -59,32 +66,32 @@ def list_(
 
 
 @app.command()
-def show(name: Name, settings: Settings = None, method_files: MethodFile = None) -> None:
-    """Print a preset as one complete YAML file, which --preset takes back.
+def show(name: Name, settings: Settings = None, method_files: MethodFiles = None) -> None:
+    """Print a preset as one complete YAML file, which --preset accepts.
 
     Example: [bold]lskd presets show kd-r32x4-r8x4 > mine.yaml[/]
     """
     load_method_files(method_files)
-    print(to_yaml(load_preset(name, settings or ())), end="")  # noqa: T201 (as it is, unwrapped)
+    print(to_yaml(load_preset(name, settings or ())), end="")  # noqa: T201 (rich would wrap lines)
 
 
 @app.command()
 def validate(
-    names: Annotated[list[str], typer.Argument(help="Names or YAML files.")],
-    method_files: MethodFile = None,
+    names: Annotated[list[str], typer.Argument(help="Names or YAML files of presets.")],
+    method_files: MethodFiles = None,
 ) -> None:
-    """Check presets: keys, values, networks.
+    """Check keys, values and networks of presets.
 
     Example: [bold]lskd presets validate mine.yaml[/]
     """
-    from lskd_cli.engine.rehearsal import check_networks
+    from lskd_cli.engine.dry_run import check_networks
 
     load_method_files(method_files)
     problems = []
     for name in names:
         try:
             check_networks([load_preset(name)])
-            say(f"{name}: valid")
+            info(f"{name}: valid")
         except RequestError as error:
             problems.append(str(error))
     if problems:

@@ -1,4 +1,4 @@
-"""Progress of what comes before training: downloads, and the check of images in files."""
+"""Progress bars of everything that precedes training: downloads and the check of images."""
 
 import time
 from types import TracebackType
@@ -14,59 +14,59 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from lskd_cli.cli.console import err, say, speaks
+from lskd_cli.cli.console import err, info, is_main_process
 from lskd_cli.config import Data
 
-_SOON = 2.0  # seconds after which a person wants to know
+_DELAY = 2.0  # seconds before progress is printed without a terminal
 
 
-class Bar:
-    """A bar on a terminal, a line for each tenth of what takes long elsewhere."""
+class ProgressBar:
+    """A progress bar on a terminal; elsewhere a line for every 10 % of a long operation."""
 
-    def __init__(self, what: str, of_bytes: bool = True) -> None:
-        self.what = what
-        self.of_bytes = of_bytes
-        self.tenths = -1
-        self.began = time.monotonic()
+    def __init__(self, description: str, in_bytes: bool = True) -> None:
+        self.description = description
+        self.in_bytes = in_bytes
+        self.last_tenth = -1
+        self.start = time.monotonic()
         amount: list[ProgressColumn] = (
-            [DownloadColumn(), TransferSpeedColumn()] if of_bytes else [MofNCompleteColumn()]
+            [DownloadColumn(), TransferSpeedColumn()] if in_bytes else [MofNCompleteColumn()]
         )
-        self.bars = Progress(
-            TextColumn(what), BarColumn(), *amount, TimeRemainingColumn(), console=err
+        self.progress = Progress(
+            TextColumn(description), BarColumn(), *amount, TimeRemainingColumn(), console=err
         )
-        self.task = self.bars.add_task("", total=None)
+        self.task = self.progress.add_task("", total=None)
 
     @classmethod
-    def of_data(cls, data: Data) -> "Bar":
-        """For getting the images of a preset ready."""
+    def for_data(cls, data: Data) -> "ProgressBar":
+        """A bar for the preparation of a data set."""
         if data.on_disk:
-            return cls("checking images", of_bytes=False)
+            return cls("checking images", in_bytes=False)
         return cls(f"downloading {data.name}")
 
-    def __enter__(self) -> "Bar":
+    def __enter__(self) -> "ProgressBar":
         return self
 
     def __call__(self, done: int, total: int | None) -> None:
-        """So much of a total is done; the bar goes when all is."""
-        if not speaks:
+        """Show that ``done`` of ``total`` is complete; the bar disappears at the end."""
+        if not is_main_process:
             return
         if err.is_terminal:
-            self.bars.start()
-            self.bars.update(self.task, completed=done, total=total)
+            self.progress.start()
+            self.progress.update(self.task, completed=done, total=total)
             if done == total:
-                self.bars.stop()
-        elif time.monotonic() - self.began < _SOON:
+                self.progress.stop()
+        elif time.monotonic() - self.start < _DELAY:
             return
-        elif total and 10 * done // total > self.tenths:
-            self.tenths = 10 * done // total
-            unit = f"{done / 1e6:.1f} of {total / 1e6:.1f} MB"
-            say(f"{self.what}: {unit if self.of_bytes else f'{done:,} of {total:,}'}")
+        elif total and 10 * done // total > self.last_tenth:
+            self.last_tenth = 10 * done // total
+            megabytes = f"{done / 1e6:.1f} of {total / 1e6:.1f} MB"
+            info(f"{self.description}: {megabytes if self.in_bytes else f'{done:,} of {total:,}'}")
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         if err.is_terminal:
-            self.bars.stop()
+            self.progress.stop()

@@ -1,4 +1,4 @@
-"""lskd report."""
+"""The command ``lskd report``."""
 
 import json
 from pathlib import Path
@@ -7,13 +7,15 @@ from typing import Annotated
 import typer
 
 from lskd_cli.cli import options
-from lskd_cli.cli.console import out, say
-from lskd_cli.errors import RequestError
+from lskd_cli.cli.console import info, out
+from lskd_cli.errors import RequestError, RunError
 
 
 def report(
+    context: typer.Context,
     runs: Annotated[
-        list[Path] | None, typer.Argument(metavar="[RUN]...", help="Run folders; all if none.")
+        list[Path] | None,
+        typer.Argument(metavar="[RUN]...", help="Run folders; by default all in --runs-dir."),
     ] = None,
     out_dir: Annotated[Path, typer.Option("--out", help="Folder of the page.")] = Path("report"),
     figures: Annotated[
@@ -21,53 +23,76 @@ def report(
     ] = False,
     logits: Annotated[
         bool,
-        typer.Option("--logits/--no-logits", help="Figures of the networks on test images."),
+        typer.Option("--logits/--no-logits", help="Include figures of logits of test images."),
     ] = True,
-    sample: Annotated[int, typer.Option(help="Test image whose logits are drawn.")] = 0,
+    sample: Annotated[
+        int, typer.Option(help="Index of the test image whose logits are drawn.")
+    ] = 0,
     classes: Annotated[
-        str | None, typer.Option(help="Classes in the t-SNE, as 0,1,2; all if not given.")
+        str | None, typer.Option(help="Classes in the t-SNE, e.g. 0,1,2; by default all.")
     ] = None,
-    points: Annotated[int, typer.Option(help="Images in the t-SNE, at most.", min=10)] = 1000,
+    points: Annotated[
+        int, typer.Option(help="Largest number of images in the t-SNE.", min=10)
+    ] = 1000,
     accuracy: options.Accuracy = "best",
     data_dir: options.DataDir = options.DATA_DIR,
     device: options.Device = "auto",
     runs_dir: options.RunsDir = options.RUNS_DIR,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the page's path as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the paths of page, runs and figures as JSON.")
+    ] = False,
 ) -> None:
-    """Write a self-contained page: tables, curves over the published ones, logits and features.
+    """Write a self-contained page with tables, curves over the published ones, and figures.
 
     Example: [bold]lskd report --out report[/]
     """
-    options.check_one_of("--accuracy", accuracy, ("best", "last"))
-    chosen = options.listed("--classes", classes) if classes else []
-    from lskd_cli.cli.exhibits import exhibit_of
-    from lskd_cli.engine.device import resolve_compute
-    from lskd_cli.files import write_text
-    from lskd_cli.results import gallery
-    from lskd_cli.results.page import render_page
+    if not logits:
+        only_logits = ("sample", "classes", "points", "data_dir", "device")
+        options.refuse_options(context, only_logits, "not valid with --no-logits")
+    selected_classes = options.parse_ints("--classes", classes) if classes else []
+    from lskd_cli.cli.report_outputs import group_outputs
+    from lskd_cli.engine.runtime import resolve_runtime
+    from lskd_cli.results import report_figures
+    from lskd_cli.results.grouping import group_runs
+    from lskd_cli.results.page import ReportSection, write_page
     from lskd_cli.results.runs import find_runs
-    from lskd_cli.results.settings import by_setting
 
-    found = [run for run in find_runs(runs_dir, runs or [], say) if run.history]
-    if not found:
+    started = [run for run in find_runs(runs_dir, runs or [], info) if run.history]
+    if not started:
         searched = ", ".join(map(str, runs or [runs_dir]))
-        raise RequestError(f"no run with a finished epoch in {searched}; 'lskd train' makes one")
+        raise RequestError(
+            f"no run with a finished epoch in {searched}; train one with 'lskd train'"
+        )
+    _check_writable(out_dir)
+    sections = [
+        ReportSection(group, report_figures.run_figures(group)) for group in group_runs(started)
+    ]
+    if logits:
+        runtime = resolve_runtime(device)
+        tsne = report_figures.TsneOptions(selected_classes, points)
+        for section in sections:
+            outputs = group_outputs(section.group, data_dir, runtime, sample)
+            if outputs is not None:
+                section.figures += report_figures.logit_figures(
+                    section.group, outputs, sample, tsne, info
+                )
+    all_figures = [figure for section in sections for figure in section.figures]
+    report_figures.make_names_unique(all_figures)
     page = out_dir / "index.html"
-    compute = resolve_compute(device)
-    sections = [gallery.section(setting) for setting in by_setting(found)]
-    # Written before what takes long, too: what is wrong with runs or folder is told at once.
-    write_text(page, render_page(sections, accuracy))
-    for section in sections if logits else ():
-        if exhibit := exhibit_of(section.runs, data_dir, compute, sample):
-            section.figures += gallery.portraits(section.runs, exhibit, sample, chosen, points, say)
-    gallery.number_names(sections)
-    write_text(page, render_page(sections, accuracy))
-    shown = [one for section in sections for one in section.figures]
-    files = gallery.write(shown, out_dir / "figures") if figures else []
+    write_page(page, sections, accuracy)
+    files = report_figures.write(all_figures, out_dir / "figures") if figures else []
     if as_json:
-        told = {"page": page, "runs": [run.path for run in found], "figures": files}
-        out.print_json(json.dumps(told, default=str))
+        paths = {"page": page, "runs": [run.path for run in started], "figures": files}
+        out.print_json(json.dumps(paths, default=str))
         return
-    say(f"{page}: {len(found)} runs")
+    info(f"{page}: {len(started)} runs")
     for file in files:
-        say(str(file))
+        info(str(file))
+
+
+def _check_writable(folder: Path) -> None:
+    """Fail before the figures are computed, which takes long."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from None

@@ -1,115 +1,114 @@
-"""lskd train."""
+"""The command ``lskd train``."""
 
 import json
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from lskd_cli.cli import options
 from lskd_cli.cli.console import out
+from lskd_cli.cli.preset_overrides import PresetOverrides, requested_preset, select_shard
+from lskd_cli.cli.training_options import TrainingArguments, with_training_options
+from lskd_cli.config import Preset, to_yaml
 from lskd_cli.errors import RequestError
 
+# Options without an effect on --dry-run, which reads and writes no run.
+_NOT_IN_DRY_RUN = (
+    "teacher_checkpoint", "graphs", "compile_", "teacher_cache", "logs", "fresh", "as_json",
+)  # fmt: skip
 
+
+@with_training_options
 def train(
+    context: typer.Context,
     presets: Annotated[
         list[str],
-        typer.Option("--preset", "-p", help="A preset's name, or a YAML file; repeatable."),
+        typer.Option("--preset", "-p", help="Name or YAML file of a preset; repeatable."),
     ],
+    training: TrainingArguments,
     stand: Annotated[
-        bool, typer.Option("--stand", help="Standardize the logits, with the row's settings.")
+        bool,
+        typer.Option("--stand", help="Standardize the logits, with the settings of the preset."),
     ] = False,
     base_temp: Annotated[
         float | None,
-        typer.Option(
-            help="Temperature: of the standardized logits with --stand, else the method's."
-        ),
+        typer.Option(help="Base temperature with --stand, else the temperature of the method."),
     ] = None,
     kd_weight: Annotated[
         float | None, typer.Option(help="Weight of the distillation loss.")
     ] = None,
-    settings: options.Settings = None,
-    method_files: options.MethodFile = None,
-    seed: Annotated[int | None, typer.Option(help="Of the initial weights.")] = None,
+    method_files: options.MethodFiles = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed of weight initialization.")] = None,
     seeds: Annotated[
-        str | None, typer.Option(help="Several seeds, as 0,1,2: a run for each.")
+        str | None, typer.Option(help="Several seeds, e.g. 0,1,2, with a run for each.")
     ] = None,
     shard: Annotated[
-        str | None,
-        typer.Option(metavar="I/N", help="Of several runs, the I-th of N parts, from 1 on."),
+        str | None, typer.Option(metavar="I/N", help="Run shard I of N (1-based).")
     ] = None,
-    epochs: options.Epochs = None,
-    val_split: options.ValSplit = None,
-    limit_train: options.LimitTrain = None,
-    teacher: options.Teacher = None,
-    dataset: options.DataSet = None,
-    teacher_checkpoint: options.TeacherCheckpoint = None,
-    data_dir: options.DataDir = options.DATA_DIR,
-    checkpoints_dir: options.CheckpointsDir = options.CHECKPOINTS_DIR,
     runs_dir: options.RunsDir = options.RUNS_DIR,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    graphs: options.Graphs = None,
-    compile_: options.Compile = False,
-    teacher_cache: options.TeacherCache = False,
-    skip_bad_images: options.SkipBadImages = False,
-    checkpoint_minutes: options.CheckpointMinutes = options.CHECKPOINT_MINUTES,
-    logs: options.Logs = None,
-    fresh: options.Fresh = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Show the preset and rehearse one step; write nothing."),
+        typer.Option(
+            "--dry-run",
+            help="Print the preset and run one step on random data; write nothing.",
+        ),
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print the finished run, or runs, as JSON.")
+        bool, typer.Option("--json", help="Print the finished runs as JSON.")
     ] = False,
 ) -> None:
-    """Train a student with its teacher, or a network alone; several presets and seeds in turn.
+    """Train a student with its teacher, or a network without distillation.
 
-    An unfinished run goes on where it stopped; a finished one is left alone. Under torchrun,
-    several processes train it together.
+    An unfinished run is resumed, and a finished one is skipped. Several presets and seeds are
+    trained one after the other. Under torchrun, several processes train a run together.
 
     Example: [bold]lskd train --preset kd-r32x4-r8x4 --stand[/]
     """
     if seed is not None and seeds is not None:
-        raise RequestError("--seed, --seeds: one of the two")
+        raise RequestError("--seed and --seeds are mutually exclusive")
+    if dry_run:
+        options.refuse_options(context, _NOT_IN_DRY_RUN, "not valid with --dry-run")
     options.load_method_files(method_files)
-    changes = options.Changes(
-        settings=settings or (),
-        epochs=epochs,
-        val_split=val_split,
-        limit_train=limit_train,
-        teacher=teacher,
-        dataset=dataset,
-        data_dir=data_dir,
-        stand=stand,
-        base_temp=base_temp,
-        kd_weight=kd_weight,
-    )
-    chosen = [seed] if seeds is None else options.listed("--seeds", seeds)
-    asked = [options.requested_preset(name, changes, one) for name in presets for one in chosen]
+    requested = PresetOverrides.from_arguments(training, stand, base_temp, kd_weight)
+    selected_seeds = [seed] if seeds is None else options.parse_ints("--seeds", seeds)
+    runs = [
+        requested_preset(name, requested, number) for name in presets for number in selected_seeds
+    ]
     if shard is not None:
-        asked = options.shard_of(asked, shard)
-    # Imported here, as in the other commands: torch takes seconds, and --help should not.
-    from lskd_cli.cli.sweep import sweep
-    from lskd_cli.cli.training import computing, places_of, train_presets
-    from lskd_cli.engine.rehearsal import rehearse
+        runs = select_shard(runs, shard)
+    # Imported here, as in the other commands, because torch takes seconds and --help should not.
+    from lskd_cli.cli.multi_run import train_separately
+    from lskd_cli.cli.run_training import (
+        engine_options,
+        list_folders,
+        runtime_context,
+        train_presets,
+    )
 
-    with computing(device, precision, graphs, compile_) as compute:
-        if dry_run:
-            from lskd_cli.config import to_yaml
-
-            for preset in asked:
-                losses = rehearse(preset, compute)
-                out.print(to_yaml(preset), end="", markup=False, highlight=False)
-                out.print(f"# one step on random images: {losses}", markup=False, highlight=False)
+    if dry_run:
+        _dry_run(runs, training)
+        return
+    with runtime_context(training) as runtime:
+        settings = engine_options(training, runs_dir)
+        if len(runs) > 1 or shard is not None:
+            train_separately(runs, settings, runtime, training.fresh, as_json)
             return
-        places = places_of(
-            data_dir, checkpoints_dir, runs_dir, teacher_checkpoint, teacher_cache,
-            skip_bad_images, checkpoint_minutes, logs,
-        )  # fmt: skip
-        if len(asked) == 1 and shard is None:
-            (folder,) = train_presets(asked, places, compute, fresh)
-            if as_json:
-                out.print_json(json.dumps({"run": str(folder.path), **folder.info()}))
-        else:
-            sweep(asked, places, compute, fresh, as_json)
+        train_presets(runs, settings, runtime, training.fresh)
+        if as_json:
+            (folder,) = list_folders(runs, settings)
+            info = folder.info()
+            assert info is not None
+            values = info.model_dump(mode="json", exclude_none=True)
+            out.print_json(json.dumps({"run": str(folder.path), **values}))
+
+
+def _dry_run(presets: Sequence[Preset], training: TrainingArguments) -> None:
+    from lskd_cli.cli.run_training import runtime_context
+    from lskd_cli.engine.dry_run import dry_run
+
+    with runtime_context(training) as runtime:
+        for preset in presets:
+            losses = dry_run(preset, runtime)
+            out.print(to_yaml(preset), end="", markup=False, highlight=False)
+            out.print(f"# one step on random data: {losses}", markup=False, highlight=False)

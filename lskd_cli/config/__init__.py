@@ -1,6 +1,7 @@
-"""What a preset may say; loading, composition, overrides."""
+"""Presets: their schema, and loading, composition, overrides and validation."""
 
-from lskd_cli.config.compose import (
+from lskd_cli.config.builtin_methods import builtin_methods
+from lskd_cli.config.loading import (
     list_networks,
     list_pairs,
     list_presets,
@@ -8,38 +9,13 @@ from lskd_cli.config.compose import (
     load_preset,
     to_yaml,
 )
-from lskd_cli.config.extensions import extend, fault, load_method_file
-from lskd_cli.config.feature_methods import (
-    ATMethod,
-    CRDMethod,
-    FitNetMethod,
-    GuidanceMethod,
-    KDSVDMethod,
-    NSTMethod,
-    OFDMethod,
-    PKTMethod,
-    ReviewKDMethod,
-    RKDMethod,
-    SPMethod,
-    VIDMethod,
-)
-from lskd_cli.config.method import METHODS, FeatureMethod, MethodSettings
-from lskd_cli.config.methods import (
-    CTKDMethod,
-    DISTMethod,
-    DKDMethod,
-    KDMethod,
-    LumiNetMethod,
-    MLKDMethod,
-    NormKDMethod,
-    RLDMethod,
-    TTMMethod,
-    VanillaMethod,
-    WTTMMethod,
-)
-from lskd_cli.config.parts import Count, NonNegative, Positive
+from lskd_cli.config.method_base import FeatureMethodConfig, MethodConfig
+from lskd_cli.config.method_registry import method_names, method_title, register_method
+from lskd_cli.config.overrides import Override
+from lskd_cli.config.plugin_errors import format_plugin_error
+from lskd_cli.config.plugins import load_method_file
 from lskd_cli.config.schema import (
-    CROP_SIZE,
+    DEFAULT_IMAGE_SIZE,
     NO_LOGITS,
     Augmentation,
     Data,
@@ -47,55 +23,35 @@ from lskd_cli.config.schema import (
     Preset,
     Published,
     Schedule,
-    Stand,
+    Standardization,
 )
+from lskd_cli.config.types import Fraction, View
 
 __all__ = [
-    "CROP_SIZE",
-    "METHODS",
+    "DEFAULT_IMAGE_SIZE",
     "NO_LOGITS",
-    "ATMethod",
     "Augmentation",
-    "CRDMethod",
-    "CTKDMethod",
-    "Count",
-    "DISTMethod",
-    "DKDMethod",
     "Data",
-    "FeatureMethod",
-    "FitNetMethod",
-    "GuidanceMethod",
-    "KDMethod",
-    "KDSVDMethod",
-    "LumiNetMethod",
-    "MLKDMethod",
-    "MethodSettings",
-    "NSTMethod",
-    "NonNegative",
-    "NormKDMethod",
-    "OFDMethod",
+    "FeatureMethodConfig",
+    "Fraction",
+    "MethodConfig",
     "Optimizer",
-    "PKTMethod",
-    "Positive",
+    "Override",
     "Preset",
     "Published",
-    "RKDMethod",
-    "RLDMethod",
-    "ReviewKDMethod",
-    "SPMethod",
     "Schedule",
-    "Stand",
-    "TTMMethod",
-    "VIDMethod",
-    "VanillaMethod",
-    "WTTMMethod",
-    "extend",
-    "fault",
+    "Standardization",
+    "View",
+    "builtin_methods",
+    "format_plugin_error",
     "list_networks",
     "list_pairs",
     "list_presets",
     "load_data",
     "load_method_file",
     "load_preset",
+    "method_names",
+    "method_title",
+    "register_method",
     "to_yaml",
 ]

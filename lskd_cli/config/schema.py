@@ -1,212 +1,261 @@
-"""The keys of a preset, their types, their bounds."""
+"""The keys of a preset with their types and bounds."""
 
-from typing import Annotated, Literal
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
-from lskd_cli.config.method import Method
-from lskd_cli.config.parts import Count, NonNegative, Part, Percent, Positive, Seed, Share
+from lskd_cli.config.method_base import UnknownMethod
+from lskd_cli.config.method_registry import Method
+from lskd_cli.config.types import ConfigModel, Fraction, Percent, Seed
 
-# Of a method of features alone.
-NO_LOGITS = "method {} reads no logits; --set method.kd_weight=0.9 adds KD's loss of them"
-CROP_SIZE = 32  # of the images that padded crops are made of, in pixels
+# Why a feature method without a KD term cannot be standardized.
+NO_LOGITS = "method {} uses no logits; add a KD term with --set method.kd_weight=0.9"
+DEFAULT_IMAGE_SIZE = 32  # pixels: CIFAR-100
+_Channels = Field(min_length=3, max_length=3)
 
 
-class Augmentation(Part):
-    """Random crops of any size, enlarged, in place of padded ones; with a policy, as timm does."""
+class Augmentation(ConfigModel):
+    """Random resized crops instead of padded crops; with a policy, timm's training transform."""
 
-    # Of RandAugment, as timm writes it: m magnitude, mstd its deviation, inc1 for more with more.
+    # A RandAugment policy in timm's notation: m is the magnitude, mstd its standard deviation, inc1
+    # selects operations that get stronger with the magnitude.
     policy: Annotated[str, Field(pattern=r"^rand(-[a-z]+[0-9.]+)*$")] | None = None
     interpolation: Literal["bilinear", "bicubic"]
-    erasing: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of images with a patch of noise
-    pipeline: Literal["device", "workers"] = "device"  # batches there, or images by timm on CPUs
+    erasing: Annotated[float, Field(ge=0, le=1)] = 0.0  # probability of random erasing per image
+    # device: batches on the training device; workers: single images in DataLoader workers.
+    pipeline: Literal["device", "workers"] = "device"
 
 
-class Data(Part):
-    """The images and how a training view of them is made."""
+class Data(ConfigModel):
+    """The data set, and how a training view of an image is made."""
 
     name: Literal["cifar100", "digits", "imagenet", "imagefolder"]
-    num_classes: Count | None = None  # of an image folder; None where the name says it
-    image_size: Annotated[int, Field(ge=8, le=1024)] = CROP_SIZE  # pixels that a student sees
-    batch_size: Count
-    drop_last: bool = False  # leave the last partial batch of an epoch out
+    num_classes: PositiveInt | None = None  # of an image folder; other data sets define it
+    image_size: Annotated[int, Field(ge=8, le=1024)] = DEFAULT_IMAGE_SIZE  # input of the student
+    batch_size: PositiveInt
+    drop_last: bool = False  # drop the last partial batch of an epoch
     padding: Annotated[int, Field(ge=0, le=32)] = 0  # black pixels on each side before the crop
-    flip: bool  # mirror every second image on average
-    augmentation: Augmentation | None = None  # None cuts padded crops
-    # Side of a test crop, as a share of the shorter side of the image it is cut from.
+    flip: bool  # random horizontal flip with probability 0.5
+    augmentation: Augmentation | None = None  # None: padded crops
+    # Side of the center crop of test images as a fraction of their shorter side.
     test_crop: Annotated[float, Field(gt=0, le=1)] = 1.0
-    mean: Annotated[list[float], Field(min_length=3, max_length=3)]  # per channel, images in 0..1
-    std: Annotated[list[Positive], Field(min_length=3, max_length=3)]
-    seed: Seed = 0  # of order and augmentation, with the epoch: students of one pass share them
-    val_split: Share = 0.0  # share of the training images held out to choose the best epoch
-    limit_train: Count | None = None  # so many training images, classes in proportion
+    mean: Annotated[list[float], _Channels]  # per channel, of images in 0..1
+    std: Annotated[list[PositiveFloat], _Channels]
+    seed: Seed = 0  # seed of the order and the augmentation, shared by students of a joint run
+    val_split: Fraction = 0.0  # fraction of the training images held out to select the best epoch
+    limit_train: PositiveInt | None = None  # size of a stratified subset of the training images
 
     @model_validator(mode="after")
-    def _cut_one_way(self) -> "Data":
-        if self.augmentation is None and self.image_size != CROP_SIZE:
-            raise ValueError(
-                f"image_size: padded crops have {CROP_SIZE} pixels; other sizes need augmentation"
-            )
+    def _check_augmentation(self) -> "Data":
         if self.augmentation is not None and self.padding > 0:
-            raise ValueError("padding: of padded crops only; with augmentation it is 0")
+            raise ValueError("padding: supported only without data.augmentation")
         return self
 
     @model_validator(mode="after")
-    def _from_files(self) -> "Data":
+    def _check_image_folder(self) -> "Data":
         if self.name == "imagefolder" and self.num_classes is None:
-            raise ValueError("num_classes: needed; --dataset imagefolder --data-dir DIR reads it")
+            raise ValueError(
+                "num_classes: required; --dataset imagefolder --data-dir DIR reads it from the "
+                "folder"
+            )
         if self.name != "imagefolder" and self.num_classes is not None:
-            raise ValueError(f"num_classes: of name imagefolder only; {self.name} has its own")
-        workers = self.augmentation is not None and self.augmentation.pipeline == "workers"
-        if self.on_disk and not workers:
-            raise ValueError("augmentation.pipeline: workers, for images in files of any size")
+            raise ValueError(f"num_classes: only valid with imagefolder; {self.name} defines it")
+        uses_workers = self.augmentation is not None and self.augmentation.pipeline == "workers"
+        if self.on_disk and not uses_workers:
+            raise ValueError("augmentation.pipeline: must be workers for images in files")
         if self.test_crop < 1 and not self.on_disk:
-            raise ValueError("test_crop: of images in files only; others are seen whole")
+            raise ValueError("test_crop: only valid for images in files")
         return self
 
     @property
     def on_disk(self) -> bool:
-        """Whether the images stay in files, which workers read, instead of in memory."""
+        """Whether DataLoader workers read the images from files instead of memory."""
         return self.name in ("imagenet", "imagefolder")
 
 
-class Optimizer(Part):
+class Optimizer(ConfigModel):
     """Stochastic gradient descent, or AdamW (arXiv:1711.05101, with PyTorch's betas and epsilon).
 
-    AdamW decays neither one-dimensional parameters nor class tokens and positions.
+    AdamW applies no weight decay to one-dimensional parameters, class tokens and position
+    embeddings.
     """
 
     name: Literal["sgd", "adamw"] = "sgd"
-    lr: Positive
-    momentum: Share = 0.0
+    lr: PositiveFloat
+    momentum: Fraction = 0.0
     nesterov: bool = False
-    weight_decay: NonNegative
-    clip_norm: Positive | None = None  # largest norm of the gradient of all parameters together
-    # Parts that a batch is learnt in, for less memory; batch norms see one part at a time.
-    accumulate: Count = 1
+    weight_decay: NonNegativeFloat
+    # Largest norm of the gradient of all parameters together.
+    clip_grad_norm: PositiveFloat | None = None
+    # Micro-batches per step, which save memory; each has its own batch-norm statistics.
+    grad_accum_steps: PositiveInt = 1
 
     @model_validator(mode="after")
-    def _of_its_kind(self) -> "Optimizer":
+    def _check_momentum(self) -> "Optimizer":
         if self.name == "adamw" and (self.momentum or self.nesterov):
-            raise ValueError("momentum, nesterov: of sgd only; adamw has its own")
+            raise ValueError("momentum, nesterov: only valid with sgd")
         if self.nesterov and not self.momentum:
-            raise ValueError("nesterov: needs momentum above 0")
+            raise ValueError("nesterov: requires momentum above 0")
         return self
 
 
-class Schedule(Part):
-    """Length of training, and the learning rate on the way.
+def _current_schedule_name(name: Any) -> Any:
+    return "multistep" if name == "steps" else name  # the name until version 0.1.0
 
-    steps: it is multiplied by gamma after each milestone epoch. cosine: from a share of lr over the
-    warm-up to the curve that falls from lr to min_lr, epoch by epoch.
+
+class Schedule(ConfigModel):
+    """Length of training and the learning-rate schedule.
+
+    multistep: the rate is multiplied by gamma after each milestone epoch. cosine: a linear warm-up
+    from a fraction of lr, then a cosine from lr to min_lr, changed once per epoch.
     """
 
-    name: Literal["steps", "cosine"] = "steps"
-    epochs: Count
-    milestones: Annotated[list[Count], Field(default_factory=list)]
-    gamma: Positive = 0.1
-    min_lr: NonNegative = 0.0
-    warmup_epochs: Annotated[int, Field(ge=0)] = 0
-    warmup_start: Share = 0.0  # share of lr at the start of the warm-up
+    name: Annotated[Literal["multistep", "cosine"], BeforeValidator(_current_schedule_name)] = (
+        "multistep"
+    )
+    epochs: PositiveInt
+    milestones: Annotated[list[PositiveInt], Field(default_factory=list)]
+    gamma: PositiveFloat = 0.1
+    min_lr: NonNegativeFloat = 0.0
+    warmup_epochs: NonNegativeInt = 0
+    warmup_start: Fraction = 0.0  # fraction of lr at the start of the warm-up
 
     @model_validator(mode="after")
-    def _of_its_kind(self) -> "Schedule":
+    def _check_schedule(self) -> "Schedule":
         if self.milestones != sorted(self.milestones):
-            raise ValueError("milestones must not decrease")
+            raise ValueError("milestones: must be sorted")
         if self.name == "cosine" and self.milestones:
-            raise ValueError("milestones: of steps only; cosine has none")
-        if self.name == "steps" and (self.min_lr or self.warmup_epochs or self.warmup_start):
-            raise ValueError("min_lr, warmup_epochs, warmup_start: of cosine only")
+            raise ValueError("milestones: only valid with multistep")
+        if self.name == "multistep" and (self.min_lr or self.warmup_epochs or self.warmup_start):
+            raise ValueError("min_lr, warmup_epochs, warmup_start: only valid with cosine")
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
-                f"warmup_epochs: {self.warmup_epochs} are no part of {self.epochs} epochs; "
-                "--epochs brings everything to another length"
+                f"warmup_epochs: must be smaller than epochs ({self.epochs}), not "
+                f"{self.warmup_epochs}; --epochs rescales the whole schedule"
             )
         return self
 
-    def rescaled(self, epochs: int) -> "Schedule":
-        """The same schedule over another number of epochs: everything at the same shares of it."""
-        # Rounded up: a drop comes once its share of training is over.
+    def with_epochs(self, epochs: int) -> "Schedule":
+        """The same schedule over another number of epochs: all events at the same fractions."""
+        # Rounded up, so that a rate drop never comes before its fraction of the training.
         milestones = [-(-milestone * epochs // self.epochs) for milestone in self.milestones]
         warmup = self.warmup_epochs * epochs // self.epochs
-        changes = {"epochs": epochs, "milestones": milestones, "warmup_epochs": warmup}
-        return self.model_copy(update=changes)
+        update = {"epochs": epochs, "milestones": milestones, "warmup_epochs": warmup}
+        return self.model_copy(update=update)
 
 
-class Stand(Part):
-    """Logit standardization: whether it is on, and what it changes in the method."""
+class Standardization(ConfigModel):
+    """Logit standardization: whether it is enabled, and the hyper-parameters that it changes.
+
+    Further keys are hyper-parameters of the method, such as ``beta`` of dkd.
+    """
+
+    model_config = ConfigDict(extra="allow")
 
     enabled: bool = False
-    temperature: Positive  # the base temperature: multiples of a sample's standard deviation
-    kd_weight: NonNegative
-    beta: NonNegative | None = None
-    temperature_range: NonNegative | None = None
+    temperature: PositiveFloat  # base temperature, in multiples of a sample's standard deviation
+    kd_weight: NonNegativeFloat
 
-    def changes(self) -> dict[str, float]:
-        """Hyper-parameters of the method that standardization replaces."""
+    def overrides(self) -> dict[str, Any]:
+        """Values that replace hyper-parameters of the method."""
         return self.model_dump(exclude={"enabled"}, exclude_none=True)
 
 
-class Published(Part):
-    """Published top-1 accuracies in percent: best epoch on the test set."""
+class Published(ConfigModel):
+    """Published top-1 accuracies in percent, of the best epoch on the test set."""
 
     top1: Percent | None = None
     top1_stand: Percent | None = None
     log: str | None = None  # name of the released log of the standardized run
 
 
-class Preset(Part):
+class Preset(ConfigModel):
     """A recipe, a method and a teacher-student pair, fully resolved."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     teacher: str | None = None
     student: str
-    drop_path: Share = 0.0  # share of images that skip the last layer of a transformer in training
+    drop_path: Fraction = 0.0  # stochastic depth rate of the last layer of a transformer
     data: Data
     optimizer: Optimizer
     schedule: Schedule
     method: Method
-    stand: Stand | None = None
+    stand: Standardization | None = None
     published: Published = Published()
-    seed: Seed = 0  # of initial weights
-    # Whether batch norms see the whole batch where several processes share it, or each its part.
+    seed: Seed = 0  # random seed of weight initialization
+    # Batch-norm statistics over all processes of a run, instead of one process's part of the batch.
     sync_batchnorm: bool = False
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "Preset":
-        if self.method.name == "none":
-            if self.teacher is not None:
-                raise ValueError("teacher: method none learns from no teacher; remove it")
-            if self.stand is not None:
-                raise ValueError("stand: method none has no teacher logits to standardize")
-        elif self.teacher is None:
-            raise ValueError(f"teacher: method {self.method.name} needs one")
+    def _check_teacher(self) -> "Preset":
+        method = self.method
+        if isinstance(method, UnknownMethod):
+            return self
+        if method.needs_teacher and self.teacher is None:
+            raise ValueError(f"teacher: method {method.name} needs one")
+        if not method.needs_teacher and self.teacher is not None:
+            raise ValueError(f"teacher: method {method.name} uses no teacher; remove it")
+        if not method.needs_teacher and self.stand is not None:
+            raise ValueError(f"stand: method {method.name} has no teacher logits to standardize")
+        return self
+
+    @model_validator(mode="after")
+    def _check_combination(self) -> "Preset":
         if self.schedule.min_lr > self.optimizer.lr:
-            raise ValueError(f"schedule.min_lr: above optimizer.lr, which is {self.optimizer.lr}")
-        if self.method.compares_images and self.optimizer.accumulate > 1:
+            raise ValueError(f"schedule.min_lr: must not exceed optimizer.lr ({self.optimizer.lr})")
+        method, augmentation = self.method, self.data.augmentation
+        if method.uses_batch_relations and self.optimizer.grad_accum_steps > 1:
             raise ValueError(
-                f"optimizer.accumulate: {self.method.name} compares the images of a whole batch; 1"
+                f"optimizer.grad_accum_steps: must be 1 with method {method.name}, which compares "
+                "the images of a whole batch"
             )
-        seen = self.data.augmentation
-        by_timm = seen is not None and (seen.policy is not None or seen.erasing > 0)
-        if self.method.name == "mlkd" and by_timm and seen and seen.pipeline == "workers":
+        is_timm = augmentation is not None and (augmentation.policy or augmentation.erasing > 0)
+        uses_workers = augmentation is not None and augmentation.pipeline == "workers"
+        if is_timm and uses_workers and "strong" in method.views:
             raise ValueError(
-                "data.augmentation.pipeline: workers make no strong view of a policy or erasing, "
-                "which mlkd reads; device"
+                "data.augmentation.pipeline: must be device with method "
+                f"{method.name}: workers make no strong view with a policy or erasing"
             )
-        if self.stand is not None:
-            unknown = set(self.stand.changes()) - set(self.method.model_dump())
-            if unknown:
-                keys = ", ".join(f"stand.{key}" for key in sorted(unknown))
-                raise ValueError(f"{keys}: method {self.method.name} has no such hyper-parameter")
-            if self.stand.enabled and not self.method.reads_logits:
-                raise ValueError(f"stand.enabled: {NO_LOGITS.format(self.method.name)}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_standardization(self) -> "Preset":
+        if self.stand is None or isinstance(self.method, UnknownMethod):
+            return self
+        keys = type(self.method).model_fields.keys() - {"name"}
+        for key in self.stand.overrides():
+            if key not in keys:
+                near = get_close_matches(key, keys, n=1, cutoff=0.6) or sorted(keys)
+                raise ValueError(
+                    f"stand.{key}: method {self.method.name} has no such hyper-parameter; nearest: "
+                    + ", ".join(f"stand.{name}" for name in near)
+                )
+        try:
+            type(self.method).model_validate(self.method.model_dump() | self.stand.overrides())
+        except ValidationError as error:
+            detail = error.errors(include_url=False)[0]
+            key = ".".join(map(str, detail["loc"]))
+            text = detail["msg"].removeprefix("Input ")
+            raise ValueError(f"stand.{key}: {text}, not {detail['input']!r}") from None
+        if self.stand.enabled and not self.method.uses_logits:
+            raise ValueError(f"stand.enabled: {NO_LOGITS.format(self.method.name)}")
         return self
 
     @property
     def can_standardize(self) -> bool:
-        """Whether there are logits to standardize, and settings for them."""
-        return self.stand is not None and self.method.reads_logits
+        """Whether the method has logits to standardize and the preset has the settings for it."""
+        return self.stand is not None and self.method.uses_logits
 
     @property
     def standardized(self) -> bool:
@@ -215,29 +264,28 @@ class Preset(Part):
 
     @property
     def run_name(self) -> str:
-        """Folder of its runs: the preset's name, with +stand where logits are standardized."""
+        """Folder of its runs: the preset's name, with +stand if logits are standardized."""
         return f"{self.name}+stand" if self.standardized else self.name
 
     @property
     def run_path(self) -> str:
-        """Where the run is among others: NAME/seedN."""
+        """Path of the run below the runs folder: NAME/seedN."""
         return f"{self.run_name}/seed{self.seed}"
 
-    def applied_method(self) -> Method:
-        """The method with the hyper-parameters of standardization where it is on."""
+    def effective_method(self) -> Method:
+        """The method with the hyper-parameters of standardization if it is enabled."""
         if self.stand is None or not self.stand.enabled:
             return self.method
-        return self.method.model_copy(update=self.stand.changes())
+        return type(self.method).model_validate(self.method.model_dump() | self.stand.overrides())
 
-    def rescaled(self, epochs: int) -> "Preset":
-        """The same training over another number of epochs: everything at the same shares of it."""
-        changes = {
-            "schedule": self.schedule.rescaled(epochs),
-            "method": self.method.model_copy(
-                update=self.method.rescaled(self.schedule.epochs, epochs)
-            ),
+    def with_epochs(self, epochs: int) -> "Preset":
+        """The same training over another number of epochs: all events at the same fractions."""
+        changed = self.method.rescale_epochs(self.schedule.epochs, epochs)
+        update = {
+            "schedule": self.schedule.with_epochs(epochs),
+            "method": self.method.model_copy(update=changed),
         }
-        return self.model_copy(update=changes)
+        return self.model_copy(update=update)
 
     def with_stand(self, enabled: bool) -> "Preset":
         """The same preset with logit standardization on or off.

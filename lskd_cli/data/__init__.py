@@ -1,48 +1,46 @@
-"""Images: data sets, views, batches. Small sets stay on the training device as uint8."""
+"""Images: data sets, views and batches. Small data sets stay on the training device as uint8."""
 
 from lskd_cli.data.batch import (
-    ALONE,
+    UNSHARDED,
     Batch,
-    Draws,
+    BatchSpec,
+    DataShard,
     Loader,
-    Share,
-    images_of,
-    rows,
-    seed_of,
+    derive_seed,
+    epoch_size,
     worker_count,
 )
-from lskd_cli.data.centres import whole_images
-from lskd_cli.data.crops import CropLoader
+from lskd_cli.data.crop_loader import CropLoader
 from lskd_cli.data.datasets import (
-    Dataset,
+    DataSplits,
     Images,
-    ImageSet,
+    InMemoryImages,
     image_folder,
-    load_dataset,
+    load_splits,
     num_classes,
 )
-from lskd_cli.data.folder import FolderSet, class_names
+from lskd_cli.data.eval_batches import eval_batches
+from lskd_cli.data.image_folder import ImageFolderImages, class_names
 from lskd_cli.data.loader import create_loader
 
 __all__ = [
-    "ALONE",
+    "UNSHARDED",
     "Batch",
+    "BatchSpec",
     "CropLoader",
-    "Dataset",
-    "Draws",
-    "FolderSet",
-    "ImageSet",
+    "DataShard",
+    "DataSplits",
+    "ImageFolderImages",
     "Images",
+    "InMemoryImages",
     "Loader",
-    "Share",
     "class_names",
     "create_loader",
+    "derive_seed",
+    "epoch_size",
+    "eval_batches",
     "image_folder",
-    "images_of",
-    "load_dataset",
+    "load_splits",
     "num_classes",
-    "rows",
-    "seed_of",
-    "whole_images",
     "worker_count",
 ]

@@ -1,147 +1,263 @@
-"""Batches, what they are made from, and what every loader does."""
+"""Batches, their specifications, and the base class of all loaders."""
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
-from typing import ClassVar
+import builtins
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, ClassVar, TypeVar
 
 import joblib
 import numpy as np
 import torch
 from torch import Tensor
 
-from lskd_cli.config import Data
+from lskd_cli.config import Data, View
 from lskd_cli.errors import RequestError
-from lskd_cli.view import View
 
-# What decides how some images are seen, by name, (N, ...) each: "index" into the training images,
-# "weak.top", "weak.left", "weak.flip" of a crop, and so on; or the finished views themselves.
-Draws = dict[str, Tensor]
-
-# Independent random numbers of an epoch. The released code cuts the two views of an image apart.
+# Independent random streams of an epoch. As in the released code, the two views of an image have
+# independent crops.
 ORDER_STREAM, STRONG_STREAM, IMAGE_STREAM = 0, 3, 4
 VIEW_STREAMS: dict[View, int] = {"weak": 1, "strong": 2}
-_MOST_WORKERS = 16
+_MAX_WORKERS = 16
+
+Spec = TypeVar("Spec", bound="TensorSpec")
 
 
 def worker_count(processes: int = 1) -> int:
-    """Workers that each of some processes on this machine may have: its cores, no more than 16.
+    """Number of DataLoader workers for each of several processes on this machine.
 
-    Each holds two batches ready: of 512 images, 150 MB.
+    It is the number of cores per process, at most 16: every worker holds two batches in memory
+    (150 MB each for 512 images of 224 pixels).
     """
     cores: int = joblib.cpu_count()
-    return max(1, min(cores // processes, _MOST_WORKERS))
+    return max(1, min(cores // processes, _MAX_WORKERS))
 
 
 @dataclass(frozen=True)
-class Share:
-    """What one of several processes takes of every batch; alone, everything.
+class DataShard:
+    """The part of every batch that one of several processes gets; by default all of it.
 
     Attributes:
-        rank: of the process, from 0.
-        of: number of processes.
-        workers: processes that it may let make batches.
+        rank: rank of the process.
+        world_size: number of processes.
+        num_workers: number of DataLoader workers that the process may start.
     """
 
     rank: int = 0
-    of: int = 1
-    workers: int = field(default_factory=worker_count)
+    world_size: int = 1
+    num_workers: int = field(default_factory=worker_count)
 
-    def rows(self, count: int) -> slice:
-        """Its places among so many images: at most one more or less than any other's."""
-        return slice(count * self.rank // self.of, count * (self.rank + 1) // self.of)
+    def slice(self, count: int) -> builtins.slice:
+        """The images of this process among ``count`` images; sizes differ by at most one."""
+        start = count * self.rank // self.world_size
+        return slice(start, count * (self.rank + 1) // self.world_size)
 
     def size(self, count: int) -> int:
-        """How many of so many images it takes."""
-        rows = self.rows(count)
-        return int(rows.stop - rows.start)
+        """Number of images of this process among ``count`` images."""
+        images = self.slice(count)
+        return int(images.stop - images.start)
 
 
-ALONE = Share()
+UNSHARDED = DataShard()
+
+
+class TensorSpec:
+    """Base class of dataclasses whose fields are tensors, such dataclasses, or None."""
+
+    def map(self: Spec, function: Callable[[Tensor], Tensor]) -> Spec:
+        """The same structure with a function applied to every tensor."""
+        return replace(self, **_map_fields(self, function))  # type: ignore[type-var]
+
+    def tensors(self) -> list[Tensor]:
+        """All tensors, in a fixed order."""
+        found: list[Tensor] = []
+
+        def collect(tensor: Tensor) -> Tensor:
+            found.append(tensor)
+            return tensor
+
+        self.map(collect)
+        return found
+
+    def pin_memory(self: Spec) -> Spec:
+        """The same in page-locked memory; called by ``DataLoader``."""
+        return self.map(Tensor.pin_memory)
+
+
+def _map_fields(spec: Any, function: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    mapped: dict[str, Any] = {}
+    for item in fields(spec):
+        value = getattr(spec, item.name)
+        if isinstance(value, Tensor):
+            mapped[item.name] = function(value)
+        elif isinstance(value, TensorSpec):
+            mapped[item.name] = value.map(function)
+        elif isinstance(value, dict):
+            mapped[item.name] = {key: entry.map(function) for key, entry in value.items()}
+        elif is_dataclass(value):
+            raise TypeError(f"{item.name}: not a TensorSpec")
+    return mapped
+
+
+@dataclass
+class CropParams(TensorSpec):
+    """Offsets and flips of N padded crops.
+
+    Attributes:
+        top: (N,) offset of the crop in the padded image, in pixels.
+        left: (N,) likewise.
+        flip: (N,) bool, whether the crop is flipped horizontally.
+    """
+
+    top: Tensor
+    left: Tensor
+    flip: Tensor
+
+
+@dataclass
+class StrongParams(TensorSpec):
+    """Parameters of the operations that turn N weak views into strong views.
+
+    Attributes:
+        operation: (N, 2) codes of operations.
+        parameter: (N, 2) float64 parameter of each operation.
+        side: (N,) side of the cutout as a fraction of the width.
+        center: (N, 2) horizontal and vertical center of the cutout as fractions of the size.
+    """
+
+    operation: Tensor
+    parameter: Tensor
+    side: Tensor
+    center: Tensor
+
+
+@dataclass
+class ViewSpec(TensorSpec):
+    """How one view of N images is made; the loader decides which fields are set.
+
+    Attributes:
+        crop: padded crops of images in memory.
+        pixels: (N, 3, S, S) uint8 views that are already cropped.
+        normalized: (N, 3, S, S) float32 views that are complete.
+        strong: operations that are applied after the crop.
+    """
+
+    crop: CropParams | None = None
+    pixels: Tensor | None = None
+    normalized: Tensor | None = None
+    strong: StrongParams | None = None
+
+
+@dataclass
+class BatchSpec(TensorSpec):
+    """Everything that determines the views of N images; all random numbers are drawn already.
+
+    Attributes:
+        index: (N,) indices of the images in the training set.
+        views: how each view is made.
+        weak_logits: (N, C) cached logits of the teacher for the weak view, if there is a cache.
+        weight: weight of this process in the mean gradient of all processes.
+    """
+
+    index: Tensor
+    views: dict[View, ViewSpec]
+    weak_logits: Tensor | None = None
+    weight: float = 1.0
+
+    def select(self, images: builtins.slice | Tensor) -> "BatchSpec":
+        """The specification of some of the images."""
+        return self.map(lambda tensor: tensor[images])
 
 
 @dataclass
 class Batch:
-    """Some images.
+    """Views and targets of N images.
 
     Attributes:
-        views: each (N, 3, S, S) float32 normalized, channels last.
-        target: (N,) classes.
-        index: (N,) places among the training images.
+        views: (N, 3, S, S) float32 each, normalized, channels last.
+        target: (N,) class indices.
+        index: (N,) indices of the images in the training set.
+        weight: weight of this process in the mean gradient of all processes.
     """
 
     views: dict[View, Tensor]
     target: Tensor
     index: Tensor
+    weight: float = 1.0
 
-    def part(self, rows: slice) -> "Batch":
-        """The same of some of the images."""
-        views = {view: images[rows] for view, images in self.views.items()}
-        return Batch(views, self.target[rows], self.index[rows])
+    def slice(self, images: builtins.slice) -> "Batch":
+        """The batch of some of the images."""
+        views = {view: pixels[images] for view, pixels in self.views.items()}
+        return Batch(views, self.target[images], self.index[images], self.weight)
 
 
-class Loader:
-    """Training batches of some images, the same ones whenever an epoch is asked for.
+class Loader(ABC):
+    """Training batches; an epoch has the same batches whenever it is requested.
 
     Attributes:
-        data: what the batches are made like.
-        total: images of an epoch, over all processes.
-        at_once: whether one call can give the images of several steps.
-        share: what this process takes of every batch.
+        data: settings of the batches.
+        epoch_size: number of images in an epoch, over all processes.
+        supports_several_steps: whether one specification can contain several steps.
+        shard: the part of every batch that this process gets.
     """
 
-    at_once: ClassVar[bool] = False
+    supports_several_steps: ClassVar[bool] = False
 
-    def __init__(self, images: int, data: Data, share: Share) -> None:
-        """Take the number of training images.
+    def __init__(self, num_images: int, data: Data, shard: DataShard) -> None:
+        """Check that the images make batches.
 
         Raises:
-            RequestError: they do not make batches, or those do not divide among the processes.
+            RequestError: there are too few images, or batches cannot be divided among processes.
         """
         self.data = data
-        self.share = share
-        self.total = images_of(images, data, share)
+        self.shard = shard
+        self.epoch_size = epoch_size(num_images, data, shard)
 
     @property
-    def steps(self) -> int:
-        """Of an epoch."""
-        return -(-self.total // self.data.batch_size)
+    def num_steps(self) -> int:
+        """Number of steps of an epoch."""
+        return -(-self.epoch_size // self.data.batch_size)
 
-    def count(self, first: int, end: int) -> int:
-        """Images of the steps from ``first`` up to ``end``, over all processes."""
+    def count(self, first_step: int, end_step: int) -> int:
+        """Number of images of some steps, over all processes; ``end_step`` is exclusive."""
         size = self.data.batch_size
-        return min(end * size, self.total) - first * size
+        return min(end_step * size, self.epoch_size) - first_step * size
 
-    def weight(self, own: int, step: int) -> float:
-        """What the mean over this process's images counts in the mean of all processes' means.
+    def process_weight(self, num_images: int, step: int) -> float:
+        """Weight of this process's mean loss in the mean over processes.
 
         It is 1 unless processes have different numbers of images, at the end of an epoch.
 
         Args:
-            own: images of this process in a step.
-            step: from 0.
+            num_images: number of images of this process in the step.
+            step: counted from 0.
         """
-        alone = self.share.of == 1
-        return 1.0 if alone else own * self.share.of / self.count(step, step + 1)
+        if self.shard.world_size == 1:
+            return 1.0
+        return num_images * self.shard.world_size / self.count(step, step + 1)
 
-    def epoch(self, epoch: int, views: Collection[View], start: int) -> Callable[[int, int], Draws]:
-        """What the steps of an epoch (from 1) are made from, from step ``start`` (from 0) on.
+    @abstractmethod
+    def start_epoch(self, epoch: int, views: Collection[View], first_step: int) -> None:
+        """Prepare an epoch (counted from 1) from a step (counted from 0) on."""
 
-        Returns:
-            Of a first step and a number of steps; to be asked in order, without gaps. Several
-            processes ask for one step at a time.
+    @abstractmethod
+    def batch_spec(self, step: int, num_steps: int) -> BatchSpec:
+        """Specification of some steps of the current epoch, on the device.
+
+        It is requested in order and without gaps, for one step at a time if there are several
+        processes or ``supports_several_steps`` is False.
         """
-        raise TypeError(f"{type(self).__name__} does not define its epochs")
 
-    def cut(self, draws: Mapping[str, Tensor]) -> Batch:
-        """The batch that such draws make, on the device alone."""
-        raise TypeError(f"{type(self).__name__} does not define its batches")
+    @abstractmethod
+    def make_batch(self, spec: BatchSpec) -> Batch:
+        """The batch of a specification, computed on the device only."""
 
 
 class Normalizer:
-    """(B, 3, S, S) uint8 to float32, with the mean and deviation of the data."""
+    """Converts (B, 3, S, S) uint8 images to normalized float32."""
 
     def __init__(self, data: Data, device: torch.device) -> None:
-        # Made once: a copy to the device for every batch would hold it up.
+        # Created once, because a copy to the device in every step would synchronize it.
         self.mean = torch.tensor(data.mean, device=device).view(3, 1, 1)
         self.std = torch.tensor(data.std, device=device).view(3, 1, 1)
 
@@ -149,68 +265,49 @@ class Normalizer:
         return images.to(torch.float32).div_(255).sub_(self.mean).div_(self.std)
 
 
-def rows(draws: Mapping[str, Tensor], part: slice | Tensor) -> Draws:
-    """The draws of some of the images."""
-    return {name: values[part] for name, values in draws.items()}
+def derive_seed(*key: int) -> int:
+    """A seed derived from several numbers; trailing zeros of the key have no effect."""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
 
 
-def named(view: View, draws: Mapping[str, Tensor]) -> Draws:
-    """Draws of one view, under names that tell which."""
-    return {f"{view}.{name}": values for name, values in draws.items()}
+def epoch_permutation(num_images: int, data: Data, epoch: int) -> Tensor:
+    """(N,) order of the images in an epoch (counted from 1), on the CPU."""
+    generator = torch.Generator().manual_seed(derive_seed(data.seed, epoch, ORDER_STREAM))
+    return torch.randperm(num_images, generator=generator)
 
 
-def unnamed(view: View, draws: Mapping[str, Tensor]) -> Draws:
-    """The inverse of ``named``, of draws of several views."""
-    prefix = f"{view}."
-    return {k.removeprefix(prefix): v for k, v in draws.items() if k.startswith(prefix)}
-
-
-def seed_of(*numbers: int) -> int:
-    """One seed from several numbers, far from those of others; zeros at their end do not count."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
-
-
-def epoch_order(images: int, data: Data, epoch: int) -> Tensor:
-    """(N,) places of so many images in an epoch (from 1), on the CPU."""
-    generator = torch.Generator().manual_seed(seed_of(data.seed, epoch, ORDER_STREAM))
-    return torch.randperm(images, generator=generator)
-
-
-def images_of(images: int, data: Data, share: Share) -> int:
-    """How many of so many training images an epoch learns from, over all processes.
+def epoch_size(num_images: int, data: Data, shard: DataShard) -> int:
+    """Number of images in an epoch, over all processes.
 
     Raises:
-        RequestError: there are not enough for a batch, or a batch has no part for each process.
+        RequestError: there are too few images for a batch, or a batch cannot be divided among the
+            processes.
     """
-    size, rest = data.batch_size, images % data.batch_size
-    if data.drop_last and images < size:
+    size, remainder = data.batch_size, num_images % data.batch_size
+    world_size = shard.world_size
+    if data.drop_last and num_images < size:
         raise RequestError(
-            f"data.batch_size: {size}, with {images} training images and drop_last, is "
-            "no batch at all; lower it or take more images"
+            f"data.batch_size: batch_size ({size}) exceeds the training set ({num_images} images); "
+            "lower it, or set data.drop_last=false"
         )
-    if size % share.of:
-        near = max(1, round(size / share.of)) * share.of
+    if size % world_size:
+        near = max(1, round(size / world_size)) * world_size
         raise RequestError(
-            f"data.batch_size: {size} images do not divide among {share.of} processes; "
+            f"data.batch_size: {size} is not divisible by the number of processes ({world_size}); "
             f"nearest: {near}"
         )
-    if 0 < rest < share.of and not data.drop_last:
+    if 0 < remainder < world_size and not data.drop_last:
         raise RequestError(
-            f"data.drop_last: the last batch of an epoch has {rest} images for {share.of} "
-            "processes; --set data.drop_last=true leaves it out"
+            f"data.drop_last: the last batch of an epoch has {remainder} images for {world_size} "
+            "processes; drop it with --set data.drop_last=true"
         )
-    return images - rest if data.drop_last else images
+    return num_images - remainder if data.drop_last else num_images
 
 
-def batches_of(images: int, data: Data, share: Share, epoch: int, start: int) -> list[Tensor]:
-    """The images of every step of an epoch (from 1) that a process takes, from a step on."""
-    order = epoch_order(images, data, epoch)[: images_of(images, data, share)]
-    batches = order.split(data.batch_size)[start:]  # type: ignore[no-untyped-call]
-    return [batch[share.rows(len(batch))] for batch in batches]
-
-
-def finished(draws: Mapping[str, Tensor]) -> Batch:
-    """The batch of draws that hold the finished views, as ``view.weak``, target and index."""
-    names: dict[str, View] = {"view.weak": "weak", "view.strong": "strong"}
-    views = {view: draws[name] for name, view in names.items() if name in draws}
-    return Batch(views, draws["target"], draws["index"])
+def rank_batches(
+    num_images: int, data: Data, shard: DataShard, epoch: int, first_step: int
+) -> list[Tensor]:
+    """Image indices of every step of an epoch (counted from 1) for one process."""
+    order = epoch_permutation(num_images, data, epoch)[: epoch_size(num_images, data, shard)]
+    batches = order.split(data.batch_size)[first_step:]  # type: ignore[no-untyped-call]
+    return [batch[shard.slice(len(batch))] for batch in batches]

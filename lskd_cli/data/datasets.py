@@ -1,4 +1,4 @@
-"""CIFAR-100 and the handwritten digits of scikit-learn, as tensors; folders of images."""
+"""Data sets: CIFAR-100 and scikit-learn's digits in memory, ImageNet and image folders in files."""
 
 import tarfile
 import tempfile
@@ -15,23 +15,23 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torchvision.datasets import CIFAR100
 
-from lskd_cli.config import Data
-from lskd_cli.data.folder import FolderSet, load_folders
-from lskd_cli.download import Progress, digest, download
+from lskd_cli.config import DEFAULT_IMAGE_SIZE, Data
+from lskd_cli.data.image_folder import ImageFolderImages, load_image_folders
+from lskd_cli.download import Progress, download, download_lock, file_digest
 from lskd_cli.errors import RequestError, RunError
 
-# Splits are the same in every run, whatever its seed: runs stay comparable.
+# All runs have the same splits, whatever their seed, so that they can be compared.
 _SPLIT_SEED = 0
-_DIGITS_TEST_SHARE = 0.2
-_CLASSES = {"cifar100": 100, "digits": 10, "imagenet": 1000}
+_DIGITS_TEST_FRACTION = 0.2
+_NUM_CLASSES = {"cifar100": 100, "digits": 10, "imagenet": 1000}
 
 
 @dataclass
-class ImageSet:
-    """Images and their classes.
+class InMemoryImages:
+    """Images in one tensor, and their classes.
 
     Attributes:
-        images: (N, 32, 32, 3) uint8, red green blue.
+        images: (N, S, S, 3) uint8, RGB.
         targets: (N,) int64 class indices.
     """
 
@@ -43,58 +43,58 @@ class ImageSet:
 
     @property
     def device(self) -> torch.device:
-        """Where the images are and batches are made."""
+        """The device of the images, on which batches are made."""
         return self.targets.device
 
-    def to(self, device: torch.device) -> "ImageSet":
-        """The same on another device."""
-        return ImageSet(self.images.to(device), self.targets.to(device))
+    def to(self, device: torch.device) -> "InMemoryImages":
+        """The images on another device."""
+        return InMemoryImages(self.images.to(device), self.targets.to(device))
 
-    def take(self, places: "np.ndarray[Any, Any]") -> "ImageSet":
-        """Some of the images."""
-        chosen = torch.from_numpy(places)
-        return ImageSet(self.images[chosen], self.targets[chosen])
+    def subset(self, indices: "np.ndarray[Any, Any]") -> "InMemoryImages":
+        """The images with the given indices."""
+        selected = torch.from_numpy(indices)
+        return InMemoryImages(self.images[selected], self.targets[selected])
 
-    def pixels(self, index: int) -> Tensor:
-        """(3, H, W) uint8 of one image."""
+    def load_image(self, index: int) -> Tensor:
+        """One image, (3, H, W) uint8."""
         return self.images[index].permute(2, 0, 1)
 
 
-Images = ImageSet | FolderSet
+Images = InMemoryImages | ImageFolderImages
 AnyImages = TypeVar("AnyImages", bound=Images)
 
 
 @dataclass
-class Dataset:
-    """The sets of one training run; ``val`` is there when a part of training is held out."""
+class DataSplits:
+    """Training, test and, if images are held out for it, validation images."""
 
     train: Images
     test: Images
     val: Images | None = None
 
-    def to(self, device: torch.device) -> "Dataset":
-        """The same on another device."""
+    def to(self, device: torch.device) -> "DataSplits":
+        """The splits on another device."""
         val = self.val.to(device) if self.val else None
-        return Dataset(self.train.to(device), self.test.to(device), val)
+        return DataSplits(self.train.to(device), self.test.to(device), val)
 
 
 def num_classes(data: Data) -> int:
-    """Classes of the images of a preset."""
-    return data.num_classes or _CLASSES[data.name]
+    """Number of classes of a data set."""
+    return data.num_classes or _NUM_CLASSES[data.name]
 
 
-def load_dataset(data: Data, folder: Path, progress: Progress, skip_bad: bool = False) -> Dataset:
-    """The sets that a preset's data asks for, in the memory of the CPU or in their files.
+def load_splits(data: Data, folder: Path, progress: Progress, skip_bad: bool = False) -> DataSplits:
+    """The images that the data settings of a preset select, in CPU memory or in files.
 
     Args:
-        data: which images, and what share of training to hold out.
-        folder: holds cifar-100-python, and the archive is downloaded to it when that is absent; or
-            train and val of an image folder; or imagenet with those.
-        progress: told of the bytes of a download, or of the images that are checked.
-        skip_bad: leave files out that cannot be decoded.
+        data: the data set, and the fraction of training images to hold out.
+        folder: contains cifar-100-python (downloaded if it is absent), or train/ and val/ of an
+            image folder, or imagenet/ with those.
+        progress: called with the bytes of a download, or the number of checked images.
+        skip_bad: leave out files that cannot be decoded.
 
     Raises:
-        RequestError: a file is damaged or cannot be read, or the classes are others.
+        RequestError: a file is damaged or cannot be read, or the classes do not match.
         RunError: the download failed.
     """
     train: Images
@@ -102,44 +102,46 @@ def load_dataset(data: Data, folder: Path, progress: Progress, skip_bad: bool = 
     if data.on_disk:
         train, test = _from_folder(data, folder, progress, skip_bad)
     else:
-        train, test = _LOADERS[data.name](folder, progress)
+        train, test = _LOADERS[data.name](data, folder, progress)
     val = None
     if data.val_split > 0:
         train, val = _split(train, data.val_split, "data.val_split")
     if data.limit_train is not None and data.limit_train < len(train):
         _, train = _split(train, data.limit_train, "data.limit_train")
-    return Dataset(train, test, val)
+    return DataSplits(train, test, val)
 
 
 def image_folder(data: Data, folder: Path) -> Path:
-    """Where train and val of a data set in files are, below a folder of data sets."""
-    own = folder / "imagenet"
-    return own if data.name == "imagenet" and own.is_dir() else folder
+    """The folder of train/ and val/ of a data set in files."""
+    imagenet = folder / "imagenet"
+    return imagenet if data.name == "imagenet" and imagenet.is_dir() else folder
 
 
 def _from_folder(
     data: Data, folder: Path, progress: Progress, skip_bad: bool
-) -> tuple[FolderSet, FolderSet]:
+) -> tuple[ImageFolderImages, ImageFolderImages]:
     folder = image_folder(data, folder)
-    train, test = load_folders(folder, progress, skip_bad)
-    found, expected = len(train.classes), num_classes(data)
-    if found != expected and data.name == "imagenet":
+    train, test = load_image_folders(folder, progress, skip_bad)
+    actual, expected = len(train.classes), num_classes(data)
+    if actual != expected and data.name == "imagenet":
         raise RequestError(
-            f"{folder}: {found} classes, ImageNet has {expected}; "
-            "--dataset imagefolder takes any other folder"
+            f"{folder}: {actual} classes, but ImageNet has {expected}; use --dataset imagefolder "
+            "for other images"
         )
-    if found != expected:
-        raise RequestError(f"{folder}: {found} classes, data.num_classes says {expected}")
+    if actual != expected:
+        raise RequestError(f"{folder}: {actual} classes, but data.num_classes is {expected}")
     return train, test
 
 
-def _cifar100(folder: Path, progress: Progress) -> tuple[ImageSet, ImageSet]:
+def _cifar100(
+    data: Data, folder: Path, progress: Progress
+) -> tuple[InMemoryImages, InMemoryImages]:
     if not (folder / CIFAR100.base_folder).is_dir():
         _download_cifar100(folder, progress)
     for name, md5 in [*CIFAR100.train_list, *CIFAR100.test_list]:
         path = folder / CIFAR100.base_folder / name
         try:
-            intact = digest(path, "md5") == md5
+            intact = file_digest(path, "md5") == md5
         except OSError as error:
             raise RequestError(
                 f"{path}: cannot be read: {error.strerror}; "
@@ -149,51 +151,61 @@ def _cifar100(folder: Path, progress: Progress) -> tuple[ImageSet, ImageSet]:
             raise RequestError(
                 f"{path}: damaged (its md5 is not {md5}); remove {path.parent} to download it again"
             )
-    parts = (CIFAR100(str(folder), train=train) for train in (True, False))
+    splits = (CIFAR100(str(folder), train=train) for train in (True, False))
     train, test = (
-        ImageSet(torch.from_numpy(part.data), torch.tensor(part.targets)) for part in parts
+        InMemoryImages(torch.from_numpy(split.data), torch.tensor(split.targets))
+        for split in splits
     )
     return train, test
 
 
 def _download_cifar100(folder: Path, progress: Progress) -> None:
     archive = folder / CIFAR100.filename
-    if not archive.exists():
-        download(CIFAR100.url, archive, progress)
-    if digest(archive, "md5") != CIFAR100.tgz_md5:
+    with download_lock(archive):
+        if (folder / CIFAR100.base_folder).is_dir():
+            return  # the process that held the lock before has downloaded it
+        if not archive.exists():
+            download(CIFAR100.url, archive, progress)
+        if file_digest(archive, "md5") != CIFAR100.tgz_md5:
+            archive.unlink()
+            raise RunError(f"{archive}: not the official archive (wrong md5), removed; try again")
+        # Unpacked elsewhere and then renamed, so that the folder is complete or absent.
+        with tarfile.open(archive) as tar, tempfile.TemporaryDirectory(dir=folder) as temporary:
+            tar.extractall(temporary, filter="data")
+            (Path(temporary) / CIFAR100.base_folder).rename(folder / CIFAR100.base_folder)
         archive.unlink()
-        raise RunError(f"{archive}: not the official archive (wrong md5), removed; try again")
-    # Unpacked beside its place and then renamed: the folder is whole or not there.
-    with tarfile.open(archive) as tar, tempfile.TemporaryDirectory(dir=folder) as temporary:
-        tar.extractall(temporary, filter="data")
-        (Path(temporary) / CIFAR100.base_folder).rename(folder / CIFAR100.base_folder)
-    archive.unlink()
 
 
-def _digits(folder: Path, progress: Progress) -> tuple[ImageSet, ImageSet]:
-    """1797 images of 8x8 greys (0 to 16), enlarged bilinearly; a fifth of each class is test."""
-    grey, labels = load_digits(return_X_y=True)
-    small = torch.from_numpy(grey).float().reshape(-1, 1, 8, 8) * (255 / 16)
-    large = F.interpolate(small, size=(32, 32), mode="bilinear", align_corners=False)
+def _digits(data: Data, folder: Path, progress: Progress) -> tuple[InMemoryImages, InMemoryImages]:
+    """1797 gray images of 8x8 pixels (0 to 16), resized bilinearly; 20 % of each class is test.
+
+    Padded crops need images of ``data.image_size``; other augmentation enlarges them itself.
+    """
+    gray, labels = load_digits(return_X_y=True)
+    size = data.image_size if data.augmentation is None else DEFAULT_IMAGE_SIZE
+    small = torch.from_numpy(gray).float().reshape(-1, 1, 8, 8) * (255 / 16)
+    large = F.interpolate(small, size=(size, size), mode="bilinear", align_corners=False)
     images = large.round().to(torch.uint8).expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous()
-    return _split(ImageSet(images, torch.from_numpy(labels).long()), _DIGITS_TEST_SHARE, "digits")
+    digits = InMemoryImages(images, torch.from_numpy(labels).long())
+    return _split(digits, _DIGITS_TEST_FRACTION, "digits")
 
 
-def _split(images: AnyImages, share: float, key: str) -> tuple[AnyImages, AnyImages]:
-    """What remains and the share (or number) that is split off, each class in proportion."""
+def _split(images: AnyImages, size: float, key: str) -> tuple[AnyImages, AnyImages]:
+    """A stratified split: the remaining images, and a fraction or number of them."""
     try:
-        kept, split_off = train_test_split(
+        remaining, selected = train_test_split(
             np.arange(len(images)),
-            test_size=share,
+            test_size=size,
             stratify=images.targets.numpy(),
             random_state=_SPLIT_SEED,
         )
     except ValueError as error:
-        raise RequestError(f"{key}: {share} cannot be split off: {error}") from None
-    return images.take(np.sort(kept)), images.take(np.sort(split_off))  # type: ignore[return-value]
+        raise RequestError(f"{key}: cannot split off {size} of the images: {error}") from None
+    splits = images.subset(np.sort(remaining)), images.subset(np.sort(selected))
+    return splits  # type: ignore[return-value]
 
 
-_LOADERS: dict[str, Callable[[Path, Progress], tuple[ImageSet, ImageSet]]] = {
+_LOADERS: dict[str, Callable[[Data, Path, Progress], tuple[InMemoryImages, InMemoryImages]]] = {
     "cifar100": _cifar100,
     "digits": _digits,
 }

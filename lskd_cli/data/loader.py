@@ -1,24 +1,25 @@
-"""The loader that a preset's data asks for."""
+"""Creation of the loader that the data settings of a preset select."""
 
 from lskd_cli.config import Data
-from lskd_cli.data.augmented import DeviceLoader
-from lskd_cli.data.batch import ALONE, Loader, Share
-from lskd_cli.data.crops import CropLoader
+from lskd_cli.data.batch import UNSHARDED, DataShard, Loader
+from lskd_cli.data.crop_loader import CropLoader
 from lskd_cli.data.datasets import Images
-from lskd_cli.data.folder import FolderSet
-from lskd_cli.data.workers import WorkerLoader
+from lskd_cli.data.device_loader import DeviceLoader
+from lskd_cli.data.image_folder import ImageFolderImages
+from lskd_cli.data.worker_loader import WorkerLoader
 
 
-def create_loader(images: Images, data: Data, share: Share = ALONE) -> Loader:
-    """Training batches of images, on their device.
+def create_loader(images: Images, data: Data, shard: DataShard = UNSHARDED) -> Loader:
+    """A loader of training batches on the device of the images.
 
     Raises:
-        RequestError: the augmentation is unknown, or the images make no batches.
+        RequestError: the augmentation is unknown, or the images do not make batches.
     """
-    if isinstance(images, FolderSet) or (
-        data.augmentation is not None and data.augmentation.pipeline == "workers"
-    ):
-        return WorkerLoader(images, data, share)
-    if data.augmentation is None:
-        return CropLoader(images, data, share)
-    return DeviceLoader(images, data, share)
+    augmentation = data.augmentation
+    if isinstance(images, ImageFolderImages):
+        return WorkerLoader(images, data, shard)
+    if augmentation is None:
+        return CropLoader(images, data, shard)
+    if augmentation.pipeline == "workers":
+        return WorkerLoader(images, data, shard)
+    return DeviceLoader(images, data, shard)

@@ -1,4 +1,4 @@
-"""timm's training transform, and the random choices it makes, as numbers for a whole batch."""
+"""timm's training transform, and its random choices as parameters of a whole batch."""
 
 import random
 import re
@@ -17,14 +17,14 @@ from timm.data.transforms import RandomResizedCropAndInterpolation
 from torch import Tensor
 
 from lskd_cli.config import Augmentation, Data
-from lskd_cli.data.operations import CODES
+from lskd_cli.data.image_ops import OP_CODES
 from lskd_cli.errors import RequestError
 
-_VARIANTS = re.compile("(Increasing|Original|Rel)$")  # timm's names for other ranges of one thing
+_VARIANTS = re.compile("(Increasing|Original|Rel)$")  # timm's suffixes for other ranges
 
 
 def timm_transform(data: Data) -> Any:
-    """Timm's transform of a Pillow image into a normalized (3, S, S) tensor.
+    """Timm's training transform, which turns a Pillow image into a normalized (3, S, S) tensor.
 
     Raises:
         RequestError: timm does not know the policy.
@@ -45,7 +45,7 @@ def timm_transform(data: Data) -> Any:
         )
     except (AssertionError, KeyError, ValueError) as error:
         raise RequestError(
-            f"data.augmentation.policy: {augmentation.policy}: timm knows no such policy ({error})"
+            f"data.augmentation.policy: timm does not know {augmentation.policy!r} ({error})"
         ) from None
     for operation in _operations(transform):
         if operation.name.startswith("Posterize"):
@@ -53,17 +53,17 @@ def timm_transform(data: Data) -> Any:
     return transform
 
 
-def _part(transform: Any, kind: type) -> Any:
-    return next((part for part in transform.transforms if isinstance(part, kind)), None)
+def _find(transform: Any, cls: type) -> Any:
+    return next((step for step in transform.transforms if isinstance(step, cls)), None)
 
 
 def _operations(transform: Any) -> list[Any]:
-    policy = _part(transform, RandAugment)
+    policy = _find(transform, RandAugment)
     return [] if policy is None else list(policy.ops)
 
 
 def _posterize(image: Image.Image, bits: int, **_: object) -> Image.Image:
-    """Pillow's, which since its release 13 refuses to keep no bits, as large magnitudes ask for."""
+    """Pillow's posterize, and black for 0 bits, which Pillow 13 refuses."""
     return posterize(image, bits) if bits > 0 else image.point(lambda _: 0)
 
 
@@ -73,20 +73,20 @@ def _augmentation(data: Data) -> Augmentation:
 
 
 def seed_everything(seed: int) -> None:
-    """Start the generators that timm draws from."""
+    """Seed all generators that timm uses."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
 @dataclass
-class Choices:
-    """What timm's transform would do to each of some images.
+class TransformParams:
+    """The random choices of timm's transform for N images.
 
     Attributes:
-        boxes: (N, 4) top, left, height and width of crops.
-        flip: (N,) bool.
-        layers: for each operation of an image in their order, (N,) codes and (N,) parameters.
+        boxes: (N, 4) top, left, height and width of the crops in pixels.
+        flip: (N,) bool, whether the crop is flipped horizontally.
+        layers: for each of the successive operations, (N,) codes and (N,) parameters.
     """
 
     boxes: Tensor
@@ -94,37 +94,37 @@ class Choices:
     layers: list[tuple[Tensor, Tensor]]
 
 
-class Chooser:
-    """Draws what timm's transform draws, in timm's own code, without images."""
+class TransformSampler:
+    """Makes the random choices of timm's transform with timm's own code, without images."""
 
     def __init__(self, data: Data) -> None:
-        """Take the transform of a preset apart.
+        """Create the transform and let its operations record their parameters.
 
         Raises:
-            RequestError: its policy has an operation that there is none of here.
+            RequestError: the policy has an operation that is not supported on batches.
         """
         self.flip = 0.5 if data.flip else 0.0
         transform = timm_transform(data)
-        self.crop = _part(transform, RandomResizedCropAndInterpolation)
-        self.augment = _part(transform, RandAugment)
+        self.crop = _find(transform, RandomResizedCropAndInterpolation)
+        self.augment = _find(transform, RandAugment)
         for operation in _operations(transform):
             name = _VARIANTS.sub("", operation.name)
-            if name not in CODES:
+            if name not in OP_CODES:
                 raise RequestError(
-                    f"data.augmentation.policy: {operation.name} is not there for batches; "
-                    "--set data.augmentation.pipeline=workers has it"
+                    f"data.augmentation.policy: {operation.name} is not supported on batches; use "
+                    "--set data.augmentation.pipeline=workers"
                 )
             absolute = operation.name in ("TranslateX", "TranslateY")
             scale = 1 / data.image_size if absolute else 1.0
-            # An operation is called with what the ones before returned: here a list of choices.
-            operation.aug_fn = partial(_note, CODES[name], scale)
+            # An operation is called with the result of the one before, here a list of choices.
+            operation.aug_fn = partial(_record, OP_CODES[name], scale)
 
-    def __call__(self, height: int, width: int, count: int) -> Choices:
-        """For so many images of one size; after ``seed_everything``."""
+    def __call__(self, height: int, width: int, count: int) -> TransformParams:
+        """Choices for ``count`` images of one size; call ``seed_everything`` before."""
         image = torch.empty(3, height, width, device="meta")
         boxes, flips = [], []
         layers = self.augment.num_layers if self.augment else 0
-        codes = torch.full((layers, count), CODES["Identity"])
+        codes = torch.full((layers, count), OP_CODES["Identity"])
         parameters = torch.zeros(layers, count, dtype=torch.float64)
         for number in range(count):
             boxes.append(self.crop.get_params(image, self.crop.scale, self.crop.ratio))
@@ -132,18 +132,18 @@ class Chooser:
             for layer, (code, parameter) in enumerate(self.augment([]) if self.augment else ()):
                 codes[layer, number] = code
                 parameters[layer, number] = parameter
-        return Choices(
+        return TransformParams(
             torch.tensor(boxes), torch.tensor(flips), list(zip(codes, parameters, strict=True))
         )
 
 
-def _note(
+def _record(
     code: int, scale: float, choices: Sequence[tuple[int, float]], *levels: float, **_: object
 ) -> list[tuple[int, float]]:
     return [*choices, (code, scale * levels[0] if levels else 0.0)]
 
 
-def eraser(data: Data, device: torch.device) -> Callable[[Tensor], Tensor]:
+def random_erasing(data: Data, device: torch.device) -> Callable[[Tensor], Tensor]:
     """Timm's random erasing of (N, 3, S, S) normalized images, in place, with noise per pixel."""
     erase: Callable[[Tensor], Tensor] = RandomErasing(
         _augmentation(data).erasing, mode="pixel", device=str(device)

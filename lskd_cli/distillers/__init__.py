@@ -1,17 +1,18 @@
-"""Distillation methods, one file each, and what a method of one's own is made of."""
+"""Distillation methods, one file each, and the base classes for methods of your own."""
 
-from lskd_cli.distillers.base import Distiller, LogitDistiller, Step
-from lskd_cli.distillers.features import FeatureDistiller, Pair
-from lskd_cli.distillers.registry import create_distiller, method_source, reads_features, register
+from lskd_cli.distillers.base import Distiller, LogitDistiller, StepInputs
+from lskd_cli.distillers.creation import create_distiller, uses_features
+from lskd_cli.distillers.features import FeatureDistiller, FeatureSpec
+from lskd_cli.distillers.registry import method_source, register
 
 __all__ = [
     "Distiller",
     "FeatureDistiller",
+    "FeatureSpec",
     "LogitDistiller",
-    "Pair",
-    "Step",
+    "StepInputs",
     "create_distiller",
     "method_source",
-    "reads_features",
     "register",
+    "uses_features",
 ]

@@ -1,5 +1,6 @@
-"""What every distillation method is to the training loop."""
+"""The interface between distillation methods and the training loop."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -9,24 +10,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lskd_cli.config import View
 from lskd_cli.models import Output
-from lskd_cli.view import View
 
-# Rows of this process in, rows of all processes out, in the order of their ranks.
-Gather = Callable[[Tensor], Tensor]
+# Takes the rows of this process and returns the rows of all processes, in the order of ranks.
+AllGather = Callable[[Tensor], Tensor]
 
 
 @dataclass
-class Step:
-    """What a distiller sees of one training step.
+class StepInputs:
+    """Inputs of a distiller in one training step.
 
     Attributes:
-        student: outputs by view, logits (B, C) each.
+        student: outputs by view, with logits of shape (B, C).
         teacher: outputs by view, without gradient; empty for methods without a teacher.
         target: (B,) class indices.
-        epoch: scalar, counts from 1; a tensor, so that a recorded step reads today's.
-        index: (B,) places of the images among the training images.
-        precision: context in which networks run, for those of the method's own.
+        epoch: scalar tensor, counted from 1; a tensor, so that a captured CUDA graph reads the
+            current value.
+        index: (B,) indices of the images in the training set.
+        precision: context in which networks run; modules of the method use it too.
     """
 
     student: Mapping[View, Output]
@@ -37,72 +39,84 @@ class Step:
     precision: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
-class Distiller(nn.Module):
-    """A method: named losses of a step, and the parameters it learns beside the student.
+class Distiller(nn.Module, ABC):
+    """A distillation method: the named losses of a step, and the parameters that it trains.
 
     Attributes:
-        views: of the images that it reads.
-        needs_teacher: whether it reads outputs of a teacher.
-        reads: fields of ``Output`` that it reads besides the logits; such a method is made with the
-            ``Pair`` of its networks.
-        settings: names of hyper-parameters that it has to be given.
-        recordable: whether its steps can be recorded as a CUDA graph: they read nothing from the
-            device.
+        required_features: fields of ``Output`` that the method uses besides the logits; the
+            constructor of such a method takes a ``FeatureSpec``.
+        required_fields: hyper-parameters that its config must have.
+        cuda_graph_safe: whether its steps can be captured in a CUDA graph, that is, whether they
+            never read values from the device.
     """
 
-    views: ClassVar[tuple[View, ...]] = ("weak",)
-    needs_teacher: ClassVar[bool] = True
-    reads: ClassVar[tuple[str, ...]] = ()
-    settings: ClassVar[tuple[str, ...]] = ()
-    recordable: ClassVar[bool] = True
+    required_features: ClassVar[tuple[str, ...]] = ()
+    required_fields: ClassVar[tuple[str, ...]] = ()
+    cuda_graph_safe: ClassVar[bool] = True
+    config: Any
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
-        """Scalars by name, weights included; their sum is what the student minimizes."""
-        raise TypeError(f"{type(self).__name__} does not define its losses")
+    @property
+    def views(self) -> tuple[View, ...]:
+        """Views of each image that the method uses."""
+        views: tuple[View, ...] = self.config.views
+        return views
 
-    def after_step(self, gathered: Gather) -> None:
-        """Once gradients are taken: what a method remembers for later steps."""
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether the method uses outputs of a teacher."""
+        return bool(self.config.needs_teacher)
 
-    def logged(self) -> dict[str, Tensor]:
-        """Scalars worth a column in the metrics of an epoch, besides the losses."""
+    @abstractmethod
+    def losses(self, inputs: StepInputs) -> dict[str, Tensor]:
+        """Scalar losses by name, weights included; the student minimizes their sum."""
+
+    def on_step_end(self, all_gather: AllGather) -> None:
+        """Called after the gradients of a step are computed; updates memories of the method."""
+
+    def metrics(self) -> dict[str, Tensor]:
+        """Scalars for the metrics of an epoch, besides the losses."""
         return {}
 
 
 class LogitDistiller(Distiller):
-    """Cross entropy, and one loss of the weak view's logits under the name of the method.
+    """Cross entropy, and one loss of the logits of the weak view under the name of the method.
 
-    The latter has the weight kd_weight; it grows to it over the first epochs where the method has
-    a warm-up.
+    The weight of the latter is kd_weight, after a linear warm-up if the config has a warmup.
     """
 
-    settings = ("ce_weight", "kd_weight")
+    required_fields = ("ce_weight", "kd_weight")
 
-    def __init__(self, method: Any, standardized: bool) -> None:
-        """Take the hyper-parameters; ce_weight and kd_weight are among them."""
+    def __init__(self, config: Any, standardized: bool) -> None:
+        """Store the hyper-parameters.
+
+        Args:
+            config: hyper-parameters, with ce_weight and kd_weight.
+            standardized: whether to standardize the logits.
+        """
         super().__init__()
-        self.method = method
+        self.config = config
         self.standardized = standardized
 
-    def distillation(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        """The loss of (B, C) logits and (B,) classes, without its weight: a scalar."""
-        raise TypeError(f"{type(self).__name__} does not define its distillation")
+    @abstractmethod
+    def distillation_loss(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+        """The loss of (B, C) logits and (B,) class indices, without its weight: a scalar."""
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
-        method = self.method
-        student, teacher = step.student["weak"].logits, step.teacher["weak"].logits
-        ce = F.cross_entropy(at_least_float32(student), step.target)
-        loss = method.kd_weight * self.distillation(student, teacher, step.target)
-        return {"ce": method.ce_weight * ce, method.name: warmed_up(loss, method, step.epoch)}
+    def losses(self, inputs: StepInputs) -> dict[str, Tensor]:
+        config = self.config
+        student, teacher = inputs.student["weak"].logits, inputs.teacher["weak"].logits
+        ce = F.cross_entropy(at_least_float32(student), inputs.target)
+        loss = config.kd_weight * self.distillation_loss(student, teacher, inputs.target)
+        return {"ce": config.ce_weight * ce, config.name: linear_warmup(loss, config, inputs.epoch)}
 
 
-def warmed_up(loss: Tensor, method: Any, epoch: Tensor) -> Tensor:
-    """A loss that grows to its size over the first epochs, where the method has a warm-up."""
-    if not hasattr(method, "warmup"):
+def linear_warmup(loss: Tensor, config: Any, epoch: Tensor) -> Tensor:
+    """Multiply a loss by min(epoch / warmup, 1) if the config has a warmup."""
+    if not hasattr(config, "warmup"):
         return loss
-    grown: Tensor = (epoch / method.warmup).clamp(max=1.0) * loss
-    return grown
+    scaled: Tensor = (epoch / config.warmup).clamp(max=1.0) * loss
+    return scaled
 
 
 def at_least_float32(logits: Tensor) -> Tensor:
-    """Half-precision logits as float32, so that exponentials and sums of classes keep digits."""
+    """Half-precision logits as float32, for accurate exponentials and sums over classes."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -4,51 +4,70 @@ KD with one learned scalar theta:
 
     T = t_start + t_range * sigmoid(theta)
 
-The student lowers the loss while theta, whose gradient is multiplied by lambda(epoch), raises it:
-lambda runs from 0 to -1 along half a cosine over the first epochs, then stays.
+The student minimizes the loss while theta maximizes it: its gradient is multiplied by
+lambda(epoch), which goes from 0 to -1 along half a cosine over the first epochs and then stays -1.
 """
 
 import math
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from lskd_cli.config import CTKDMethod
-from lskd_cli.distillers.base import Distiller, Step, at_least_float32
+from lskd_cli.config import MethodConfig
+from lskd_cli.distillers.base import Distiller, StepInputs, at_least_float32
 from lskd_cli.distillers.kd import kd_loss
+from lskd_cli.distillers.registry import register
 
 
 def curriculum(epoch: Tensor, ramp_epochs: int) -> Tensor:
-    """Factor of theta's gradient in an epoch (from 1): (cos(min(i, n) / n * pi) + 1) / 2 - 1."""
+    """Factor of theta's gradient in epoch i (from 1): (cos(min(i, n) / n * pi) + 1) / 2 - 1."""
     return (torch.cos((epoch / ramp_epochs).clamp(max=1.0) * math.pi) + 1) / 2 - 1
 
 
-class CTKD(Distiller):
-    """KD on the weak view at a temperature that training itself makes harder.
+class CTKDConfig(MethodConfig):
+    """Hyper-parameters of CTKD: T lies between temperature and temperature + temperature_range."""
 
-    ``temperature`` of the method is t_start (the base temperature with standardization),
+    epoch_fields: ClassVar[tuple[str, ...]] = ("ramp_epochs",)
+    name: Literal["ctkd"]
+    temperature: PositiveFloat
+    temperature_range: NonNegativeFloat
+    ramp_epochs: PositiveInt  # epochs until the gradient of theta is fully reversed
+    ce_weight: NonNegativeFloat
+    kd_weight: NonNegativeFloat
+
+
+@register(CTKDConfig)
+class CTKD(Distiller):
+    """KD on the weak view at a learned temperature.
+
+    In the config, ``temperature`` is t_start (the base temperature with standardization), and
     ``temperature_range`` is t_range.
     """
 
-    def __init__(self, method: CTKDMethod, standardized: bool) -> None:
+    def __init__(self, config: CTKDConfig, standardized: bool) -> None:
         super().__init__()
-        self.method = method
+        self.config = config
         self.standardized = standardized
         self.theta = nn.Parameter(torch.ones(()))  # 1, as in the released code
 
     def temperature(self, factor: float | Tensor = 1.0) -> Tensor:
-        """T, a scalar; ``factor`` multiplies the gradient that reaches theta."""
+        """T, a scalar; ``factor`` multiplies the gradient of theta."""
         constant = self.theta.detach()
-        theta = constant + factor * (self.theta - constant)  # theta itself, but for its gradient
-        return self.method.temperature + self.method.temperature_range * theta.sigmoid()
+        theta = constant + factor * (self.theta - constant)  # the value of theta, another gradient
+        temperature: Tensor = (
+            self.config.temperature + self.config.temperature_range * theta.sigmoid()
+        )
+        return temperature
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
-        student, teacher = step.student["weak"].logits, step.teacher["weak"].logits
-        ce = F.cross_entropy(at_least_float32(student), step.target)
-        temperature = self.temperature(curriculum(step.epoch, self.method.ramp_epochs))
+    def losses(self, inputs: StepInputs) -> dict[str, Tensor]:
+        student, teacher = inputs.student["weak"].logits, inputs.teacher["weak"].logits
+        ce = F.cross_entropy(at_least_float32(student), inputs.target)
+        temperature = self.temperature(curriculum(inputs.epoch, self.config.ramp_epochs))
         kd = kd_loss(student, teacher, temperature, self.standardized)
-        return {"ce": self.method.ce_weight * ce, "kd": self.method.kd_weight * kd}
+        return {"ce": self.config.ce_weight * ce, "kd": self.config.kd_weight * kd}
 
-    def logged(self) -> dict[str, Tensor]:
+    def metrics(self) -> dict[str, Tensor]:
         return {"temperature": self.temperature().detach()}

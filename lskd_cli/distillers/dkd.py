@@ -3,17 +3,21 @@
     loss = ce_weight * CE(s, y)
          + min(epoch / warmup, 1) * kd_weight * T^2 * (alpha * TCKD + beta * NCKD)
 
-TCKD is the KL divergence between the two-way distributions (target, all other classes); NCKD the
-one over the other classes alone, each normalized without the target.
+TCKD is the KL divergence between the binary distributions (target, all other classes). NCKD is the
+KL divergence over the non-target classes only, each distribution normalized without the target.
 """
+
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from lskd_cli.config import DKDMethod
+from lskd_cli.config import MethodConfig
 from lskd_cli.distillers.base import LogitDistiller
-from lskd_cli.distillers.kd import soften
+from lskd_cli.distillers.kd import prepare_logits
+from lskd_cli.distillers.registry import register
 
 
 def dkd_loss(
@@ -34,57 +38,75 @@ def dkd_loss(
         alpha: weight of TCKD.
         beta: weight of NCKD.
         temperature: above 0.
-        standardized: z-score both logits first.
+        standardized: standardize both logits first.
 
     Returns:
-        Scalar, at least float32. Everything stays in log space: the logarithm of a summed softmax,
-        as the released code has it, is -inf on confident rows.
+        Scalar, at least float32. It is computed in log space: the logarithm of a summed softmax, as
+        in the released code, is -inf for confident rows.
     """
-    student = soften(student, standardized) / temperature
-    teacher = soften(teacher, standardized) / temperature
-    student_others, teacher_others = others_of(student, target), others_of(teacher, target)
+    student = prepare_logits(student, standardized) / temperature
+    teacher = prepare_logits(teacher, standardized) / temperature
+    student_rest, teacher_rest = drop_target(student, target), drop_target(teacher, target)
     tckd = F.kl_div(
-        two_way(student, student_others, target),
-        two_way(teacher, teacher_others, target),
+        binary_log_probs(student, student_rest, target),
+        binary_log_probs(teacher, teacher_rest, target),
         reduction="batchmean",
         log_target=True,
     )
     nckd = F.kl_div(
-        F.log_softmax(student_others, dim=1),
-        F.log_softmax(teacher_others, dim=1),
+        F.log_softmax(student_rest, dim=1),
+        F.log_softmax(teacher_rest, dim=1),
         reduction="batchmean",
         log_target=True,
     )
     return temperature**2 * (alpha * tckd + beta * nckd)
 
 
-def others_of(logits: Tensor, target: Tensor) -> Tensor:
-    """(B, C) to (B, C - 1): each row without its target."""
+def drop_target(logits: Tensor, target: Tensor) -> Tensor:
+    """(B, C - 1): each row of (B, C) logits without its target."""
     index = torch.arange(logits.shape[1] - 1, device=logits.device)
     return logits.gather(1, index + (index >= target[:, None]))
 
 
-def two_way(logits: Tensor, others: Tensor, target: Tensor) -> Tensor:
-    """(B, 2) log-probabilities of the target and of all other classes together."""
-    of_target = logits.gather(1, target[:, None])
-    return F.log_softmax(
-        torch.cat([of_target, others.logsumexp(dim=1, keepdim=True)], dim=1), dim=1
-    )
+def binary_log_probs(logits: Tensor, rest: Tensor, target: Tensor) -> Tensor:
+    """(B, 2) log-probabilities of the target and of all other classes together.
+
+    Args:
+        logits: (B, C).
+        rest: (B, C - 1) of ``drop_target``.
+        target: (B,) class indices.
+    """
+    binary = [logits.gather(1, target[:, None]), rest.logsumexp(dim=1, keepdim=True)]
+    return F.log_softmax(torch.cat(binary, dim=1), dim=1)
 
 
+class DKDConfig(MethodConfig):
+    """Hyper-parameters of DKD; kd_weight multiplies alpha and beta."""
+
+    epoch_fields: ClassVar[tuple[str, ...]] = ("warmup",)
+    name: Literal["dkd"]
+    temperature: PositiveFloat
+    ce_weight: NonNegativeFloat
+    kd_weight: NonNegativeFloat = 1.0
+    alpha: NonNegativeFloat
+    beta: NonNegativeFloat
+    warmup: PositiveInt  # epochs of linear warm-up of the distillation loss
+
+
+@register(DKDConfig)
 class DKD(LogitDistiller):
-    """Cross entropy and ``dkd_loss`` on the weak view; the latter grows over the first epochs."""
+    """Cross entropy and ``dkd_loss`` on the weak view, the latter with a linear warm-up."""
 
-    method: DKDMethod
+    config: DKDConfig
 
-    def distillation(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        method = self.method
+    def distillation_loss(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+        config = self.config
         return dkd_loss(
             student,
             teacher,
             target,
-            method.alpha,
-            method.beta,
-            method.temperature,
+            config.alpha,
+            config.beta,
+            config.temperature,
             self.standardized,
         )

@@ -1,5 +1,6 @@
-"""What the methods that read features have in common."""
+"""Base class and helpers of feature methods."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,102 +9,104 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.linalg import vector_norm
 
-from lskd_cli.distillers.base import Distiller, Step, at_least_float32, warmed_up
+from lskd_cli.distillers.base import Distiller, StepInputs, at_least_float32, linear_warmup
 from lskd_cli.distillers.kd import kd_loss
-from lskd_cli.models import Network, Output, Shapes
+from lskd_cli.models import FeatureShapes, Network, Output
 
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Pair:
-    """What a method of features is made for.
+class FeatureSpec:
+    """What a feature method needs to know about its networks and data.
 
     Attributes:
-        student: shapes of what the student gives.
-        teacher: likewise of the teacher.
-        network: the teacher.
-        targets: (N,) classes of the training images, on the CPU.
+        student: shapes of the student's features.
+        teacher: shapes of the teacher's features.
+        teacher_network: the teacher.
+        targets: (N,) class indices of the training images, on the CPU.
     """
 
-    student: Shapes
-    teacher: Shapes
-    network: Network
+    student: FeatureShapes
+    teacher: FeatureShapes
+    teacher_network: Network
     targets: Tensor
 
 
 class FeatureDistiller(Distiller):
-    """Cross entropy, a loss of the weak view's features, and KD's where it has a weight.
+    """Cross entropy, a loss of the features of the weak view, and the KD loss if it has a weight.
 
-    A subclass names what it reads in ``reads`` and defines ``distillation``.
+    A subclass lists what it uses in ``required_features`` and defines ``distillation_loss``.
     """
 
-    settings = ("ce_weight", "feature_weight", "kd_weight", "temperature")
+    required_fields = ("ce_weight", "feature_weight", "kd_weight", "temperature")
 
-    def __init__(self, method: Any, standardized: bool, pair: Pair) -> None:
-        """Take the hyper-parameters; subclasses make their adapters.
+    def __init__(self, config: Any, standardized: bool, spec: FeatureSpec) -> None:
+        """Store the hyper-parameters; subclasses create their adapters.
 
         Args:
-            method: ce_weight, feature_weight, kd_weight and temperature are among them.
-            standardized: whether the logits of the KD term are.
-            pair: the networks.
+            config: hyper-parameters, with the ``required_fields``.
+            standardized: whether to standardize the logits of the KD term.
+            spec: the networks and the data.
         """
         super().__init__()
-        self.method = method
+        self.config = config
         self.standardized = standardized
 
-    def distillation(self, student: Output, teacher: Output, step: Step) -> Tensor:
+    @abstractmethod
+    def distillation_loss(self, student: Output, teacher: Output, inputs: StepInputs) -> Tensor:
         """The loss of the features, without its weight: a scalar."""
-        raise TypeError(f"{type(self).__name__} does not define its distillation")
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
-        method = self.method
-        student, teacher = step.student["weak"], step.teacher["weak"]
-        ce = F.cross_entropy(at_least_float32(student.logits), step.target)
-        loss = method.feature_weight * self.distillation(student, teacher, step)
-        loss = warmed_up(loss, method, step.epoch)
-        losses = {"ce": method.ce_weight * ce, method.name: loss}
-        if method.kd_weight > 0:
-            logits = student.logits, teacher.logits
-            kd = kd_loss(*logits, method.temperature, self.standardized)
-            losses["kd"] = method.kd_weight * kd
+    def losses(self, inputs: StepInputs) -> dict[str, Tensor]:
+        config = self.config
+        student, teacher = inputs.student["weak"], inputs.teacher["weak"]
+        ce = F.cross_entropy(at_least_float32(student.logits), inputs.target)
+        loss = config.feature_weight * self.distillation_loss(student, teacher, inputs)
+        loss = linear_warmup(loss, config, inputs.epoch)
+        losses = {"ce": config.ce_weight * ce, config.name: loss}
+        if config.kd_weight > 0:
+            kd = kd_loss(student.logits, teacher.logits, config.temperature, self.standardized)
+            losses["kd"] = config.kd_weight * kd
         return losses
 
 
-def stages(of: Any) -> list[Any]:
-    """Features (of an ``Output``, or their shapes) of the stages, without the stem's."""
-    return list(of.feats[1:])
+def stages(output: Any) -> list[Any]:
+    """Features of the stages (of an ``Output`` or ``FeatureShapes``), without the stem."""
+    return list(output.feats[1:])
 
 
-def unactivated(of: Any) -> list[Any]:
-    """The same before their last activation; stages of some families end without one."""
-    before = of.preacts or of.feats
-    return list(before[-len(stages(of)) :])
+def preactivations(output: Any) -> list[Any]:
+    """Features of the stages before the last activation.
+
+    Stages of some families end without an activation; their outputs are returned.
+    """
+    features = output.preacts or output.feats
+    return list(features[-len(stages(output)) :])
 
 
-def pooled(output: Output) -> Tensor:
-    """(B, F), what the classifier reads, in at least float32."""
+def pooled_features(output: Output) -> Tensor:
+    """(B, F) input of the classifier, in at least float32."""
     assert output.pooled is not None
     return at_least_float32(output.pooled)
 
 
-def matched(student: Sequence[Any], teacher: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    """As many of the student's as of the teacher's, first to first, last to last.
+def match_stages(student: Sequence[Any], teacher: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """As many stages of both networks: first to first, last to last.
 
-    Of the one that has more, they are taken at even distances.
+    From the network with more stages, they are taken at even distances.
     """
     count = min(len(student), len(teacher))
-    return _evenly(student, count), _evenly(teacher, count)
+    return _select_evenly(student, count), _select_evenly(teacher, count)
 
 
-def _evenly(items: Sequence[Any], count: int) -> list[Any]:
+def _select_evenly(items: Sequence[Any], count: int) -> list[Any]:
     if count == 1:
         return [items[-1]]
-    return [items[round(place * (len(items) - 1) / (count - 1))] for place in range(count)]
+    return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
 
 
-def of_one_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """Two maps (B, C, H, W) in at least float32, the larger averaged to the size of the smaller."""
+def match_spatial_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Two (B, C, H, W) maps in at least float32, the larger one average-pooled to the smaller."""
     side = min(student.shape[2], teacher.shape[2])
     first, second = (
         F.adaptive_avg_pool2d(feature, side) if feature.shape[2] != side else feature
@@ -112,19 +115,19 @@ def of_one_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     return first, second
 
 
-def unit(vectors: Tensor, dim: int) -> Tensor:
-    """Vectors of length 1; those of length 0 stay, and pass no gradient on.
+def l2_normalize(vectors: Tensor, dim: int) -> Tensor:
+    """Vectors of length 1; zero vectors stay zero and get no gradient.
 
-    F.normalize would multiply the gradient of a vector of zeros by 1e12.
+    ``F.normalize`` would multiply the gradient of a zero vector by 1e12.
     """
     length = vector_norm(vectors, dim=dim, keepdim=True)
-    is_none = length == 0
-    result: Tensor = vectors.masked_fill(is_none, 0.0) / length.masked_fill(is_none, 1.0)
+    is_zero = length == 0
+    result: Tensor = vectors.masked_fill(is_zero, 0.0) / length.masked_fill(is_zero, 1.0)
     return result
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch norm that takes its running statistics where a batch has one value for a channel."""
+    """Batch norm that uses its running statistics if a batch has one value per channel."""
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and x.numel() == x.shape[1]:

@@ -2,50 +2,69 @@
 
     loss = ce_weight * CE(s, y) + feature_weight * mean((regressor(f_s) - f_t)^2)
 
-f are the features of one stage. The hint is learnt together with the classes, as in the benchmark
-of Tian et al. (arXiv:1910.10699), not in a stage of training before them.
+f are the features of one stage. The hint is trained together with the cross entropy, as in the
+benchmark of Tian et al. (arXiv:1910.10699), not in a separate stage before it.
 """
 
+from typing import Literal
+
 import torch.nn.functional as F
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from lskd_cli.config import FitNetMethod
-from lskd_cli.distillers.base import Step, at_least_float32
-from lskd_cli.distillers.features import BatchNorm, FeatureDistiller, Pair, Shape, matched, stages
+from lskd_cli.config import FeatureMethodConfig
+from lskd_cli.distillers.base import StepInputs, at_least_float32
+from lskd_cli.distillers.features import (
+    BatchNorm,
+    FeatureDistiller,
+    FeatureSpec,
+    Shape,
+    match_stages,
+    stages,
+)
+from lskd_cli.distillers.registry import register
 from lskd_cli.errors import RequestError
 from lskd_cli.models import Output
 
 
+class FitNetConfig(FeatureMethodConfig):
+    """Hyper-parameters of FitNets."""
+
+    name: Literal["fitnet"]
+    hint_stage: PositiveInt = 2  # counted from 1, after the stem
+
+
+@register(FitNetConfig)
 class FitNet(FeatureDistiller):
     """Cross entropy and the mean squared difference from one stage of the teacher."""
 
-    reads = ("feats",)
-    method: FitNetMethod
+    required_features = ("feats",)
+    config: FitNetConfig
 
-    def __init__(self, method: FitNetMethod, standardized: bool, pair: Pair) -> None:
-        """Make the regressor.
+    def __init__(self, config: FitNetConfig, standardized: bool, spec: FeatureSpec) -> None:
+        """Create the regressor.
 
         Raises:
             RequestError: there is no such stage.
         """
-        super().__init__(method, standardized, pair)
-        ours, theirs = matched(stages(pair.student), stages(pair.teacher))
-        if method.hint_stage > len(ours):
+        super().__init__(config, standardized, spec)
+        student, teacher = match_stages(stages(spec.student), stages(spec.teacher))
+        if config.hint_stage > len(student):
             raise RequestError(
-                f"method.hint_stage: there is no {method.hint_stage}; stages are 1 to {len(ours)}"
+                f"method.hint_stage: must be between 1 and {len(student)}, not {config.hint_stage}"
             )
-        self.place = method.hint_stage - 1
-        self.regressor = _regressor(ours[self.place], theirs[self.place])
+        self.stage = config.hint_stage - 1
+        self.regressor = _regressor(student[self.stage], teacher[self.stage])
 
-    def distillation(self, student: Output, teacher: Output, step: Step) -> Tensor:
-        ours, theirs = matched(stages(student), stages(teacher))
-        with step.precision():
-            hint = self.regressor(ours[self.place])
-        return F.mse_loss(at_least_float32(hint), at_least_float32(theirs[self.place]))
+    def distillation_loss(self, student: Output, teacher: Output, inputs: StepInputs) -> Tensor:
+        student_stages, teacher_stages = match_stages(stages(student), stages(teacher))
+        with inputs.precision():
+            hint = self.regressor(student_stages[self.stage])
+        return F.mse_loss(at_least_float32(hint), at_least_float32(teacher_stages[self.stage]))
 
 
 def _regressor(student: Shape, teacher: Shape) -> nn.Sequential:
-    """A convolution to the teacher's channels and size, batch norm, ReLU."""
+    """A convolution to the teacher's channels and spatial size, batch norm and ReLU."""
     channels, size, goal = (student[0], teacher[0]), student[1], teacher[1]
     convolution: nn.Module
     if size % goal == 0:

@@ -2,14 +2,18 @@
 
     loss = ce_weight * CE(s, y) + kd_weight * T^2 * KL(softmax(t / T) || softmax(s / T))
 
-with s and t standardized first where asked (Sun et al., CVPR 2024).
+With logit standardization (Sun et al., CVPR 2024), s and t are standardized first.
 """
 
+from typing import Literal
+
 import torch.nn.functional as F
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from lskd_cli.config import KDMethod
+from lskd_cli.config import MethodConfig
 from lskd_cli.distillers.base import LogitDistiller, at_least_float32
+from lskd_cli.distillers.registry import register
 from lskd_cli.zscore import standardize
 
 
@@ -21,14 +25,14 @@ def kd_loss(
     Args:
         student: (B, C) logits.
         teacher: (B, C) logits.
-        temperature: above 0; a scalar tensor where it is learned.
-        standardized: z-score both logits first; the temperature is then the base temperature.
+        temperature: above 0; a scalar tensor if it is learned.
+        standardized: standardize both logits first; the temperature is then the base temperature.
 
     Returns:
-        Scalar, at least float32. The factor T^2 keeps the gradient's size when T changes
-        (section 2 of the paper).
+        Scalar, at least float32. The factor T^2 keeps the magnitude of the gradient when T
+        changes (section 2 of the paper).
     """
-    student, teacher = soften(student, standardized), soften(teacher, standardized)
+    student, teacher = prepare_logits(student, standardized), prepare_logits(teacher, standardized)
     divergence = F.kl_div(
         F.log_softmax(student / temperature, dim=1),
         F.log_softmax(teacher / temperature, dim=1),
@@ -38,15 +42,25 @@ def kd_loss(
     return divergence * temperature**2
 
 
-def soften(logits: Tensor, standardized: bool) -> Tensor:
-    """Logits in at least float32, z-scored where asked: what every softmax here starts from."""
+def prepare_logits(logits: Tensor, standardized: bool) -> Tensor:
+    """Logits in at least float32, standardized if requested."""
     return standardize(logits) if standardized else at_least_float32(logits)
 
 
+class KDConfig(MethodConfig):
+    """Hyper-parameters of KD."""
+
+    name: Literal["kd"]
+    temperature: PositiveFloat
+    ce_weight: NonNegativeFloat
+    kd_weight: NonNegativeFloat
+
+
+@register(KDConfig)
 class KD(LogitDistiller):
     """Cross entropy and ``kd_loss`` on the weak view."""
 
-    method: KDMethod
+    config: KDConfig
 
-    def distillation(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        return kd_loss(student, teacher, self.method.temperature, self.standardized)
+    def distillation_loss(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+        return kd_loss(student, teacher, self.config.temperature, self.standardized)

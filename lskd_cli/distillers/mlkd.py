@@ -1,22 +1,26 @@
 """MLKD: multi-level logit distillation (Jin et al., CVPR 2023).
 
-Two views of each image; instance level (KL), batch level (B x B) and class level (C x C) relations
-of the predictions, each at the temperatures {T, 3, 5, 2, 6}.
+The method matches predictions of two views of each image at three levels, instances (KL), batches
+(B x B relations) and classes (C x C relations), at the temperatures {T, 3, 5, 2, 6}.
 
-The objective is the one the published numbers were run with, which is not quite the paper's: the
-confidence masks of samples and classes enter as scalars (the share of the batch that they keep),
-and two of the five terms named "strong" read the weak view. Both are kept on purpose.
+The objective is the one that the published numbers were run with, which differs from the paper: the
+confidence masks of samples and classes enter as scalars (the fraction of the batch that they keep),
+and two of the five terms named "strong" use the weak view. Both are kept on purpose.
 """
+
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from lskd_cli.config import MLKDMethod
-from lskd_cli.distillers.base import Distiller, Step, at_least_float32
+from lskd_cli.config import MethodConfig, View
+from lskd_cli.distillers.base import Distiller, StepInputs, at_least_float32
 from lskd_cli.distillers.kd import kd_loss
+from lskd_cli.distillers.registry import register
 
-# The temperatures beside the method's own; the strong view is matched at the first two of them.
+# Temperatures besides T; the strong view is matched at T and the first two.
 STRONG_TEMPERATURES = (3.0, 5.0)
 WEAK_TEMPERATURES = (2.0, 6.0)
 
@@ -32,11 +36,11 @@ def mlkd_losses(
     kd_weight: float,
     standardized: bool = False,
 ) -> dict[str, Tensor]:
-    """The four parts of the objective, weights included.
+    """The four terms of the objective, weights included.
 
-    With m the share of samples whose teacher confidence is at most the batch's median, mc the
-    share of classes whose summed teacher probability is at most the median over classes (both on
-    the weak view), and S = {T, 3, 5, 2, 6}::
+    Let m be the fraction of samples whose teacher confidence is at most the median of the batch, mc
+    the fraction of classes whose summed teacher probability is at most the median over classes
+    (both on the weak view), and S = {T, 3, 5, 2, 6}::
 
         ce = ce_weight * (CE(weak) + CE(strong))
         kd = kd_weight * (m * sum_S KD(weak) + sum_{T,3,5} KD(strong) + sum_{2,6} KD(weak))
@@ -44,15 +48,16 @@ def mlkd_losses(
         bc = kd_weight * m * sum_S BC(weak)
 
     Args:
-        student_weak: (B, C) logits; likewise the next three.
-        student_strong: of the strong view.
-        teacher_weak: of the weak view.
-        teacher_strong: of the strong view.
+        student_weak: (B, C) logits of the student for the weak view.
+        student_strong: (B, C) logits of the student for the strong view.
+        teacher_weak: (B, C) logits of the teacher for the weak view.
+        teacher_strong: (B, C) logits of the teacher for the strong view.
         target: (B,) class indices.
         temperature: above 0.
         ce_weight: weight of the cross entropies.
-        kd_weight: weight of everything else.
-        standardized: z-score the logits in the KL terms; the relation terms never are.
+        kd_weight: weight of all other terms.
+        standardized: standardize the logits in the KL terms; the relation terms always use plain
+            logits.
 
     Returns:
         ``{"ce", "kd", "cc", "bc"}``, scalars of at least float32.
@@ -62,22 +67,22 @@ def mlkd_losses(
     temperatures = (*strong_temperatures, *WEAK_TEMPERATURES)
 
     probabilities = F.softmax(teacher_weak, dim=1)
-    samples = _share_up_to_median(probabilities.amax(dim=1))
-    classes = _share_up_to_median(probabilities.sum(dim=0))
+    sample_fraction = _fraction_up_to_median(probabilities.amax(dim=1))
+    class_fraction = _fraction_up_to_median(probabilities.sum(dim=0))
 
     ce = F.cross_entropy(student_weak, target) + F.cross_entropy(
         at_least_float32(student_strong), target
     )
     weak = {t: kd_loss(student_weak, teacher_weak, t, standardized) for t in set(temperatures)}
-    kd = samples * _total([weak[t] for t in temperatures])
-    kd = kd + _total(
+    kd = sample_fraction * _sum([weak[t] for t in temperatures])
+    kd = kd + _sum(
         [kd_loss(student_strong, teacher_strong, t, standardized) for t in strong_temperatures]
     )
-    kd = kd + _total([weak[t] for t in WEAK_TEMPERATURES])
-    cc = classes * _total(
+    kd = kd + _sum([weak[t] for t in WEAK_TEMPERATURES])
+    cc = class_fraction * _sum(
         [class_relation_loss(student_weak, teacher_weak, t) for t in temperatures]
     )
-    bc = samples * _total(
+    bc = sample_fraction * _sum(
         [batch_relation_loss(student_weak, teacher_weak, t) for t in temperatures]
     )
     return {"ce": ce_weight * ce, "kd": kd_weight * kd, "cc": kd_weight * cc, "bc": kd_weight * bc}
@@ -95,36 +100,46 @@ def batch_relation_loss(student: Tensor, teacher: Tensor, temperature: float) ->
     return (student @ student.T - teacher @ teacher.T).square().sum() / student.shape[0]
 
 
-def _total(terms: list[Tensor]) -> Tensor:
+def _sum(terms: list[Tensor]) -> Tensor:
     return torch.stack(terms).sum()
 
 
-def _share_up_to_median(values: Tensor) -> Tensor:
-    """Share of the values at most their median (the midpoint where their number is even)."""
+def _fraction_up_to_median(values: Tensor) -> Tensor:
+    """Fraction of the values that are at most their median (numpy's percentile 50)."""
     ordered, count = values.sort().values, len(values)
     median = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
     return (values <= median).to(values.dtype).mean()
 
 
+class MLKDConfig(MethodConfig):
+    """Hyper-parameters of MLKD."""
+
+    views: ClassVar[tuple[View, ...]] = ("weak", "strong")
+    uses_batch_relations: ClassVar[bool] = True
+    name: Literal["mlkd"]
+    temperature: PositiveFloat
+    ce_weight: NonNegativeFloat
+    kd_weight: NonNegativeFloat
+
+
+@register(MLKDConfig)
 class MLKD(Distiller):
     """``mlkd_losses`` of the weak and the strong view."""
 
-    views = ("weak", "strong")
-
-    def __init__(self, method: MLKDMethod, standardized: bool) -> None:
+    def __init__(self, config: MLKDConfig, standardized: bool) -> None:
         super().__init__()
-        self.method = method
+        self.config = config
         self.standardized = standardized
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, inputs: StepInputs) -> dict[str, Tensor]:
         return mlkd_losses(
-            step.student["weak"].logits,
-            step.student["strong"].logits,
-            step.teacher["weak"].logits,
-            step.teacher["strong"].logits,
-            step.target,
-            self.method.temperature,
-            self.method.ce_weight,
-            self.method.kd_weight,
+            inputs.student["weak"].logits,
+            inputs.student["strong"].logits,
+            inputs.teacher["weak"].logits,
+            inputs.teacher["strong"].logits,
+            inputs.target,
+            self.config.temperature,
+            self.config.ce_weight,
+            self.config.kd_weight,
             self.standardized,
         )

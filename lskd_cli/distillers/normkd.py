@@ -4,25 +4,29 @@
          + kd_weight * (t_norm * std(t))^2
            * KL(softmax(t / (t_norm * std(t))) || softmax(s / (t_norm * std(s))))
 
-Deviations are those of each sample. Logit standardization weighs all samples by one factor, the
-temperature squared; here those that the teacher is sure of weigh more.
+std is taken over the classes of each sample. Logit standardization multiplies all samples by the
+same squared temperature; here, samples with larger teacher logits have a larger weight.
 """
 
+from typing import Literal
+
 import torch.nn.functional as F
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from lskd_cli.config import NormKDMethod
+from lskd_cli.config import MethodConfig
 from lskd_cli.distillers.base import LogitDistiller, at_least_float32
+from lskd_cli.distillers.registry import register
 from lskd_cli.zscore import standardize
 
 
 def normkd_loss(student: Tensor, teacher: Tensor, t_norm: float) -> Tensor:
-    """The divergence at the temperatures of the deviations, weighted; mean over the batch.
+    """KL at temperatures proportional to the standard deviations, weighted; mean over the batch.
 
     Args:
         student: (B, C) logits, C at least 2.
         teacher: (B, C) logits.
-        t_norm: above 0, in units of the (unbiased) deviations.
+        t_norm: above 0, in multiples of the (unbiased) standard deviation.
 
     Returns:
         Scalar, at least float32.
@@ -37,10 +41,20 @@ def normkd_loss(student: Tensor, teacher: Tensor, t_norm: float) -> Tensor:
     return t_norm**2 * (variance * divergence).mean()
 
 
+class NormKDConfig(MethodConfig):
+    """Hyper-parameters of NormKD."""
+
+    name: Literal["normkd"]
+    t_norm: PositiveFloat  # temperature in multiples of the standard deviation
+    ce_weight: NonNegativeFloat
+    kd_weight: NonNegativeFloat
+
+
+@register(NormKDConfig)
 class NormKD(LogitDistiller):
     """Cross entropy and ``normkd_loss`` on the weak view."""
 
-    method: NormKDMethod
+    config: NormKDConfig
 
-    def distillation(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        return normkd_loss(student, teacher, self.method.t_norm)
+    def distillation_loss(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+        return normkd_loss(student, teacher, self.config.t_norm)

@@ -2,19 +2,22 @@
 
     loss = ce_weight * CE(s, y) + feature_weight * sum over stages of MMD^2
 
-MMD^2 = mean k(t, t') + mean k(s, s') - 2 mean k(s, t), the squared maximum mean discrepancy between
-the sets of both networks' channels. A channel is its map as a vector of length 1, and k(x, y) =
-(x . y)^2 the polynomial kernel of degree 2.
+MMD^2 = mean k(t, t') + mean k(s, s') - 2 mean k(s, t) is the squared maximum mean discrepancy
+between the channels of both networks. Each channel is a vector of length 1, and k(x, y) = (x . y)^2
+is the polynomial kernel of degree 2.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from lskd_cli.distillers.base import Step
-from lskd_cli.distillers.features import FeatureDistiller, matched, of_one_size, stages
+from lskd_cli.config import FeatureMethodConfig
+from lskd_cli.distillers.base import StepInputs
+from lskd_cli.distillers.features import FeatureDistiller, match_spatial_size, match_stages, stages
+from lskd_cli.distillers.registry import register
 from lskd_cli.models import Output
 
 
@@ -23,38 +26,46 @@ def nst_loss(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
 
     Args:
         student: (B, C, H, W) maps.
-        teacher: (B, C', H', W') maps; the larger one of a stage is averaged to the smaller's size.
+        teacher: (B, C', H', W') maps; in each stage, the larger map is average-pooled to the
+            size of the smaller one.
 
     Returns:
         Scalar, at least float32.
     """
-    losses = [_of_stage(*pair) for pair in zip(student, teacher, strict=True)]
+    losses = [_stage_loss(*pair) for pair in zip(student, teacher, strict=True)]
     return torch.stack(losses).sum()
 
 
-def _of_stage(student: Tensor, teacher: Tensor) -> Tensor:
-    ours, theirs = (feature.flatten(2) for feature in of_one_size(student, teacher))
-    return _kernel(theirs, theirs) + _kernel(ours, ours) - 2 * _kernel(ours, theirs)
+def _stage_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    student, teacher = (feature.flatten(2) for feature in match_spatial_size(student, teacher))
+    return _kernel(teacher, teacher) + _kernel(student, student) - 2 * _kernel(student, teacher)
 
 
 def _kernel(first: Tensor, second: Tensor) -> Tensor:
-    """Mean of k over the channels of (B, C, N) and (B, C', N), and over the batch."""
-    # Lengths are divided out of the products, which are fewer than the values of the maps.
+    """Mean of k over all pairs of channels of (B, C, N) and (B, C', N), and over the batch."""
+    # The products are normalized instead of the maps, which have more values.
     lengths = _lengths(first)[:, :, None] * _lengths(second)[:, None]
     return (first @ second.transpose(1, 2) / lengths).square().mean()
 
 
 def _lengths(channels: Tensor) -> Tensor:
-    """(B, C) lengths of (B, C, N); 1 of channels of zeros, which are like no other."""
+    """(B, C) lengths of the channels of (B, C, N); 1 for channels of zeros."""
     lengths = vector_norm(channels, dim=2)
     result: Tensor = lengths.masked_fill(lengths == 0, 1.0)
     return result
 
 
+class NSTConfig(FeatureMethodConfig):
+    """Hyper-parameters of neuron selectivity transfer."""
+
+    name: Literal["nst"]
+
+
+@register(NSTConfig)
 class NST(FeatureDistiller):
     """Cross entropy and ``nst_loss`` of all stages."""
 
-    reads = ("feats",)
+    required_features = ("feats",)
 
-    def distillation(self, student: Output, teacher: Output, step: Step) -> Tensor:
-        return nst_loss(*matched(stages(student), stages(teacher)))
+    def distillation_loss(self, student: Output, teacher: Output, inputs: StepInputs) -> Tensor:
+        return nst_loss(*match_stages(stages(student), stages(teacher)))

@@ -3,99 +3,115 @@
     loss = ce_weight * CE(s, y)
          + feature_weight * sum over stages of d(connector(f_s), f_t) / 2^(stages after it)
 
-f are features before their last ReLU. What the teacher's ReLU lets pass is imitated; what it stops
-is imitated down to a margin, the mean of a channel's negative values, and below that the student
-may have any value that is not above it.
+f are features before the last ReLU. Positive teacher values are matched; negative ones are matched
+down to a margin, the mean of the negative values of the channel. Where the teacher is not positive,
+student values below max(f_t, margin) cost nothing.
 """
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from lskd_cli.config import OFDMethod
-from lskd_cli.distillers.base import Step
+from lskd_cli.config import FeatureMethodConfig
+from lskd_cli.distillers.base import StepInputs
 from lskd_cli.distillers.features import (
     BatchNorm,
     FeatureDistiller,
-    Pair,
-    matched,
-    of_one_size,
-    unactivated,
+    FeatureSpec,
+    match_spatial_size,
+    match_stages,
+    preactivations,
 )
+from lskd_cli.distillers.registry import register
 from lskd_cli.errors import RequestError
 from lskd_cli.models import Output
 
-_RARE = 1e-3  # share of negative values below which their mean is not computed
-_FAR = 3.0  # deviations: the margin then, as released
+_MIN_NEGATIVE = 1e-3  # fraction of negative values below which their mean is not computed
+_DEFAULT_MARGIN = 3.0  # in standard deviations, for such channels, as in the released code
 
 
 def ofd_loss(student: Tensor, teacher: Tensor, margin: Tensor) -> Tensor:
-    """The paper's partial squared distance, sum over channels and positions, mean over the batch.
+    """The partial squared distance of the paper, summed over channels and positions, batch mean.
 
     Args:
         student: (B, C, H, W), after its connector.
-        teacher: (B, C, H', W'); the larger of both is averaged to the size of the smaller.
+        teacher: (B, C, H', W'); the larger map is average-pooled to the size of the smaller one.
         margin: (1, C, 1, 1), negative.
 
     Returns:
         Scalar, at least float32.
     """
-    student, teacher = of_one_size(student, teacher)
-    goal = torch.maximum(teacher, margin.to(teacher.dtype))
-    is_free = (student <= goal) & (teacher <= 0)
-    return (student - goal).square().masked_fill(is_free, 0.0).sum() / len(student)
+    student, teacher = match_spatial_size(student, teacher)
+    target = torch.maximum(teacher, margin.to(teacher.dtype))
+    is_free = (student <= target) & (teacher <= 0)
+    return (student - target).square().masked_fill(is_free, 0.0).sum() / len(student)
 
 
 def margins(norm: nn.BatchNorm2d) -> Tensor:
-    """(1, C, 1, 1): E[x | x < 0] of each channel, x normal as the batch norm leaves it.
+    """(1, C, 1, 1): E[x | x < 0] per channel, for normal x with the batch norm's mean and std.
 
-    Equation 4 of the paper; 3 deviations below 0 where x is hardly ever negative.
+    Equation 4 of the paper; -3 standard deviations where x is almost never negative.
     """
-    deviation, mean = norm.weight.detach().abs(), norm.bias.detach()
-    ratio = mean / deviation.clamp(min=torch.finfo(deviation.dtype).tiny)
-    share = torch.special.ndtr(-ratio)
+    std, mean = norm.weight.detach().abs(), norm.bias.detach()
+    ratio = mean / std.clamp(min=torch.finfo(std.dtype).tiny)
+    fraction = torch.special.ndtr(-ratio)
     density = torch.exp(-ratio.square() / 2) / math.sqrt(2 * math.pi)
-    expected = mean - deviation * density / share.clamp(min=_RARE)
-    return torch.where(share > _RARE, expected, -_FAR * deviation)[None, :, None, None]
+    expected = mean - std * density / fraction.clamp(min=_MIN_NEGATIVE)
+    return torch.where(fraction > _MIN_NEGATIVE, expected, -_DEFAULT_MARGIN * std)[
+        None, :, None, None
+    ]
 
 
+class OFDConfig(FeatureMethodConfig):
+    """Hyper-parameters of OFD; feature_weight is the weight of the last stage."""
+
+    name: Literal["ofd"]
+
+
+@register(OFDConfig)
 class OFD(FeatureDistiller):
     """Cross entropy and ``ofd_loss`` of all stages, through a 1x1 convolution and batch norm."""
 
-    reads = ("feats", "preacts")
+    required_features = ("feats", "preacts")
 
-    def __init__(self, method: OFDMethod, standardized: bool, pair: Pair) -> None:
-        """Make the connectors and take the margins from the teacher.
+    def __init__(self, config: OFDConfig, standardized: bool, spec: FeatureSpec) -> None:
+        """Create the connectors and compute the margins from the teacher.
 
         Raises:
-            RequestError: the teacher has no batch norm before the last activations of its stages.
+            RequestError: the stages of the teacher do not end with a batch norm.
         """
-        super().__init__(method, standardized, pair)
-        norms = pair.network.last_norms()
+        super().__init__(config, standardized, spec)
+        norms = spec.teacher_network.final_batch_norms()
         if not norms:
             raise RequestError(
-                "method ofd takes its margins from the batch norms that end the stages of the "
-                "teacher; this one has none"
+                "method ofd needs a teacher whose stages end with a batch norm, which determines "
+                "the margins"
             )
-        ours, theirs = matched(unactivated(pair.student), unactivated(pair.teacher))
+        stages = match_stages(preactivations(spec.student), preactivations(spec.teacher))
         self.connectors = nn.ModuleList(
-            _connector(own[0], other[0]) for own, other in zip(ours, theirs, strict=True)
+            _connector(student[0], teacher[0]) for student, teacher in zip(*stages, strict=True)
         )
-        _, chosen = matched(ours, norms)
-        for number, norm in enumerate(chosen):
+        _, matched_norms = match_stages(stages[0], norms)
+        for number, norm in enumerate(matched_norms):
             self.register_buffer(f"margin{number}", margins(norm), persistent=False)
 
-    def distillation(self, student: Output, teacher: Output, step: Step) -> Tensor:
-        ours, theirs = matched(unactivated(student), unactivated(teacher))
-        with step.precision():
-            connected = [connect(own) for connect, own in zip(self.connectors, ours, strict=True)]
+    def distillation_loss(self, student: Output, teacher: Output, inputs: StepInputs) -> Tensor:
+        student_stages, teacher_stages = match_stages(
+            preactivations(student), preactivations(teacher)
+        )
+        with inputs.precision():
+            connected = [
+                connector(stage)
+                for connector, stage in zip(self.connectors, student_stages, strict=True)
+            ]
         losses = [
-            ofd_loss(*both, self.get_buffer(f"margin{number}"))
-            for number, both in enumerate(zip(connected, theirs, strict=True))
+            ofd_loss(*stages, self.get_buffer(f"margin{number}"))
+            for number, stages in enumerate(zip(connected, teacher_stages, strict=True))
         ]
-        shares = [2.0 ** -(len(losses) - 1 - number) for number in range(len(losses))]
-        return torch.stack([a * b for a, b in zip(shares, losses, strict=True)]).sum()
+        weights = [2.0 ** -(len(losses) - 1 - number) for number in range(len(losses))]
+        return torch.stack([w * loss for w, loss in zip(weights, losses, strict=True)]).sum()
 
 
 def _connector(in_channels: int, out_channels: int) -> nn.Sequential:

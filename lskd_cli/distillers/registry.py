@@ -1,157 +1,79 @@
-"""From a method's name to its distiller."""
+"""Registration of distillers by the names of their methods."""
 
 import inspect
 import tokenize
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from torch import Tensor
-
-from lskd_cli.config import MethodSettings, Preset, extend
-from lskd_cli.distillers.at import AT
+from lskd_cli.config import FeatureMethodConfig, MethodConfig, Preset, register_method
 from lskd_cli.distillers.base import Distiller
-from lskd_cli.distillers.crd import CRD
-from lskd_cli.distillers.ctkd import CTKD
-from lskd_cli.distillers.dist import DIST
-from lskd_cli.distillers.dkd import DKD
-from lskd_cli.distillers.features import FeatureDistiller, Pair
-from lskd_cli.distillers.fitnet import FitNet
-from lskd_cli.distillers.guidance import Guidance
-from lskd_cli.distillers.kd import KD
-from lskd_cli.distillers.kdsvd import KDSVD
-from lskd_cli.distillers.luminet import LumiNet
-from lskd_cli.distillers.mlkd import MLKD
-from lskd_cli.distillers.normkd import NormKD
-from lskd_cli.distillers.nst import NST
-from lskd_cli.distillers.ofd import OFD
-from lskd_cli.distillers.pkt import PKT
-from lskd_cli.distillers.reviewkd import ReviewKD
-from lskd_cli.distillers.rkd import RKD
-from lskd_cli.distillers.rld import RLD
-from lskd_cli.distillers.sp import SP
-from lskd_cli.distillers.ttm import TTM
-from lskd_cli.distillers.vanilla import Vanilla
-from lskd_cli.distillers.vid import VID
 from lskd_cli.errors import RequestError
-from lskd_cli.models import Network, Shapes, feature_shapes, teacher_size
 
-_DISTILLERS: dict[str, type[Distiller]] = {
-    "none": Vanilla,
-    "fitnet": FitNet,
-    "at": AT,
-    "nst": NST,
-    "pkt": PKT,
-    "kdsvd": KDSVD,
-    "ofd": OFD,
-    "rkd": RKD,
-    "vid": VID,
-    "sp": SP,
-    "crd": CRD,
-    "reviewkd": ReviewKD,
-    "kd": KD,
-    "dkd": DKD,
-    "mlkd": MLKD,
-    "ctkd": CTKD,
-    "normkd": NormKD,
-    "ttm": TTM,
-    "wttm": TTM,
-    "rld": RLD,
-    "luminet": LumiNet,
-    "dist": DIST,
-    "guidance": Guidance,
-}
-_NAMES = {
+# Fields of ``Output`` that a method may require, as messages call them.
+FEATURE_FIELDS = {
     "feats": "features of stages",
     "preacts": "features of stages",
     "pooled": "pooled features",
 }
-_sources: dict[str, str] = {}  # of methods that are not shipped, as they were when loaded
+_distillers: dict[str, type[Distiller]] = {}
+_sources: dict[str, str] = {}  # source code of plug-in methods, as it was when they were loaded
 
-Kind = TypeVar("Kind", bound=type[Distiller])
+DistillerClass = TypeVar("DistillerClass", bound=type[Distiller])
 
 
 def register(
-    settings: type[MethodSettings], stand: dict[str, float] | None = None
-) -> Callable[[Kind], Kind]:
-    """Make a method that is not shipped known by its name, for ``--preset NAME-PAIR``.
+    config: type[MethodConfig], stand: Mapping[str, float] | None = None
+) -> Callable[[DistillerClass], DistillerClass]:
+    """Decorate a ``Distiller`` to make its method known by the name in its config.
 
     Args:
-        settings: its hyper-parameters, all with defaults.
-        stand: the base temperature and the kd_weight of standardization, and what else it changes
-            in them; None if there is nothing to standardize.
+        config: hyper-parameters of the method; those of a plug-in all have defaults.
+        stand: base temperature, kd_weight and all other hyper-parameters that standardization
+            changes; None if the method has no standardized form. Built-in methods have it in
+            their YAML file.
 
     Returns:
-        A decorator of its ``Distiller``.
+        The decorator.
 
     Raises:
-        RequestError: the name or the hyper-parameters are not such as a preset may have.
+        RequestError: the name, the hyper-parameters or ``required_features`` are invalid.
     """
 
-    def known(kind: Kind) -> Kind:
-        missing = [key for key in kind.settings if key not in settings.model_fields]
-        if missing:
-            raise RequestError(
-                f"{settings.__name__}: {kind.__name__} needs {', '.join(missing)} among its keys"
-            )
-        if not set(kind.reads) <= set(_NAMES) or (
-            issubclass(kind, FeatureDistiller) and not kind.reads
-        ):
-            raise RequestError(f"{kind.__name__}: reads is a tuple of {', '.join(_NAMES)}")
-        path = Path(inspect.getfile(kind))
-        extend(settings, stand, path)
-        _DISTILLERS[settings.named()] = kind
-        with tokenize.open(path) as file:
-            _sources[settings.named()] = file.read()
-        return kind
+    def decorator(distiller: DistillerClass) -> DistillerClass:
+        _check_class(config, distiller)
+        path = Path(inspect.getfile(distiller))
+        is_builtin = distiller.__module__.startswith(f"{__package__}.")
+        register_method(config, stand, path, is_builtin)
+        name = config.method_name()
+        _distillers[name] = distiller
+        if not is_builtin:
+            with tokenize.open(path) as file:
+                _sources[name] = file.read()
+        return distiller
 
-    return known
+    return decorator
+
+
+def _check_class(config: type[MethodConfig], distiller: type[Distiller]) -> None:
+    missing = [key for key in distiller.required_fields if key not in config.model_fields]
+    if missing:
+        raise RequestError(
+            f"{config.__name__}: {distiller.__name__} requires the fields {', '.join(missing)}"
+        )
+    features = distiller.required_features
+    is_feature_method = issubclass(config, FeatureMethodConfig)
+    if not set(features) <= set(FEATURE_FIELDS) or (is_feature_method and not features):
+        raise RequestError(
+            f"{distiller.__name__}: required_features must name some of {', '.join(FEATURE_FIELDS)}"
+        )
+
+
+def distiller_class(name: str) -> type[Distiller]:
+    """The distiller of a registered method."""
+    return _distillers[name]
 
 
 def method_source(preset: Preset) -> str | None:
-    """The Python file that defines the method of a preset, if it is not shipped."""
+    """Source code of the file that defines a preset's method; None for built-in methods."""
     return _sources.get(preset.method.name)
-
-
-def reads_features(preset: Preset) -> bool:
-    """Whether the method of a preset reads more of its teacher than logits."""
-    return bool(_DISTILLERS[preset.method.name].reads)
-
-
-def create_distiller(
-    preset: Preset, teacher: Network | None = None, targets: Tensor | None = None
-) -> Distiller:
-    """The method of a preset, with the hyper-parameters that its standardization asks for.
-
-    Args:
-        preset: its method, its networks.
-        teacher: its network, where the method reads features.
-        targets: (N,) classes of the training images on the CPU, likewise.
-
-    Raises:
-        RequestError: it reads features that the preset's networks do not have.
-    """
-    method = preset.applied_method()
-    kind: Any = _DISTILLERS[method.name]
-    distiller: Distiller
-    if not kind.reads:
-        distiller = kind(method, preset.standardized)
-        return distiller
-    assert preset.teacher is not None
-    assert teacher is not None
-    assert targets is not None
-    size = preset.data.image_size
-    of_student = feature_shapes(preset.student, size)
-    of_teacher = feature_shapes(preset.teacher, teacher_size(preset.teacher, size))
-    for name, shapes in ((preset.student, of_student), (preset.teacher, of_teacher)):
-        missing = [_NAMES[field] for field in kind.reads if not _has(shapes, field)]
-        if missing:
-            raise RequestError(f"method {method.name} reads {missing[0]}; {name} gives none")
-    distiller = kind(method, preset.standardized, Pair(of_student, of_teacher, teacher, targets))
-    return distiller
-
-
-def _has(shapes: Shapes, field: str) -> bool:
-    if field == "pooled":
-        return shapes.pooled > 0
-    return len(shapes.feats) > 1  # a stem and stages; those without preacts end unactivated

@@ -3,20 +3,24 @@
     loss = ce_weight * CE(s, y)
          + min(epoch / warmup, 1) * kd_weight * (alpha * A^2 * SCD + beta * T^2 * MCD)
 
-SCD (sample confidence) is the KL divergence of two-way distributions at temperature A: the
-teacher's of its own answer against the rest, the student's of the target against the rest. MCD
-(masked correlation) is the one over the classes that the teacher puts below the target, at T. A
-teacher that is wrong is so not taken at its word.
+SCD (sample confidence distillation) is the KL divergence between binary distributions at
+temperature A: the teacher's prediction against the rest, and the student's target against the rest.
+MCD (masked correlation distillation) is the KL divergence at T over the classes that the teacher
+ranks below the target. The student thus never learns a wrong prediction of the teacher.
 """
+
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from lskd_cli.config import RLDMethod
+from lskd_cli.config import MethodConfig
 from lskd_cli.distillers.base import LogitDistiller
-from lskd_cli.distillers.dkd import others_of, two_way
-from lskd_cli.distillers.kd import soften
+from lskd_cli.distillers.dkd import binary_log_probs, drop_target
+from lskd_cli.distillers.kd import prepare_logits
+from lskd_cli.distillers.registry import register
 
 
 def rld_loss(
@@ -39,22 +43,22 @@ def rld_loss(
         beta: weight of MCD.
         temperature: T, above 0.
         alpha_temperature: A, above 0.
-        standardized: z-score both logits first.
+        standardized: standardize both logits first.
 
     Returns:
-        Scalar, at least float32. A sample whose target the teacher puts last has no MCD.
+        Scalar, at least float32. MCD is zero for a sample whose target the teacher ranks last.
     """
-    student, teacher = soften(student, standardized), soften(teacher, standardized)
+    student, teacher = prepare_logits(student, standardized), prepare_logits(teacher, standardized)
     scaled_student, scaled_teacher = student / alpha_temperature, teacher / alpha_temperature
-    answer = scaled_teacher.argmax(dim=1)
+    prediction = scaled_teacher.argmax(dim=1)
     scd = F.kl_div(
-        two_way(scaled_student, others_of(scaled_student, target), target),
-        two_way(scaled_teacher, others_of(scaled_teacher, answer), answer),
+        binary_log_probs(scaled_student, drop_target(scaled_student, target), target),
+        binary_log_probs(scaled_teacher, drop_target(scaled_teacher, prediction), prediction),
         reduction="batchmean",
         log_target=True,
     )
     below = teacher < teacher.gather(1, target[:, None])
-    # A finite floor: differences of two infinities would be no number.
+    # The floor is finite, since a difference of two infinities is NaN.
     floor = torch.finfo(teacher.dtype).min / 2
     log_p = F.log_softmax((teacher / temperature).masked_fill(~below, floor), dim=1)
     log_q = F.log_softmax((student / temperature).masked_fill(~below, floor), dim=1)
@@ -63,20 +67,35 @@ def rld_loss(
     return alpha * alpha_temperature**2 * scd + beta * temperature**2 * mcd
 
 
+class RLDConfig(MethodConfig):
+    """Hyper-parameters of RLD; kd_weight multiplies alpha and beta."""
+
+    epoch_fields: ClassVar[tuple[str, ...]] = ("warmup",)
+    name: Literal["rld"]
+    temperature: PositiveFloat
+    alpha_temperature: PositiveFloat
+    ce_weight: NonNegativeFloat
+    kd_weight: NonNegativeFloat = 1.0
+    alpha: NonNegativeFloat
+    beta: NonNegativeFloat
+    warmup: PositiveInt  # epochs of linear warm-up of the distillation loss
+
+
+@register(RLDConfig)
 class RLD(LogitDistiller):
-    """Cross entropy and ``rld_loss`` on the weak view; the latter grows over the first epochs."""
+    """Cross entropy and ``rld_loss`` on the weak view, the latter with a linear warm-up."""
 
-    method: RLDMethod
+    config: RLDConfig
 
-    def distillation(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        method = self.method
+    def distillation_loss(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+        config = self.config
         return rld_loss(
             student,
             teacher,
             target,
-            method.alpha,
-            method.beta,
-            method.temperature,
-            method.alpha_temperature,
+            config.alpha,
+            config.beta,
+            config.temperature,
+            config.alpha_temperature,
             self.standardized,
         )

@@ -1,17 +1,20 @@
-"""TTM and WTTM: transformed teacher matching (Zheng and Yang, ICLR 2024, arXiv:2402.11148).
+"""TTM: transformed teacher matching (Zheng and Yang, ICLR 2024, arXiv:2402.11148).
 
     loss = ce_weight * CE(s, y) + kd_weight * KL(q || softmax(s)),  q = softmax(t)^gamma / U
     U = sum over the classes of softmax(t)^gamma
 
-The teacher alone is softened, by a power gamma (a temperature of 1 / gamma). WTTM multiplies each
-sample's divergence with its U: smooth teachers weigh more.
+Only the teacher is softened, by a power gamma (that is, with temperature 1 / gamma).
 """
 
+from typing import Literal
+
 import torch.nn.functional as F
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from lskd_cli.config import TTMMethod, WTTMMethod
+from lskd_cli.config import MethodConfig
 from lskd_cli.distillers.base import LogitDistiller, at_least_float32
+from lskd_cli.distillers.registry import register
 
 
 def ttm_loss(student: Tensor, teacher: Tensor, gamma: float) -> Tensor:
@@ -25,17 +28,11 @@ def ttm_loss(student: Tensor, teacher: Tensor, gamma: float) -> Tensor:
     Returns:
         Scalar, at least float32.
     """
-    return _divergences(student, teacher, gamma).mean()
+    return transformed_divergences(student, teacher, gamma).mean()
 
 
-def wttm_loss(student: Tensor, teacher: Tensor, gamma: float) -> Tensor:
-    """U * KL(q || softmax(s)), mean over the batch; arguments as of ``ttm_loss``."""
-    powers = gamma * F.log_softmax(at_least_float32(teacher), dim=1)
-    return (powers.logsumexp(dim=1).exp() * _divergences(student, teacher, gamma)).mean()
-
-
-def _divergences(student: Tensor, teacher: Tensor, gamma: float) -> Tensor:
-    """(B,) of each sample; the power, renormalized, is the softmax of gamma * t."""
+def transformed_divergences(student: Tensor, teacher: Tensor, gamma: float) -> Tensor:
+    """(B,) KL(q || softmax(s)) of each sample; q is the softmax of gamma * t."""
     return F.kl_div(
         F.log_softmax(at_least_float32(student), dim=1),
         F.log_softmax(gamma * at_least_float32(teacher), dim=1),
@@ -44,11 +41,20 @@ def _divergences(student: Tensor, teacher: Tensor, gamma: float) -> Tensor:
     ).sum(dim=1)
 
 
+class TTMConfig(MethodConfig):
+    """Hyper-parameters of TTM."""
+
+    name: Literal["ttm"]
+    gamma: PositiveFloat  # power of the teacher's probabilities
+    ce_weight: NonNegativeFloat
+    kd_weight: NonNegativeFloat
+
+
+@register(TTMConfig)
 class TTM(LogitDistiller):
-    """Cross entropy and ``ttm_loss``, or ``wttm_loss``, on the weak view."""
+    """Cross entropy and ``ttm_loss`` on the weak view."""
 
-    method: TTMMethod | WTTMMethod
+    config: TTMConfig
 
-    def distillation(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        loss = {"ttm": ttm_loss, "wttm": wttm_loss}[self.method.name]
-        return loss(student, teacher, self.method.gamma)
+    def distillation_loss(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+        return ttm_loss(student, teacher, self.config.gamma)

@@ -1,1 +1,1 @@
-"""Training: arms, the loop, evaluation, run folders. Nothing here prints."""
+"""Training, evaluation and run folders; nothing here prints."""

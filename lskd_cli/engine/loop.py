@@ -1,191 +1,238 @@
-"""The training loop: one pass over the data for any number of arms.
+"""The training loop: any number of students on the same batches and teacher outputs.
 
-The loop knows no method. Each batch is cut once, seen by the teacher once, and learnt from by
-every arm whose place in the schedule it is; arms of an interrupted pass may stand at different
-places, and wait until the pass comes by. Between two looks at the results nothing is read from the
-device.
+The loop knows no method. Every batch is made once and seen by the teacher once; then every student
+that is due at this step takes it. Students of an interrupted run may have different positions:
+those that are ahead wait for the others. Nothing is read from the device within an epoch, except on
+a CPU.
 """
 
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
-from lskd_cli.data import Dataset, FolderSet, create_loader, seed_of
-from lskd_cli.engine.arm import Arm
-from lskd_cli.engine.evaluation import measured
-from lskd_cli.engine.replay import execution
+from lskd_cli.config import View
+from lskd_cli.data import (
+    Batch,
+    BatchSpec,
+    DataSplits,
+    ImageFolderImages,
+    Loader,
+    create_loader,
+    derive_seed,
+)
+from lskd_cli.engine.callback import Callback
+from lskd_cli.engine.cuda_graphs import StepRunner, create_runner, seed_generators
+from lskd_cli.engine.evaluation import evaluate
 from lskd_cli.engine.run_folder import RunFolder
-from lskd_cli.engine.step import KNOWN, NOISE, take_steps, teacher_views, union
+from lskd_cli.engine.student_trainer import DROP_PATH_STREAM, StudentTrainer
 from lskd_cli.engine.teacher import Teacher
 from lskd_cli.engine.teacher_cache import TeacherCache
+from lskd_cli.engine.training_step import shared_step, student_views, teacher_views
 from lskd_cli.errors import Interrupted, RunError
+from lskd_cli.models import Output
 
-SAVE_EVERY = 120.0  # seconds
-
-
-class Listener:
-    """Told what happens; what it does with it (a screen, a log) is its own business."""
-
-    def epoch_begins(self, epoch: int, step: int, steps: int) -> None:
-        """Epoch (from 1) of ``steps`` steps, of which ``step`` are done already."""
-
-    def steps_done(
-        self, images: int, peek: Callable[[], dict[str, dict[str, float]]] | None
-    ) -> None:
-        """One or more steps, of so many images.
-
-        ``peek`` reads the means so far of every arm in this epoch, by the paths of the runs; it
-        is None where reading would hold up the device.
-        """
-
-    def notice(self, message: str) -> None:
-        """Something that the user should know, said once."""
-
-    def epoch_done(self, arm: Arm) -> None:
-        """An arm's record of the epoch is its last in ``arm.history``."""
+CHECKPOINT_INTERVAL = 120.0  # seconds
 
 
-def run_pass(
-    arms: Sequence[tuple[Arm, RunFolder]],
+@dataclass
+class StudentRun:
+    """A student in training and the folder of its run."""
+
+    student: StudentTrainer
+    folder: RunFolder
+
+
+def train_students(
+    runs: Sequence[StudentRun],
     teacher: Teacher | None,
     cache: TeacherCache | None,
-    dataset: Dataset,
-    listener: Listener,
-    stopping: Callable[[], bool] = lambda: False,
-    save_every: float = SAVE_EVERY,
+    splits: DataSplits,
+    callback: Callback,
+    should_stop: Callable[[], bool] = lambda: False,
+    checkpoint_interval: float = CHECKPOINT_INTERVAL,
 ) -> None:
-    """Train arms that share data and number of epochs to their end.
+    """Train students with the same data and number of epochs to their last epoch.
 
     Args:
-        arms: each with the folder that keeps it.
-        teacher: where an arm's method needs one.
-        cache: of the teacher's logits of the weak view.
-        dataset: on the arms' device.
-        listener: told of steps and epochs.
-        stopping: asked after every step, or few; True saves all arms and ends the pass.
-        save_every: seconds between two saved states within an epoch: what a kill can cost.
+        runs: the students with their folders.
+        teacher: None if no method needs one.
+        cache: cached logits of the teacher for weak views.
+        splits: images on the device of the students.
+        callback: called after steps and epochs.
+        should_stop: called after every launch of steps; True saves all students and stops.
+        checkpoint_interval: seconds between two saved states within an epoch.
 
     Raises:
-        Interrupted: ``stopping`` said so; every state is saved.
-        RunError: a loss was not finite, or a file could not be written. What was saved last stays.
+        Interrupted: ``should_stop`` returned True; every state is saved.
+        RunError: a loss was not finite, or a file could not be written; the last saved state is
+            kept.
     """
-    preset, compute = arms[0][0].preset, arms[0][0].compute
-    team = compute.team
-    loader = create_loader(dataset.train, preset.data, team.share)
-    unrecordable = [arm.preset.method.name for arm, _ in arms if not arm.distiller.recordable]
-    if compute.graphs and unrecordable:
-        listener.notice(f"--graphs: steps of {unrecordable[0]} cannot be recorded; without")
-    graphs = compute.graphs and not unrecordable
-    execute = execution(replace(compute, graphs=graphs), listener.notice)
-    ahead = execute.ahead if loader.at_once else 1
-    if compute.compiled:
-        for arm, _ in arms:
-            arm.compile(listener.notice)
-        if teacher is not None:
-            size = ahead * team.share.size(preset.data.batch_size)
-            teacher.compile(size, listener.notice)
-    while waiting := [pair for pair in arms if pair[0].position[0] <= preset.schedule.epochs]:
-        epoch, start = min(arm.position for arm, _ in waiting)
-        present = [pair for pair in waiting if pair[0].position[0] == epoch]
-        for arm, _ in present:
-            arm.begin_epoch()
-        views = union(arm.distiller.views for arm, _ in present)
-        draw = loader.epoch(epoch, views, start)
-        listener.epoch_begins(epoch, start, loader.steps)
-        clock = _Clock()
-        while start < loader.steps:
-            # An arm that was stopped further on has done this step before.
-            due = [arm for arm, _ in present if arm.position[1] == start]
-            end = _end(start, [arm for arm, _ in present], ahead, loader.steps)
-            with clock.waiting():
-                inputs = draw(start, end - start)
+    students = [run.student for run in runs]
+    preset, runtime = students[0].preset, students[0].runtime
+    group, is_cpu = runtime.process_group, runtime.device.type == "cpu"
+    loader = create_loader(splits.train, preset.data, group.shard)
+    runner = _create_runner(students, callback)
+    steps_per_launch = runner.steps_per_launch if loader.supports_several_steps else 1
+    if runtime.compiled:
+        _compile(students, teacher, steps_per_launch, callback)
+    while unfinished := [run for run in runs if not run.student.is_finished]:
+        epoch, step = min(run.student.position for run in unfinished)
+        present = [run for run in unfinished if run.student.position[0] == epoch]
+        present_students = [run.student for run in present]
+        for student in present_students:
+            student.start_epoch()
+        loader.start_epoch(epoch, student_views(present_students), step)
+        callback.on_epoch_start(epoch, step, loader.num_steps)
+        timer = _Timer()
+        while step < loader.num_steps:
+            due = [student for student in present_students if student.position[1] == step]
+            end = _launch_end(step, present_students, steps_per_launch, loader.num_steps)
+            with timer.waiting_for_data():
+                spec = loader.batch_spec(step, end - step)
             if cache is not None and "weak" in teacher_views(due):
-                inputs[KNOWN + "weak"] = cache(loader, inputs)
-            seeds = (arm.preset.seed for arm in due)
-            execute.seed(seed_of(NOISE, epoch, start, preset.data.seed, *seeds, team.rank))
-            paths = tuple(arm.preset.run_path for arm in due)
-            execute(paths, partial(take_steps, loader, teacher, due, execute), inputs)
-            for arm in due:
-                arm.advance(end - start)
-            first, start = start, end
-            on_cpu = compute.device.type == "cpu"
-            images = loader.count(first, end)
-            listener.steps_done(images, partial(_peek, present) if on_cpu else None)
-            is_stopping, is_due = team.agreed(stopping(), clock.seconds() > save_every)
-            if is_stopping or is_due:
-                _save(present, clock)
-            if is_stopping:
-                raise Interrupted(f"stopped at epoch {epoch}, step {end} of {loader.steps}")
-        clock.charge(arm for arm, _ in present)
-        for arm, folder in present:
-            _finish_epoch(arm, folder, dataset, loader.total, listener)
+                spec.weak_logits = cache(loader, spec)
+            seeds = (student.preset.seed for student in due)
+            key = (DROP_PATH_STREAM, epoch, step, preset.data.seed, *seeds, group.rank)
+            seed_generators(derive_seed(*key))
+            _launch(runner, loader, teacher, due, spec)
+            for student in due:
+                student.advance_step(end - step)
+            num_images = loader.count(step, end)
+            step = end
+            is_bad = is_cpu and any(student.meters.has_bad_step() for student in due)
+            is_stopped, is_checkpoint_due, is_bad = group.any_rank(
+                should_stop(), timer.seconds() > checkpoint_interval, is_bad
+            )
+            if is_bad:
+                _check_losses(present_students)
+            running_metrics = partial(_running_metrics, present_students) if is_cpu else None
+            callback.on_steps_end(num_images, running_metrics)
+            if is_stopped or is_checkpoint_due:
+                _save_states(present, timer)
+            if is_stopped:
+                raise Interrupted(f"stopped at epoch {epoch}, step {end} of {loader.num_steps}")
+        timer.charge(present_students)
+        for run in present:
+            _finish_epoch(run, splits, loader.epoch_size)
+            callback.on_epoch_end(run.student)
 
 
-def _end(start: int, present: Sequence[Arm], ahead: int, steps: int) -> int:
-    """Where the steps that are run at once end: at fixed places, or where another arm joins in."""
-    joins = [arm.position[1] for arm in present if arm.position[1] > start]
-    return min((start // ahead + 1) * ahead, steps, *joins)
+def _create_runner(students: Sequence[StudentTrainer], callback: Callback) -> StepRunner:
+    runtime = students[0].runtime
+    unsafe = [s.preset.method.name for s in students if not s.distiller.cuda_graph_safe]
+    if runtime.graphs and unsafe:
+        callback.on_warning(f"--graphs: method {unsafe[0]} does not support CUDA graphs; disabled")
+        runtime = replace(runtime, graphs=False)
+    return create_runner(runtime, callback.on_warning)
 
 
-class _Clock:
-    """Training time since it was last charged to arms, and what of it went by waiting for data."""
+def _compile(
+    students: Sequence[StudentTrainer],
+    teacher: Teacher | None,
+    steps_per_launch: int,
+    callback: Callback,
+) -> None:
+    for student in students:
+        student.compile(callback.on_warning)
+    if teacher is not None:
+        preset, group = students[0].preset, students[0].runtime.process_group
+        size = steps_per_launch * group.shard.size(preset.data.batch_size)
+        teacher.compile(size, callback.on_warning)
+
+
+def _launch(
+    runner: StepRunner,
+    loader: Loader,
+    teacher: Teacher | None,
+    students: Sequence[StudentTrainer],
+    spec: BatchSpec,
+) -> None:
+    """Run the steps of a specification for students that are due at them."""
+    runner.run(
+        tuple(student.preset.run_path for student in students),
+        spec,
+        partial(shared_step, loader, teacher, teacher_views(students)),
+        [partial(_train_steps, student) for student in students],
+    )
+
+
+def _train_steps(student: StudentTrainer, shared: tuple[Batch, dict[View, Output]]) -> None:
+    batch, teacher_outputs = shared
+    student.train_steps(batch, teacher_outputs)
+
+
+def _launch_end(
+    step: int, students: Sequence[StudentTrainer], steps_per_launch: int, num_steps: int
+) -> int:
+    """First step after a launch: at fixed steps, or where another student joins."""
+    joins = [student.position[1] for student in students if student.position[1] > step]
+    return min((step // steps_per_launch + 1) * steps_per_launch, num_steps, *joins)
+
+
+class _Timer:
+    """Training time since it was last charged to students, and the part spent waiting for data."""
 
     def __init__(self) -> None:
-        self.since = time.monotonic()
-        self.waited = 0.0
+        self.start = time.monotonic()
+        self.data_wait_seconds = 0.0
 
     def seconds(self) -> float:
-        return time.monotonic() - self.since
+        return time.monotonic() - self.start
 
     @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Context in which images are waited for."""
+    def waiting_for_data(self) -> Iterator[None]:
         before = time.monotonic()
         yield
-        self.waited += time.monotonic() - before
+        self.data_wait_seconds += time.monotonic() - before
 
-    def charge(self, arms: Iterable[Arm]) -> None:
-        """Add the time to the epoch of each arm, and start anew."""
+    def charge(self, students: Iterable[StudentTrainer]) -> None:
+        """Add the time to the current epoch of each student, and restart."""
         seconds = self.seconds()
-        for arm in arms:
-            arm.seconds += seconds
-            arm.waited += self.waited
-        self.since, self.waited = time.monotonic(), 0.0
+        for student in students:
+            student.seconds += seconds
+            student.data_wait_seconds += self.data_wait_seconds
+        self.start, self.data_wait_seconds = time.monotonic(), 0.0
 
 
-def _finish_epoch(
-    arm: Arm, folder: RunFolder, dataset: Dataset, images: int, listener: Listener
-) -> None:
-    team = arm.compute.team
-    trained = arm.meters.read(arm.position[0], team)
-    team.like_first(arm.student)
-    sets = {"test": dataset.test} | ({"val": dataset.val} if dataset.val else {})
-    evaluated: dict[str, float] = {}
-    for name, of_set in sets.items():
-        values = measured(arm.student, of_set, arm.preset.data, team)
+def _finish_epoch(run: StudentRun, splits: DataSplits, num_images: int) -> None:
+    student = run.student
+    group, preset = student.runtime.process_group, student.preset
+    _check_losses([student])
+    metrics = student.meters.means(group)
+    group.broadcast_buffers(student.student)
+    eval_splits = {"test": splits.test} | ({"val": splits.val} if splits.val else {})
+    for name, images in eval_splits.items():
+        values = evaluate(student.student, images, preset.data, group)
         if not math.isfinite(values["loss"]):
             raise RunError(
-                f"{arm.preset.run_name}: logits not finite after epoch {arm.position[0]}"
+                f"{preset.run_name}: logits not finite after epoch {student.position[0]}; the last "
+                "saved state is kept"
             )
-        evaluated |= {f"{name}_{key}": value for key, value in values.items()}
-    is_best = arm.finish_epoch(trained | evaluated, images)
-    state = arm.state_dict()
-    classes = dataset.train.classes if isinstance(dataset.train, FolderSet) else None
-    team.led(lambda: folder.save_epoch(arm, state, is_best, classes))
-    listener.epoch_done(arm)
+        metrics |= {f"{name}_{key}": value for key, value in values.items()}
+    is_best = student.finish_epoch(metrics, num_images)
+    state = student.state_dict()
+    classes = splits.train.classes if isinstance(splits.train, ImageFolderImages) else None
+    group.on_main_process(lambda: run.folder.save_epoch(student, state, is_best, classes))
 
 
-def _save(arms: Sequence[tuple[Arm, RunFolder]], clock: _Clock) -> None:
-    clock.charge(arm for arm, _ in arms)
-    for arm, folder in arms:
-        # A state with a loss that is not finite must not replace a good one.
-        arm.meters.read(arm.position[0], arm.compute.team)
-        state = arm.state_dict()
-        arm.compute.team.led(partial(folder.save_state, state))
+def _save_states(runs: Sequence[StudentRun], timer: _Timer) -> None:
+    timer.charge(run.student for run in runs)
+    # A state with a non-finite loss must not replace a good one.
+    _check_losses([run.student for run in runs])
+    for run in runs:
+        state = run.student.state_dict()
+        group = run.student.runtime.process_group
+        group.on_main_process(partial(run.folder.save_state, state))
 
 
-def _peek(arms: Iterable[tuple[Arm, RunFolder]]) -> dict[str, dict[str, float]]:
-    return {arm.preset.run_path: arm.meters.read(arm.position[0]) for arm, _ in arms}
+def _check_losses(students: Iterable[StudentTrainer]) -> None:
+    for student in students:
+        group = student.runtime.process_group
+        student.meters.check_finite(student.preset.run_path, student.position[0], group)
+
+
+def _running_metrics(students: Iterable[StudentTrainer]) -> dict[str, dict[str, float]]:
+    return {student.preset.run_path: student.meters.means() for student in students}

@@ -1,7 +1,7 @@
-"""A run's folder on disk, loadable at every moment.
+"""The folder of a run, which can be loaded at any moment.
 
-``resume.pt`` alone says how far a run is: everything else of an epoch is written before it, and
-written again when an epoch is repeated after a kill: the weights with the same bytes.
+``resume.pt`` alone determines how far a run is. All other files of an epoch are written before it,
+and written again when the epoch is repeated after a kill; the weights then have the same bytes.
 """
 
 import io
@@ -18,258 +18,252 @@ import torchvision
 from filelock import FileLock, Timeout
 
 from lskd_cli import __version__
+from lskd_cli.atomic_io import write_atomically, write_text
 from lskd_cli.checkpoints import Checkpoint, save_checkpoint
-from lskd_cli.config import Preset, load_preset, to_yaml
+from lskd_cli.config import Preset, load_preset, method_title, to_yaml
 from lskd_cli.data import num_classes
 from lskd_cli.distillers import method_source
-from lskd_cli.engine.arm import Arm
+from lskd_cli.engine.student_trainer import StudentTrainer
 from lskd_cli.errors import RequestError
-from lskd_cli.files import write_atomically, write_text
-from lskd_cli.layout import BEST, METHOD, METRICS, PRESET, RESUME, RUN, STUDENT
+from lskd_cli.run_info import RunInfo, read_run_info, write_run_info
+from lskd_cli.run_paths import BEST, METHOD, METRICS, PRESET, RESUME, STUDENT
 
 
 class RunFolder:
-    """``runs/NAME/seedN``: reads what is there, writes what an arm has reached."""
+    """``runs/NAME/seedN``: reads the state of a run and writes what its student has reached."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @classmethod
-    def of(cls, runs: Path, preset: Preset) -> "RunFolder":
+    def of(cls, runs_dir: Path, preset: Preset) -> "RunFolder":
         """The folder of a preset's run."""
-        return cls(runs / preset.run_path)
+        return cls(runs_dir / preset.run_path)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Be the only writer; the lock ends with the process, however it ends.
+        """Be the only process that writes; the lock ends with the process, however it ends.
 
         Raises:
-            RequestError: another process writes to this folder, or it cannot be made.
+            RequestError: another process writes to this folder, or the lock cannot be created.
         """
-        lock = self.path.with_name(f".{self.path.name}.lock")
-        guard = FileLock(lock)
+        path = self.path.with_name(f".{self.path.name}.lock")
+        lock = FileLock(path)
         try:
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            guard.acquire(timeout=0)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
         except Timeout:
             raise RequestError(
                 f"{self.path}: another process is writing this run; wait for it or stop it"
             ) from None
         except OSError as error:
-            raise RequestError(f"{lock.parent}: cannot be written: {error.strerror}") from None
+            raise RequestError(f"{path.parent}: cannot be written: {error.strerror}") from None
         try:
             yield
         finally:
-            guard.release()
+            lock.release()
 
-    def info(self) -> dict[str, Any]:
-        """What run.json says; empty where there is no run.
+    def info(self) -> RunInfo | None:
+        """The run.json of the folder; None if there is no run.
 
         Raises:
             RequestError: the file is damaged.
         """
-        path = self.path / RUN
-        if not path.exists():
-            return {}
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            content = None
-        if not isinstance(content, dict):
-            raise RequestError(f"{path}: damaged; 'lskd train --fresh' starts the run over")
-        return content
+        return read_run_info(self.path)
 
     @property
-    def finished(self) -> bool:
-        """Whether the run has reached its last epoch."""
-        return self.info().get("state") == "done"
+    def is_finished(self) -> bool:
+        """Whether the run has finished its last epoch."""
+        info = self.info()
+        return info is not None and info.is_done
 
     def check(self, preset: Preset, precision: str, teacher: Checkpoint | None) -> None:
-        """See that the run in the folder, if any, is the one asked for.
+        """Check that the run in the folder, if any, is the requested one.
 
         Args:
-            preset: as asked for.
-            precision: of this process; a finished run may have had another.
-            teacher: that it would go on with; None if no teacher matters any more.
+            preset: the requested preset.
+            precision: precision of this process; a finished run may have another one.
+            teacher: the teacher that the run would resume with; None if it needs none any more.
 
         Raises:
-            RequestError: it has other settings; names each.
+            RequestError: the run has other settings; the message names each.
         """
-        if not (self.path / PRESET).exists():
-            return
-        there, asked = _settings(load_preset(self.path / PRESET)), _settings(preset)
-        differing = [
-            f"{key} is {old!r} there, {new!r} here" for key, old, new in _differences(there, asked)
-        ]
         info = self.info()
-        kept = self.path / METHOD
-        if kept.exists() and not self.finished and _read(kept) != method_source(preset):
-            differing.append(f"the method's file is not {kept}, with which it was started")
-        if teacher and info.get("teacher_sha256", teacher.sha256) != teacher.sha256:
-            differing.append(f"its teacher is {info['teacher']} there, another file here")
-        started_in = info.get("precision", precision)
-        if started_in != precision and not self.finished:
-            differing.append(f"precision is {started_in} there, {precision} here")
-        if differing:
+        if info is None or not (self.path / PRESET).exists():
+            return
+        saved = _training_settings(load_preset(self.path / PRESET))
+        differences = [
+            f"saved {key} {old!r}, requested {new!r}"
+            for key, old, new in _differences(saved, _training_settings(preset))
+        ]
+        method_file = self.path / METHOD
+        is_resumed = method_file.exists() and not info.is_done
+        if is_resumed and _read(method_file) != method_source(preset):
+            differences.append(f"the method file differs from {method_file}")
+        if teacher and info.teacher_sha256 not in (None, teacher.sha256):
+            differences.append(f"saved teacher {info.teacher}, requested {teacher.path}")
+        if info.precision not in (None, precision) and not info.is_done:
+            differences.append(f"saved precision {info.precision}, requested {precision}")
+        if differences:
             raise RequestError(
-                f"{self.path}: holds a run with other settings ({'; '.join(differing)}); "
-                "--fresh starts over, --set name=NEW keeps both"
+                f"{self.path}: contains a run with other settings ({'; '.join(differences)}); "
+                "restart it with --fresh, or keep both runs with --set name=NEW"
             )
 
     def check_images(self, digest: str | None) -> None:
-        """See that the unfinished run in the folder, if any, was started on the same files.
+        """Check that the unfinished run in the folder, if any, was started with the same files.
 
         Raises:
-            RequestError: it was started on others.
+            RequestError: it was started with other files.
         """
-        if digest is not None and self.info().get("images_sha256", digest) != digest:
+        info = self.info()
+        if info is not None and digest is not None and info.images_sha256 not in (None, digest):
             raise RequestError(
-                f"{self.path}: was started on other images than there are now; --fresh starts over"
+                f"{self.path}: was started with other images than those in --data-dir; restart it "
+                "with --fresh"
             )
 
-    def move_aside(self) -> Path | None:
-        """Rename an existing folder to the first free NAME.oldN; its new path, if there was one."""
+    def archive(self) -> Path | None:
+        """Rename an existing folder to the first free NAME.oldN, and return its new path."""
         if not self.path.exists():
             return None
         number = 1
-        while (aside := self.path.with_name(f"{self.path.name}.old{number}")).exists():
+        while (target := self.path.with_name(f"{self.path.name}.old{number}")).exists():
             number += 1
-        self.path.rename(aside)
-        return aside
+        self.path.rename(target)
+        return target
 
-    def state(self) -> dict[str, Any] | None:
-        """The saved state of an unfinished run, if it has one.
+    def load_state(self) -> dict[str, Any] | None:
+        """The saved state of an unfinished run, if there is one.
 
         Raises:
-            RequestError: it is damaged.
+            RequestError: the file is damaged.
         """
         path = self.path / RESUME
         if not path.exists():
             return None
         try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        # A damaged file can fail in any way; each is the same to the user.
+            # Mapped into memory, so that the states of many runs need not fit at once.
+            state: dict[str, Any] = torch.load(
+                path, map_location="cpu", weights_only=True, mmap=True
+            )
+        # A damaged file can raise any exception; all mean the same to the user.
         except Exception as error:
-            raise RequestError(f"{path}: damaged; remove {self.path} to start over") from error
+            raise RequestError(f"{path}: damaged; remove {self.path} to restart the run") from error
         return state
 
-    def resume(self, arm: Arm) -> None:
-        """Bring an arm to where this run was; a run without a saved state starts anew."""
-        if arm.compute.team.leads:  # what others find may be being written
-            for stale in self.path.glob(".*.tmp"):
-                stale.unlink()
-        state = self.state()
-        if state is not None:
-            arm.load_state_dict(state)
+    def remove_stale_files(self) -> None:
+        """Remove temporary files that a killed process has left."""
+        for path in self.path.glob(".*.tmp"):
+            path.unlink()
 
-    def begin(self, preset: Preset, details: dict[str, Any]) -> None:
-        """Write what the run is: its preset and the first run.json."""
+    def start(self, preset: Preset, details: Mapping[str, Any]) -> None:
+        """Write the preset, the source of a plug-in method, and run.json."""
         write_text(self.path / PRESET, to_yaml(preset))
         source = method_source(preset)
         if source is not None:
             write_text(self.path / METHOD, source)
-        earlier = self.info()
+        previous = self.info()
         versions = {
             "lskd": __version__,
             "python": platform.python_version(),
             "torch": torch.__version__,
             "torchvision": torchvision.__version__,
         }
-        self._write_info(
-            {
-                "state": "running",
-                "started": earlier.get("started", _now()),
-                "seconds": earlier.get("seconds", 0.0),
-                **details,
-                "versions": versions,
-                "best": earlier.get("best"),
-                "last": earlier.get("last"),
-            }
+        info = RunInfo(
+            state="running",
+            started=(previous.started if previous else None) or _now(),
+            seconds=previous.seconds if previous else 0.0,
+            method_title=method_title(preset.method),
+            versions=versions,
+            best=previous.best if previous else None,
+            last=previous.last if previous else None,
+            **details,
         )
+        write_run_info(self.path, info)
 
     def save_state(self, state: Mapping[str, Any]) -> None:
-        """Write the state of an arm, so that ``resume`` goes on from there."""
-        content = io.BytesIO()  # on a full disk torch.save itself would not say that it is full
+        """Write the state of a student, from which a later process resumes."""
+        content = io.BytesIO()  # torch.save itself does not report a full disk
         torch.save(state, content)
         write_atomically(self.path / RESUME, lambda file: file.write_bytes(content.getbuffer()))
 
     def save_epoch(
         self,
-        arm: Arm,
+        student: StudentTrainer,
         state: Mapping[str, Any],
         is_best: bool,
         classes: Sequence[str] | None = None,
     ) -> None:
-        """Write what an epoch has brought: weights, metrics, state.
+        """Write the results of an epoch: weights, metrics and state.
 
         Args:
-            arm: whose epoch it was.
-            state: of the arm.
-            is_best: whether no epoch before was better.
-            classes: their names, of images in folders.
+            student: the student that has finished the epoch.
+            state: state of the student.
+            is_best: whether this is the best epoch so far.
+            classes: class names of an image folder.
         """
-        record = arm.history[-1]
-        weights = arm.student.state_dict()
-        metadata = _metadata(arm.preset, record)
+        metrics = student.history[-1]
+        weights = student.student.state_dict()
+        metadata = _weights_metadata(student.preset, metrics)
         if classes is not None:
             metadata["classes"] = json.dumps(classes)
         if is_best:
             save_checkpoint(self.path / BEST, weights, metadata)
         save_checkpoint(self.path / STUDENT, weights, metadata)
-        lines = [json.dumps(epoch) + "\n" for epoch in arm.history]
+        lines = [json.dumps(epoch) + "\n" for epoch in student.history]
         write_text(self.path / METRICS, "".join(lines))
         self.save_state(state)
-        self.update(**_progress(arm))
+        self.update(**_progress(student))
 
     def update(self, **changes: Any) -> None:
         """Change entries of run.json."""
-        self._write_info({**self.info(), **changes})
+        info = self.info()
+        if info is not None:
+            write_run_info(self.path, info.model_copy(update=changes))
 
-    def finish(self, arm: Arm) -> None:
-        """Mark the run as done; its state is no longer needed."""
-        self.update(state="done", finished=_now(), **_progress(arm))
+    def finish(self, student: StudentTrainer) -> None:
+        """Mark the run as done, and remove its state, which is no longer needed."""
+        self.update(state="done", finished=_now(), **_progress(student))
         (self.path / RESUME).unlink(missing_ok=True)
-
-    def _write_info(self, info: dict[str, Any]) -> None:
-        write_text(self.path / RUN, json.dumps(info, indent=2) + "\n")
 
 
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        raise RequestError(f"{path}: cannot be read; --fresh starts the run over") from None
+        raise RequestError(f"{path}: cannot be read; restart the run with --fresh") from None
 
 
-def _progress(arm: Arm) -> dict[str, Any]:
-    """What run.json tells of an arm."""
-    seconds = sum(epoch["seconds"] for epoch in arm.history)
-    return {"best": arm.best, "last": arm.history[-1], "seconds": seconds}
+def _progress(student: StudentTrainer) -> dict[str, Any]:
+    """Entries of run.json that depend on the progress of a student."""
+    seconds = sum(epoch["seconds"] for epoch in student.history)
+    return {"best": student.best, "last": student.history[-1], "seconds": seconds}
 
 
-def _metadata(preset: Preset, record: dict[str, float]) -> dict[str, str]:
+def _weights_metadata(preset: Preset, metrics: dict[str, float]) -> dict[str, str]:
     return {
         "model": preset.student,
         "num_classes": str(num_classes(preset.data)),
         "dataset": preset.data.name,
         "preset": preset.run_name,
         "seed": str(preset.seed),
-        "epoch": str(record["epoch"]),
-        "top1": f"{record['test_top1']:.2f}",
+        "epoch": str(metrics["epoch"]),
+        "top1": f"{metrics['test_top1']:.2f}",
     }
 
 
-def _settings(preset: Preset) -> dict[str, Any]:
-    """What of a preset has an effect on its run."""
+def _training_settings(preset: Preset) -> dict[str, Any]:
+    """The settings of a preset that have an effect on the training."""
     unused = {"published"} if preset.standardized else {"published", "stand"}
     return preset.model_dump(exclude=unused)
 
 
 def _differences(
-    there: dict[str, Any], asked: dict[str, Any], prefix: str = ""
+    saved: dict[str, Any], requested: dict[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, Any, Any]]:
-    for key in {**there, **asked}:
-        old, new = there.get(key), asked.get(key)
+    for key in {**saved, **requested}:
+        old, new = saved.get(key), requested.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
             yield from _differences(old, new, f"{prefix}{key}.")
         elif old != new:

@@ -1,31 +1,24 @@
-"""The learning rate as a function of the epoch alone."""
+"""The learning rate as a function of the epoch."""
 
+import math
 from bisect import bisect_right
-
-import torch
-from timm.scheduler import CosineLRScheduler
 
 from lskd_cli.config import Optimizer, Schedule
 
 
 def learning_rate(optimizer: Optimizer, schedule: Schedule, epoch: int) -> float:
-    """Learning rate in an epoch (from 1), the same for all its steps.
+    """Learning rate of all steps of an epoch (counted from 1).
 
-    steps: lr times gamma once for every milestone that is over. cosine: timm's curve, which also
-    runs during the warm-up and is joined at its end, as it is at the epoch's start.
+    multistep: lr times gamma for every milestone that has passed. cosine: with t = epoch - 1 and E
+    epochs, min_lr + (lr - min_lr) * (1 + cos(pi * t / E)) / 2 (Loshchilov and Hutter,
+    arXiv:1608.03983) after a linear warm-up, during which the cosine is already counted, as in
+    timm's ``CosineLRScheduler``.
     """
-    if schedule.name == "steps":
+    if schedule.name == "multistep":
         return optimizer.lr * schedule.gamma ** bisect_right(schedule.milestones, epoch - 1)
-    if schedule.epochs == 1:
-        return optimizer.lr  # timm takes a curve of one point for a mistake
-    of_a_parameter = torch.optim.SGD([torch.zeros(1)], optimizer.lr)
-    curve = CosineLRScheduler(
-        of_a_parameter,
-        t_initial=schedule.epochs,
-        lr_min=schedule.min_lr,
-        warmup_t=schedule.warmup_epochs,
-        warmup_lr_init=schedule.warmup_start * optimizer.lr,
-    )
-    curve.step(epoch - 1)
-    rate: float = of_a_parameter.param_groups[0]["lr"]
-    return rate
+    t = epoch - 1
+    if t < schedule.warmup_epochs:
+        start = schedule.warmup_start * optimizer.lr
+        return start + t * ((optimizer.lr - start) / schedule.warmup_epochs)
+    cosine = math.cos(math.pi * t / schedule.epochs)
+    return schedule.min_lr + 0.5 * (optimizer.lr - schedule.min_lr) * (1 + cosine)

@@ -1,11 +1,11 @@
-"""Logits of a teacher on disk, for every view that cropping and flipping can make of an image.
+"""Cache of a teacher's logits on disk, for all padded crops of the training images.
 
-A training image has (2 * padding + 1)^2 crops, each mirrored or not: 162 views with CIFAR-100's
-padding of 4. The logits of each are kept in half precision in one memory-mapped file, filled as
-views are met, and serve every later student, seed and method of the same teacher.
+A training image has (2 * padding + 1)^2 crops, each flipped or not: 162 views with CIFAR-100's
+padding of 4. Their logits are stored in half precision in one memory-mapped file, which is filled
+as views occur, and which all later students, seeds and methods with the same teacher use.
 
-A row carries its own checksum. One that was never written, or is being written by another process,
-or was torn by a crash, is computed again: no lock, no list of what is there.
+Every row has its own checksum. A row that was never written, is being written by another process,
+or was torn by a crash, is computed again; there is no lock and no list of valid rows.
 """
 
 import hashlib
@@ -20,120 +20,128 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from lskd_cli.atomic_io import write_text
 from lskd_cli.checkpoints import Checkpoint
 from lskd_cli.config import Preset
-from lskd_cli.data import Draws, Loader, num_classes, rows
-from lskd_cli.engine.device import Compute
+from lskd_cli.data import BatchSpec, Loader, num_classes
+from lskd_cli.engine.runtime import Runtime
 from lskd_cli.engine.teacher import Teacher
 from lskd_cli.errors import RequestError, RunError
-from lskd_cli.files import write_text
 
-# What of the data has no effect on the logits of a view.
+# Data settings that have no effect on the logits of a view.
 _IRRELEVANT = {"batch_size", "seed"}
 
 
 class TeacherCache:
-    """Looks logits up, computes and keeps what is missing."""
+    """Reads cached logits, and computes and stores missing ones."""
 
-    def __init__(self, path: Path, teacher: Teacher, preset: Preset, images: int) -> None:
-        """Open a file, or make it at its full size: a disk must not fill up during training.
+    def __init__(self, path: Path, teacher: Teacher, preset: Preset, num_images: int) -> None:
+        """Open the file, or create it with its full size, so that training cannot fill the disk.
 
         Args:
-            path: of the file, from ``cache_path``.
-            teacher: computes what is missing.
-            preset: of any student; its data and teacher matter.
-            images: in the training set.
+            path: path of the file, from ``cache_path``.
+            teacher: computes missing logits.
+            preset: preset of any student; its data and teacher matter.
+            num_images: size of the training set.
 
         Raises:
-            RequestError: the file is damaged, or there is no room for it.
+            RequestError: the file is damaged, or the disk is too small for it.
         """
         self.teacher = teacher
         side = 2 * preset.data.padding + 1
         self.side = side
         logits = ("logits", "<f2", (num_classes(preset.data),))
-        kind = np.dtype([logits, ("check", "<u4")])
-        shape = (images, side * side * 2)
+        dtype = np.dtype([logits, ("check", "<u4")])
+        shape = (num_images, side * side * 2)
         with FileLock(path.with_suffix(".lock")):
             if not path.exists():
-                _make(path, kind, shape)
+                _create(path, dtype, shape)
         try:
             self.rows = np.lib.format.open_memmap(path, mode="r+")
-            fits = self.rows.dtype == kind and self.rows.shape == shape
+            is_valid = self.rows.dtype == dtype and self.rows.shape == shape
         except (OSError, ValueError):
-            fits = False
-        if not fits:
-            raise RequestError(f"{path}: damaged, or of other images; remove it")
+            is_valid = False
+        if not is_valid:
+            raise RequestError(f"{path}: damaged or made from other images; remove it")
 
-    def __call__(self, loader: Loader, draws: Draws) -> Tensor:
-        """(N, C) float16 logits of the weak views that the draws name, on their device.
+    def __call__(self, loader: Loader, spec: BatchSpec) -> Tensor:
+        """(N, C) float16 logits of the weak views of a specification, on their device.
 
         Raises:
             RunError: a logit is too large for half precision.
         """
-        weak = {name: v for name, v in draws.items() if name == "index" or name[:5] == "weak."}
-        place = (weak["weak.top"] * self.side + weak["weak.left"]) * 2 + weak["weak.flip"]
-        where = weak["index"].cpu().numpy(), place.cpu().numpy()
-        found = self.rows[where]
-        missing = torch.from_numpy(_checks(found["logits"]) != found["check"]).nonzero()[:, 0]
+        device = spec.index.device
+        crop = spec.views["weak"].crop
+        assert crop is not None
+        view_number = (crop.top * self.side + crop.left) * 2 + crop.flip
+        position = spec.index.cpu().numpy(), view_number.cpu().numpy()
+        rows = self.rows[position]
+        missing = torch.from_numpy(_checksums(rows["logits"]) != rows["check"]).nonzero()[:, 0]
         if len(missing):
-            batch = loader.cut(rows(weak, missing.to(weak["index"].device)))
+            weak = BatchSpec(spec.index, {"weak": spec.views["weak"]})
+            batch = loader.make_batch(weak.select(missing.to(device)))
             computed = self.teacher(batch.views, ["weak"])["weak"].logits.half()
             if not computed.isfinite().all():
-                raise RunError("--teacher-cache: logits beyond 65504; train without it")
-            fresh = np.empty(len(missing), dtype=found.dtype)
-            fresh["logits"] = computed.cpu().numpy()
-            fresh["check"] = _checks(fresh["logits"])
-            found[missing.numpy()] = fresh
-            self.rows[where[0][missing.numpy()], where[1][missing.numpy()]] = fresh
-        return torch.from_numpy(found["logits"].copy()).to(weak["index"].device)
+                raise RunError("--teacher-cache: a logit exceeds 65504; train without the cache")
+            new_rows = np.empty(len(missing), dtype=rows.dtype)
+            new_rows["logits"] = computed.cpu().numpy()
+            new_rows["check"] = _checksums(new_rows["logits"])
+            selected = missing.numpy()
+            rows[selected] = new_rows
+            self.rows[position[0][selected], position[1][selected]] = new_rows
+        return torch.from_numpy(rows["logits"].copy()).to(device)
 
 
-def cache_path(folder: Path, source: Checkpoint, preset: Preset, compute: Compute) -> Path:
-    """The file that keeps a teacher's logits; what it was made from stands beside it.
+def cache_path(folder: Path, checkpoint: Checkpoint, preset: Preset, runtime: Runtime) -> Path:
+    """Path of the cache; a JSON file next to it describes its origin.
 
-    The name holds a digest of the teacher's file, the images and the precision.
+    The name contains a digest of the teacher's weights, the data settings and the precision.
 
     Raises:
-        RequestError: the folder cannot be written, or the file beside says something else.
+        RequestError: the folder cannot be written, or the JSON file has another content.
     """
     data = preset.data.model_dump(exclude=_IRRELEVANT)
-    made_from: dict[str, Any] = {
+    origin: dict[str, Any] = {
         "teacher": preset.teacher,
-        "teacher_sha256": source.sha256,
+        "teacher_sha256": checkpoint.sha256,
         "data": data,
-        "precision": compute.precision,
+        "precision": runtime.precision,
     }
-    text = json.dumps(made_from, indent=2) + "\n"
-    name = f"{preset.teacher}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    beside = folder / f"{name}.json"
+    text = json.dumps(origin, indent=2) + "\n"
+    model = str(preset.teacher).replace("/", "-")
+    name = f"{model}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    description = folder / f"{name}.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not beside.exists():
-            write_text(beside, text)
-        if beside.read_text(encoding="utf-8") != text:
-            raise RequestError(f"{beside}: of another teacher or other images; remove {name}.*")
+        if not description.exists():
+            write_text(description, text)
+        if description.read_text(encoding="utf-8") != text:
+            raise RequestError(
+                f"{description}: describes another teacher or other images; remove {name}.*"
+            )
     except OSError as error:
         raise RequestError(f"{folder}: cannot be written: {error.strerror}") from None
     return folder / f"{name}.npy"
 
 
-def _make(path: Path, kind: "np.dtype[Any]", shape: tuple[int, int]) -> None:
+def _create(path: Path, dtype: "np.dtype[Any]", shape: tuple[int, int]) -> None:
     temporary = path.with_suffix(".tmp")
     try:
-        np.lib.format.open_memmap(temporary, mode="w+", dtype=kind, shape=shape).flush()
-        if hasattr(os, "posix_fallocate"):  # a hole that a full disk cannot fill ends the process
+        np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape).flush()
+        # Writing to a hole on a full disk would kill the process.
+        if hasattr(os, "posix_fallocate"):
             with temporary.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
         temporary.rename(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        size = kind.itemsize * shape[0] * shape[1] / 1e9
+        size = dtype.itemsize * shape[0] * shape[1] / 1e9
         raise RequestError(
-            f"--teacher-cache: {path} needs {size:.2f} GB: {error.strerror}; make room, or train "
-            "without it"
+            f"--teacher-cache: {path} needs {size:.2f} GB: {error.strerror}; free disk space, or "
+            "train without the cache"
         ) from None
 
 
-def _checks(logits: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-    """CRC-32 of each row; never 0 for a row of zeros, as a new file is full of them."""
+def _checksums(logits: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """CRC-32 of each row; it is not 0 for a row of zeros, of which a new file consists."""
     return np.fromiter((zlib.crc32(row.tobytes()) for row in logits), np.uint32, len(logits))

@@ -1,23 +1,23 @@
-"""Networks by their published names."""
+"""Networks, created by their published names."""
 
-from lskd_cli.models.output import Network, Output, Shapes
+from lskd_cli.models.output import FeatureShapes, Network, Output
 from lskd_cli.models.registry import (
     create_model,
     feature_shapes,
     is_model,
     list_models,
-    nearest_models,
-    teacher_size,
+    suggest_models,
+    teacher_image_size,
 )
 
 __all__ = [
+    "FeatureShapes",
     "Network",
     "Output",
-    "Shapes",
     "create_model",
     "feature_shapes",
     "is_model",
     "list_models",
-    "nearest_models",
-    "teacher_size",
+    "suggest_models",
+    "teacher_image_size",
 ]

@@ -1,14 +1,14 @@
-"""Pieces that several families share."""
+"""Building blocks that several families of networks share."""
 
 import torch
 from torch import Tensor, nn
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """Convolution of each channel alone.
+    """Depthwise convolution.
 
-    Where autocast asks for half precision on a CPU, it multiplies in float32 and rounds the result:
-    the kernels for half precision are several times slower there.
+    Under autocast to half precision on a CPU, it computes in float32 and rounds the result, because
+    the half-precision kernels are several times slower there.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -19,9 +19,9 @@ class DepthwiseConv2d(nn.Conv2d):
 
 
 def conv3x3(in_planes: int, out_planes: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    """3x3 convolution that keeps the size at stride 1; batch norm follows, so it has no bias."""
-    kind = DepthwiseConv2d if groups == in_planes > 1 else nn.Conv2d
-    return kind(in_planes, out_planes, 3, stride, padding=1, groups=groups, bias=False)
+    """3x3 convolution with padding 1, without bias because batch norm follows."""
+    conv = DepthwiseConv2d if groups == in_planes > 1 else nn.Conv2d
+    return conv(in_planes, out_planes, 3, stride, padding=1, groups=groups, bias=False)
 
 
 def conv1x1(in_planes: int, out_planes: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
@@ -29,8 +29,8 @@ def conv1x1(in_planes: int, out_planes: int, stride: int = 1, groups: int = 1) -
     return nn.Conv2d(in_planes, out_planes, 1, stride, groups=groups, bias=False)
 
 
-def pool(feature: Tensor) -> Tensor:
-    """Global average: (B, C, H, W) to (B, C)."""
+def global_avg_pool(feature: Tensor) -> Tensor:
+    """Global average pooling: (B, C, H, W) to (B, C)."""
     return feature.mean(dim=(2, 3))
 
 
@@ -41,13 +41,13 @@ def shuffle_channels(feature: Tensor, groups: int) -> Tensor:
     return split.transpose(1, 2).reshape(batch, channels, height, width)
 
 
-def init_he(network: nn.Module, classifier_std: float | None = None) -> None:
-    """He initialization of convolutions by fan-out, batch norms at identity (arXiv:1502.01852).
+def kaiming_init(network: nn.Module, classifier_std: float | None = None) -> None:
+    """Kaiming initialization of convolutions by fan-out (He et al., arXiv:1502.01852).
 
     Args:
         network: changed in place.
-        classifier_std: standard deviation of linear weights, whose biases become zero; None keeps
-            PyTorch's default for linear layers.
+        classifier_std: standard deviation of linear weights, whose biases become zero; None
+            keeps PyTorch's default for linear layers.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
@@ -60,5 +60,5 @@ def init_he(network: nn.Module, classifier_std: float | None = None) -> None:
 
 
 def concat(left: Tensor, right: Tensor) -> Tensor:
-    """Join two features along their channels."""
+    """Concatenate two features along their channels."""
     return torch.cat([left, right], dim=1)

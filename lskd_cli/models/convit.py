@@ -1,20 +1,20 @@
 """ConViT: attention that starts as convolution (d'Ascoli et al., arXiv:2103.10697), from timm.
 
-In the first ten of convit_tiny's twelve layers, heads begin by looking at one neighbour each; the
-class token joins after them. timm's parameter names are the published ones.
+In the first ten of the twelve layers of convit_tiny, each head initially attends to one neighboring
+patch; the class token is added after them. timm uses the published parameter names.
 """
 
 import torch
 from torch import Tensor
 
 from lskd_cli.models.output import Output
-from lskd_cli.models.transformer import Borrowed, to_map
+from lskd_cli.models.vit_common import TimmTransformer, to_map
 
 _PATCH = 16
 
 
-class ConViT(Borrowed):
-    """16x16 patches, learned positions, gated layers, then a class token and plain layers."""
+class ConViT(TimmTransformer):
+    """16x16 patches, learned positions, gated layers, then a class token and standard layers."""
 
     def __init__(self, num_classes: int, image_size: int, drop_path: float) -> None:
         super().__init__(

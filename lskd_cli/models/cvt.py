@@ -1,7 +1,7 @@
 """CvT: convolutions before tokens and before attention (Wu et al., arXiv:2103.15808, table 1).
 
-cvt_13 has three stages of 1, 2 and 10 layers. The paper's only class token stands in the last one;
-there are no positions.
+cvt_13 has three stages of 1, 2 and 10 layers. Only the last stage has a class token, and there are
+no position embeddings.
 """
 
 import torch
@@ -11,21 +11,21 @@ from torch import Tensor, nn
 
 from lskd_cli.models.blocks import DepthwiseConv2d
 from lskd_cli.models.output import Output
-from lskd_cli.models.transformer import (
-    Layer,
+from lskd_cli.models.vit_common import (
     Transformer,
+    TransformerBlock,
     drop_path_rates,
     init_linear,
     to_map,
     to_tokens,
 )
 
-# width, depth, heads, side, stride and padding of the patches: of each stage
+# Per stage: width, depth, heads; side, stride and padding of the patches.
 STAGES = ((64, 1, 1, 7, 4, 2), (192, 2, 3, 3, 2, 1), (384, 10, 6, 3, 2, 1))
 
 
 class ConvEmbed(nn.Module):
-    """Overlapping patches of a map, normalized, as a map again."""
+    """Overlapping patches of a map, layer-normalized; the result is a map."""
 
     def __init__(self, in_width: int, width: int, side: int, stride: int, padding: int) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class ConvEmbed(nn.Module):
 
 
 class ConvProjection(nn.Module):
-    """Depthwise 3x3 convolution and batch norm, before a projection."""
+    """Depthwise 3x3 convolution and batch norm before a linear projection."""
 
     def __init__(self, width: int, stride: int) -> None:
         super().__init__()
@@ -50,12 +50,12 @@ class ConvProjection(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention; queries, keys and values are convolved first, the latter two at stride 2."""
+    """Self-attention with convolved queries, keys and values; keys and values have stride 2."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.scale = width**-0.5  # of all heads together, as released; the paper's is of one
+        self.scale = width**-0.5  # of all heads, as in the released code; the paper uses one head's
         self.conv_proj_q = ConvProjection(width, 1)
         self.conv_proj_k = ConvProjection(width, 2)
         self.conv_proj_v = ConvProjection(width, 2)
@@ -65,7 +65,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor, side: int, first: int) -> Tensor:
-        """Of (B, N, C) tokens, of which those from ``first`` on are a map of width ``side``."""
+        """Attention of (B, N, C) tokens; those from ``first`` on form a map of width ``side``."""
         token, feature = x[:, :first], to_map(x[:, first:], side)
         query, key, value = (
             self._heads(project(torch.cat([token, convolve(feature)], dim=1)))
@@ -84,7 +84,7 @@ class Attention(nn.Module):
 
 
 class Stage(nn.Module):
-    """Patches, and layers on them."""
+    """Patch embedding and layers."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Stage(nn.Module):
         self.patch_embed = ConvEmbed(in_width, width, side, stride, padding)
         rates = drop_path_rates(drop_path, depth)
         self.blocks = nn.ModuleList(
-            Layer(width, Attention(width, heads), 4, rate, nn.LayerNorm, QuickGELU)
+            TransformerBlock(width, Attention(width, heads), 4, rate, nn.LayerNorm, QuickGELU)
             for rate in rates
         )
         self.cls_token: nn.Parameter | None = None
@@ -106,7 +106,7 @@ class Stage(nn.Module):
             self.cls_token = nn.Parameter(trunc_normal_(torch.empty(1, 1, width), std=0.02))
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        """The patches and the output of every layer, as maps; and all tokens at the end."""
+        """The embedded patches and the output of every layer as maps, and the final tokens."""
         feats = [self.patch_embed(x)]
         tokens, side, first = to_tokens(feats[0]), feats[0].shape[3], 0
         if self.cls_token is not None:
@@ -135,8 +135,8 @@ class CvT(Transformer):
         feats: list[Tensor] = []
         x = images
         for stage in (self.stage0, self.stage1, self.stage2):
-            of_stage, tokens = stage(x)
-            feats += of_stage if not feats else of_stage[1:]
+            stage_feats, tokens = stage(x)
+            feats += stage_feats if not feats else stage_feats[1:]
             x = feats[-1]
         pooled = self.norm(tokens[:, 0])
         return Output(self.head(pooled), feats, [], pooled)

@@ -7,7 +7,7 @@ from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
 from lskd_cli.models.output import Output
-from lskd_cli.models.transformer import Borrowed, to_map
+from lskd_cli.models.vit_common import TimmTransformer, to_map
 
 _PATCH = 16
 _PUBLISHED = (
@@ -18,7 +18,7 @@ _PUBLISHED = (
 )
 
 
-class DeiT(Borrowed):
+class DeiT(TimmTransformer):
     """16x16 patches, a class token, learned positions, layers, linear classifier."""
 
     def __init__(self, num_classes: int, image_size: int, drop_path: float) -> None:
@@ -31,7 +31,7 @@ class DeiT(Borrowed):
             img_size=image_size,
             drop_path_rate=drop_path,
         )
-        # As the published rows began; timm has 1e-6, and a head that is not zero.
+        # Initialization of the published rows; timm uses std 1e-6 and a nonzero head.
         trunc_normal_(self.network.cls_token, std=0.02)
         nn.init.zeros_(self.network.head.weight)
 

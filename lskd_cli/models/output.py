@@ -1,5 +1,7 @@
-"""What a network hands to a distiller, and the interface every network follows."""
+"""Outputs of networks with their features, and the base class of all networks."""
 
+import builtins
+from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -9,14 +11,14 @@ from torch import Tensor, nn
 
 @dataclass
 class Output:
-    """One forward pass.
+    """Output of one forward pass.
 
     Attributes:
         logits: (B, classes).
-        feats: each (B, channels, height, width): the output of the stem, or the embedding, then of
-            every stage of a convolutional network, or every layer of a transformer.
-        preacts: the same stages before their last activation; empty where a family defines none.
-        pooled: (B, features), what the classifier reads.
+        feats: (B, channels, height, width) each: the output of the stem or patch embedding, then of
+            every stage of a convolutional network or every layer of a transformer.
+        preacts: the same stages before their last activation; empty if a family has none.
+        pooled: (B, features), the input of the classifier.
     """
 
     logits: Tensor
@@ -24,28 +26,28 @@ class Output:
     preacts: list[Tensor] = field(default_factory=list)
     pooled: Tensor | None = None
 
-    def only(self, names: Collection[str]) -> "Output":
-        """The logits, and of the other fields those that are named."""
-        kept = {name: getattr(self, name) for name in names}
-        return Output(self.logits, **kept)
+    def select(self, fields: Collection[str]) -> "Output":
+        """The logits and the named fields; all other fields are empty."""
+        return Output(self.logits, **{name: getattr(self, name) for name in fields})
 
-    def part(self, rows: slice) -> "Output":
-        """The same of some of the images."""
+    def slice(self, images: builtins.slice) -> "Output":
+        """The output of some of the images."""
         return Output(
-            self.logits[rows],
-            [feat[rows] for feat in self.feats],
-            [preact[rows] for preact in self.preacts],
-            None if self.pooled is None else self.pooled[rows],
+            self.logits[images],
+            [feat[images] for feat in self.feats],
+            [preact[images] for preact in self.preacts],
+            None if self.pooled is None else self.pooled[images],
         )
 
 
 @dataclass(frozen=True)
-class Shapes:
-    """Of one image's ``Output``: (C, H, W) of every map, and the number of pooled features.
+class FeatureShapes:
+    """Shapes of the ``Output`` of one image.
 
     Attributes:
-        feats: as in ``Output``; likewise ``preacts``.
-        pooled: 0 where a network gives none.
+        feats: (C, H, W) of each map of ``Output.feats``.
+        preacts: (C, H, W) of each map of ``Output.preacts``.
+        pooled: number of pooled features; 0 if a network returns none.
     """
 
     feats: list[tuple[int, ...]]
@@ -53,30 +55,30 @@ class Shapes:
     pooled: int
 
 
-class Network(nn.Module):
-    """A classifier of (B, 3, S, S) images whose stages can be read.
+class Network(nn.Module, ABC):
+    """A classifier of (B, 3, S, S) images that returns the features of its stages.
 
     Attributes:
-        image_size: S.
-        foldable: whether batch norms can be folded into its convolutions.
-        uses_all: whether every parameter has a part in the logits.
+        image_size: S, in pixels.
+        can_fuse_bn: whether batch norms can be fused into convolutions.
+        all_params_used: whether the logits depend on all parameters.
     """
 
     image_size: int = 32
-    foldable: ClassVar[bool] = True
-    uses_all: ClassVar[bool] = True
+    can_fuse_bn: ClassVar[bool] = True
+    all_params_used: ClassVar[bool] = True
 
+    @abstractmethod
     def forward_features(self, images: Tensor) -> Output:
-        """Logits of (B, 3, S, S) normalized images, with everything feature methods read."""
-        raise TypeError(f"{type(self).__name__} does not define forward_features")
+        """Logits and features of (B, 3, S, S) normalized images."""
 
-    def last_norms(self) -> list[nn.BatchNorm2d]:
-        """The batch norm that ends each stage before its last activation, and its shortcut's sum.
+    def final_batch_norms(self) -> list[nn.BatchNorm2d]:
+        """The last batch norm of each stage, before the shortcut is added and before the ReLU.
 
-        Empty where stages end otherwise.
+        The list is empty if the stages do not end with a batch norm.
         """
         return []
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits, (B, classes), of (B, 3, S, S) normalized images."""
+        """(B, classes) logits of (B, 3, S, S) normalized images."""
         return self.forward_features(images).logits

@@ -1,14 +1,14 @@
 """PiT: a vision transformer with pooling (Heo et al., arXiv:2103.16302), from timm.
 
-pit_tiny has three stages of 2, 6 and 4 layers on 27x27, 14x14 and 7x7 tokens of width 64, 128, 256;
-a strided convolution by groups leads from one to the next.
+pit_tiny has three stages of 2, 6 and 4 layers on 27x27, 14x14 and 7x7 tokens of width 64, 128 and
+256. A strided grouped convolution connects the stages.
 """
 
 import torch
 from torch import Tensor
 
 from lskd_cli.models.output import Output
-from lskd_cli.models.transformer import Borrowed, to_map, to_tokens
+from lskd_cli.models.vit_common import TimmTransformer, to_map, to_tokens
 
 _PUBLISHED = (
     (r"^transformers\.1\.pool\.", "pools.0."),
@@ -18,7 +18,7 @@ _PUBLISHED = (
 )
 
 
-class PiT(Borrowed):
+class PiT(TimmTransformer):
     """Overlapping 16x16 patches at stride 8, three stages, linear classifier on the class token."""
 
     def __init__(self, num_classes: int, image_size: int, drop_path: float) -> None:
@@ -29,7 +29,7 @@ class PiT(Borrowed):
             patch=16,
             num_classes=num_classes,
             img_size=image_size,
-            drop_path_rate=drop_path * 11 / 12,  # grows by a 12th from layer to layer, as released
+            drop_path_rate=drop_path * 11 / 12,  # steps of 1/12 per layer, as in the released code
         )
 
     def forward_features(self, images: Tensor) -> Output:
@@ -41,11 +41,11 @@ class PiT(Borrowed):
             if stage.pool is not None:
                 x, token = stage.pool(x, token)
             width = x.shape[3]
-            both = stage.norm(torch.cat([token, to_tokens(x)], dim=1))
+            tokens = stage.norm(torch.cat([token, to_tokens(x)], dim=1))
             for block in stage.blocks:
-                both = block(both)
-                feats.append(to_map(both[:, 1:], width))
-            token, x = both[:, :1], feats[-1]
+                tokens = block(tokens)
+                feats.append(to_map(tokens[:, 1:], width))
+            token, x = tokens[:, :1], feats[-1]
         pooled = network.norm(token)[:, 0]
         return Output(network.head(pooled), feats, [], pooled)
 

@@ -1,7 +1,7 @@
 """PVT: a pyramid of transformer stages (Wang et al., arXiv:2102.12122, table 1).
 
-pvt_tiny has four stages of two layers on maps of a 4th, 8th, 16th and 32nd of the image's size; the
-keys and values of a layer are those of a smaller map.
+pvt_tiny has four stages of two layers on maps of 1/4, 1/8, 1/16 and 1/32 of the size of the image.
+The keys and values of a layer come from a spatially reduced map.
 """
 
 import torch
@@ -10,9 +10,9 @@ from timm.layers import LayerNorm, trunc_normal_
 from torch import Tensor, nn
 
 from lskd_cli.models.output import Output
-from lskd_cli.models.transformer import (
-    Layer,
+from lskd_cli.models.vit_common import (
     Transformer,
+    TransformerBlock,
     drop_path_rates,
     init_linear,
     to_map,
@@ -20,12 +20,12 @@ from lskd_cli.models.transformer import (
 )
 
 _DEPTH = 2
-# width, heads, MLP ratio, reduction of keys and values, patch: of each stage
+# Per stage: width, heads, MLP ratio, spatial reduction of keys and values, patch size.
 STAGES = ((64, 1, 8, 8, 4), (128, 2, 8, 4, 2), (320, 5, 4, 2, 2), (512, 8, 4, 1, 2))
 
 
 class PatchEmbed(nn.Module):
-    """A map's patches as tokens, normalized."""
+    """The patches of a map as layer-normalized tokens."""
 
     def __init__(self, in_width: int, width: int, patch: int) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class PatchEmbed(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention whose keys and values come from patches of the map."""
+    """Self-attention with spatially reduced keys and values."""
 
     def __init__(self, width: int, heads: int, reduction: int) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Attention(nn.Module):
             self.norm = LayerNorm(width)
 
     def forward(self, x: Tensor, side: int) -> Tensor:
-        """Of (B, N, C) tokens; those of a map of width ``side`` where it is reduced."""
+        """Attention of (B, N, C) tokens, which form a map of width ``side`` if it is reduced."""
         source = x
         if self.sr is not None:
             source = self.norm(to_tokens(self.sr(to_map(x, side))))
@@ -78,7 +78,7 @@ class PVT(Transformer):
             self.register_parameter(f"pos_embed{number}", position)
             self.add_module(f"patch_embed{number}", PatchEmbed(in_width, width, patch))
             layers = (
-                Layer(width, Attention(width, heads, reduction), ratio, rates.pop(0))
+                TransformerBlock(width, Attention(width, heads, reduction), ratio, rates.pop(0))
                 for _ in range(_DEPTH)
             )
             self.add_module(f"block{number}", nn.ModuleList(layers))
@@ -96,7 +96,7 @@ class PVT(Transformer):
             layers = self.get_submodule(f"block{number}")
             side = x.shape[3] // STAGES[number - 1][4]
             tokens = embed(x)
-            first = 0  # of the patches among the tokens
+            first = 0  # index of the first patch token
             if number == len(STAGES):
                 tokens = torch.cat([self.cls_token.expand(len(x), -1, -1), tokens], dim=1)
                 first = 1

@@ -1,13 +1,13 @@
 """PVT v2: a pyramid with convolutions in its layers (Wang et al., arXiv:2106.13797), from timm.
 
-pvt_v2_b0 has four stages of two layers, of width 32, 64, 160, 256, on maps of a 4th to a 32nd of
-the image's size.
+pvt_v2_b0 has four stages of two layers with width 32, 64, 160 and 256, on maps of 1/4 to 1/32 of
+the size of the image.
 """
 
 from torch import Tensor, nn
 
 from lskd_cli.models.output import Output
-from lskd_cli.models.transformer import Borrowed, to_map
+from lskd_cli.models.vit_common import TimmTransformer, to_map
 
 _PUBLISHED = (
     (r"^patch_embed\.", "patch_embed1."),
@@ -18,8 +18,8 @@ _PUBLISHED = (
 )
 
 
-class PVTv2(Borrowed):
-    """Overlapping patches, four stages with a norm each, linear classifier on the mean token."""
+class PVTv2(TimmTransformer):
+    """Overlapping patches, four stages with layer norms, linear classifier on the mean token."""
 
     def __init__(self, num_classes: int, image_size: int, drop_path: float) -> None:
         super().__init__(
@@ -32,10 +32,10 @@ class PVTv2(Borrowed):
         )
         for module in self.modules():
             if isinstance(module, nn.LayerNorm):
-                module.eps = 1e-6  # as released, also where timm has 1e-5
+                module.eps = 1e-6  # as in the released code; timm uses 1e-5 in some layers
 
     def forward_features(self, images: Tensor) -> Output:
-        x = self.network.patch_embed(images)  # (B, H, W, C), as all between the blocks here
+        x = self.network.patch_embed(images)  # (B, H, W, C), as between all blocks
         feats = [x.permute(0, 3, 1, 2)]
         for stage in self.network.stages:
             if stage.downsample is not None:

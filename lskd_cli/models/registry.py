@@ -1,4 +1,4 @@
-"""From a published name to a network."""
+"""Creates networks by their published names."""
 
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -11,29 +11,29 @@ from lskd_cli.models import (
     convit,
     cvt,
     deit,
-    imagenet,
-    mobilenet,
     mobilenet_v1,
+    mobilenet_v2,
     pit,
     pvt,
     pvt_v2,
     resnet,
+    resnet_4stage,
     resnet_guide,
-    resnet_wide_stem,
+    resnet_imagenet,
     shufflenet,
     t2t,
     vgg,
     wrn,
 )
-from lskd_cli.models.libraries import LibraryNetwork, fixed_size, list_library
-from lskd_cli.models.output import Network, Shapes
+from lskd_cli.models.external import ExternalModel, fixed_input_size, list_external_models
+from lskd_cli.models.output import FeatureShapes, Network
 
-_CONVOLUTIONAL: dict[str, Callable[..., Network]] = {
+_CIFAR: dict[str, Callable[..., Network]] = {
     **resnet.FAMILY,
-    **resnet_wide_stem.FAMILY,
+    **resnet_4stage.FAMILY,
     **wrn.FAMILY,
     **vgg.FAMILY,
-    **mobilenet.FAMILY,
+    **mobilenet_v2.FAMILY,
     **shufflenet.FAMILY,
     **resnet_guide.FAMILY,
 }
@@ -46,94 +46,109 @@ _TRANSFORMERS: dict[str, Callable[..., Network]] = {
     **convit.FAMILY,
     **cvt.FAMILY,
 }
-_ANY_SIZE: dict[str, Callable[..., Network]] = {**imagenet.FAMILY, **mobilenet_v1.FAMILY}
-_LARGE = 224  # pixels, where nothing else is asked for
+_IMAGENET: dict[str, Callable[..., Network]] = {**resnet_imagenet.FAMILY, **mobilenet_v1.FAMILY}
+DEFAULT_SIZE = 224  # pixels, of transformers and ImageNet networks
+MAX_CIFAR_SIZE = 64  # pixels; the CIFAR networks end with global average pooling
 
 
 def list_models() -> list[str]:
-    """Names of our own networks that ``create_model`` knows, family by family."""
-    return [*_CONVOLUTIONAL, *_TRANSFORMERS, *_ANY_SIZE]
+    """Names of the built-in networks, family by family."""
+    return [*_CIFAR, *_TRANSFORMERS, *_IMAGENET]
 
 
 def is_model(name: str) -> bool:
-    """Whether a name is one of ours, or ``torchvision/NAME`` or ``timm/NAME`` of a library."""
-    library, _, inner = name.partition("/")
-    return name in list_models() or inner in list_library(library)
+    """Whether a name is that of a built-in network, or ``torchvision/NAME`` or ``timm/NAME``."""
+    library, _, external_name = name.partition("/")
+    return name in list_models() or external_name in list_external_models(library)
 
 
 def create_model(
     name: str, num_classes: int = 100, image_size: int | None = None, drop_path: float = 0.0
 ) -> Network:
-    """A freshly initialized network, float32, in training mode.
+    """A newly initialized network, float32, in training mode.
 
     Args:
         name: one of ``list_models()``, or ``torchvision/NAME`` or ``timm/NAME``.
-        num_classes: outputs of its classifier.
-        image_size: pixels on each side of its images; None takes the published size: 32, and 224
-            for transformers and networks of ImageNet.
-        drop_path: share of images that skip a residual branch in training, in the last layer of a
-            transformer; it grows linearly from 0 in the first (arXiv:1603.09382).
+        num_classes: number of outputs of the classifier.
+        image_size: size of the images in pixels; None selects the published size, which is 32 for
+            CIFAR networks and 224 for transformers and ImageNet networks.
+        drop_path: stochastic depth rate of the last layer of a transformer, which increases
+            linearly from 0 in the first layer (arXiv:1603.09382).
 
     Raises:
-        RequestError: no network has this name (the message gives the nearest ones), or it cannot
-            have this size or drop paths.
+        RequestError: no network has this name (the message gives the nearest names), or the network
+            does not support the size or stochastic depth.
     """
     if name in _TRANSFORMERS:
-        size = image_size or _LARGE
+        size = image_size or DEFAULT_SIZE
         return _TRANSFORMERS[name](num_classes=num_classes, image_size=size, drop_path=drop_path)
     if not is_model(name):
-        raise RequestError(f"unknown model {name!r}; {nearest_models(name)}")
-    is_small = name in _CONVOLUTIONAL
-    if is_small and image_size not in (None, Network.image_size):
+        raise RequestError(f"unknown model {name!r}; {suggest_models(name)}")
+    if name in _CIFAR and image_size is not None and image_size > MAX_CIFAR_SIZE:
         raise RequestError(
-            f"data.image_size: {name} is made for {Network.image_size} pixels, not {image_size}"
+            f"data.image_size: {name} supports images of at most {MAX_CIFAR_SIZE} pixels, not "
+            f"{image_size}"
         )
     if drop_path > 0:
-        raise RequestError(f"drop_path: {name} has none, of transformers only; leave it out")
-    if is_small:
-        return _CONVOLUTIONAL[name](num_classes=num_classes)
-    if name in _ANY_SIZE:
-        return _ANY_SIZE[name](num_classes=num_classes, image_size=image_size or _LARGE)
-    library, _, inner = name.partition("/")
-    size = image_size or fixed_size(library, inner) or _LARGE
-    return LibraryNetwork(library, inner, num_classes, size)
+        raise RequestError(f"drop_path: {name} does not support it; only transformers do")
+    if name in _CIFAR:
+        network = _CIFAR[name](num_classes=num_classes)
+        network.image_size = image_size or Network.image_size
+        return network
+    if name in _IMAGENET:
+        return _IMAGENET[name](num_classes=num_classes, image_size=image_size or DEFAULT_SIZE)
+    library, _, external_name = name.partition("/")
+    size = image_size or fixed_input_size(library, external_name) or DEFAULT_SIZE
+    return ExternalModel(library, external_name, num_classes, size)
 
 
-def teacher_size(name: str, image_size: int) -> int | None:
-    """The size that a teacher sees images at; None for that which it is made for.
+def teacher_image_size(name: str, image_size: int) -> int | None:
+    """The size of the images that a teacher gets.
 
     Args:
-        name: of the teacher's network.
-        image_size: of the student's images.
+        name: the teacher's network.
+        image_size: size of the student's images in pixels.
+
+    Returns:
+        The size in pixels, or None for the published size of the network. CIFAR networks get the
+        images of a transformer at 32 pixels.
     """
-    library, _, inner = name.partition("/")
-    if name in _ANY_SIZE:
+    library, _, external_name = name.partition("/")
+    if name in _IMAGENET or (name in _CIFAR and image_size <= MAX_CIFAR_SIZE):
         return image_size
-    return (fixed_size(library, inner) or image_size) if inner else None
+    if external_name:
+        return fixed_input_size(library, external_name) or image_size
+    return None
 
 
-def nearest_models(name: str) -> str:
-    """What a name that is not there may have been meant for, for a message."""
-    library, _, inner = name.partition("/")
-    known = [f"{library}/{other}" for other in list_library(library)] if inner else list_models()
-    near = ", ".join(get_close_matches(name, known, n=3, cutoff=0.5) or list_models())
-    return f"nearest: {near}" if inner else f"nearest: {near}; or torchvision/NAME, timm/NAME"
+def suggest_models(name: str) -> str:
+    """The names nearest to an unknown one, for an error message."""
+    library, _, external_name = name.partition("/")
+    if external_name:
+        known = [f"{library}/{other}" for other in list_external_models(library)]
+    else:
+        known = list_models()
+    near = get_close_matches(name, known, n=3, cutoff=0.5)
+    if external_name:
+        return f"nearest: {', '.join(near)}" if near else f"{library} has no such model"
+    hint = f"nearest: {', '.join(near)}" if near else f"choose from {', '.join(known)}"
+    return f"{hint}; or torchvision/NAME, timm/NAME"
 
 
 @cache
-def feature_shapes(name: str, image_size: int | None = None) -> Shapes:
-    """What of one image a network gives to methods of features.
+def feature_shapes(name: str, image_size: int | None = None) -> FeatureShapes:
+    """Shapes of the features of a network for one image.
 
     Raises:
-        RequestError: the network does not exist, or not for this size.
+        RequestError: the network does not exist or does not support the size.
     """
     if "/" in name:
-        return Shapes([], [], 0)  # those of libraries give logits alone
+        return FeatureShapes([], [], 0)  # external networks return logits only
     with torch.device("meta"):
         network = create_model(name, image_size=image_size).eval()
         images = torch.empty(1, 3, network.image_size, network.image_size)
         output = network.forward_features(images)
-    return Shapes(
+    return FeatureShapes(
         [tuple(feat.shape[1:]) for feat in output.feats],
         [tuple(preact.shape[1:]) for preact in output.preacts],
         0 if output.pooled is None else output.pooled.shape[1],

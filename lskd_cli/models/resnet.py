@@ -1,7 +1,7 @@
 """ResNets for 32x32 images with three stages (He et al., arXiv:1512.03385, section 4.2).
 
-Depth is 6n + 2. The "x4" networks are four times as wide after a stem of twice the width, as in
-the benchmark of Tian et al. (arXiv:1910.10699), whose parameter names are kept.
+The depth is 6n + 2. The "x4" networks have a stem of twice the width and stages of four times the
+width, as in the benchmark of Tian et al. (arXiv:1910.10699), whose parameter names are kept.
 """
 
 from collections.abc import Iterable
@@ -11,15 +11,15 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lskd_cli.models.blocks import conv1x1, conv3x3, init_he, pool
+from lskd_cli.models.blocks import conv1x1, conv3x3, global_avg_pool, kaiming_init
 from lskd_cli.models.output import Network, Output
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut.
+    """Two 3x3 convolutions and a shortcut.
 
-    Batch norm does not keep its output for the backward pass, so what follows it works in place;
-    only the last ReLU does not, whose input is a feature.
+    Batch norm does not save its output for the backward pass, so the operations after it work in
+    place, except the last ReLU, whose input is returned as a feature.
     """
 
     def __init__(self, in_planes: int, planes: int, stride: int) -> None:
@@ -42,7 +42,7 @@ class BasicBlock(nn.Module):
 
 
 class Stage(nn.Sequential):
-    """Blocks in a row; gives the last block's output and its pre-activation."""
+    """A sequence of blocks; returns the output of the last block and its pre-activation."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         preact = x
@@ -52,7 +52,7 @@ class Stage(nn.Sequential):
 
 
 def run_stages(x: Tensor, stages: Iterable[Stage]) -> tuple[list[Tensor], list[Tensor]]:
-    """Features from the stem's output on, and the same before their last activation."""
+    """Features of the stem and of all stages, and the same before the last activation."""
     feats, preacts = [x], [x]
     for stage in stages:
         x, preact = stage(x)
@@ -72,16 +72,16 @@ class ResNet(Network):
         self.layer2 = _stage(width, 2 * width, blocks, stride=2)
         self.layer3 = _stage(2 * width, 4 * width, blocks, stride=2)
         self.fc = nn.Linear(4 * width, num_classes)
-        init_he(self)
+        kaiming_init(self)
 
-    def last_norms(self) -> list[nn.BatchNorm2d]:
-        lasts: list[Any] = [stage[-1] for stage in (self.layer1, self.layer2, self.layer3)]
-        return [last.bn2 for last in lasts]
+    def final_batch_norms(self) -> list[nn.BatchNorm2d]:
+        blocks: list[Any] = [stage[-1] for stage in (self.layer1, self.layer2, self.layer3)]
+        return [block.bn2 for block in blocks]
 
     def forward_features(self, images: Tensor) -> Output:
         x = F.relu(self.bn1(self.conv1(images)))
         feats, preacts = run_stages(x, (self.layer1, self.layer2, self.layer3))
-        pooled = pool(feats[-1])
+        pooled = global_avg_pool(feats[-1])
         return Output(self.fc(pooled), feats, preacts, pooled)
 
 

@@ -1,7 +1,7 @@
-"""The ResNet-56 that guides vision transformers (Li et al., arXiv:2207.10026).
+"""The ResNet-56 teacher of vision transformers (Li et al., arXiv:2207.10026).
 
-Depth and width are those of resnet56 (He et al., arXiv:1512.03385, section 4.2), but a shortcut
-that changes width is a 1x1 convolution with batch norm; parameter names are those of the published
+Depth and width are those of resnet56 (He et al., arXiv:1512.03385, section 4.2), but shortcuts that
+change the width are 1x1 convolutions with batch norm. Parameter names are those of the published
 checkpoint.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lskd_cli.models.blocks import conv1x1, conv3x3, init_he, pool
+from lskd_cli.models.blocks import conv1x1, conv3x3, global_avg_pool, kaiming_init
 from lskd_cli.models.output import Network, Output
 from lskd_cli.models.resnet import Stage, run_stages
 
@@ -20,7 +20,7 @@ _WIDTHS = (16, 32, 64)
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions beside a shortcut."""
+    """Two 3x3 convolutions and a shortcut."""
 
     def __init__(self, in_planes: int, planes: int, stride: int) -> None:
         super().__init__()
@@ -66,15 +66,15 @@ class GuideResNet(Network):
         self.s2 = _stage(_WIDTHS[0], _WIDTHS[1], stride=2)
         self.s3 = _stage(_WIDTHS[1], _WIDTHS[2], stride=2)
         self.head = nn.Sequential(OrderedDict(fc=nn.Linear(_WIDTHS[2], num_classes)))
-        init_he(self, classifier_std=0.01)
+        kaiming_init(self, classifier_std=0.01)
 
-    def last_norms(self) -> list[nn.BatchNorm2d]:
-        lasts: list[Any] = [stage[-1] for stage in (self.s1, self.s2, self.s3)]
-        return [last.f.b_bn for last in lasts]
+    def final_batch_norms(self) -> list[nn.BatchNorm2d]:
+        blocks: list[Any] = [stage[-1] for stage in (self.s1, self.s2, self.s3)]
+        return [block.f.b_bn for block in blocks]
 
     def forward_features(self, images: Tensor) -> Output:
         feats, preacts = run_stages(self.stem(images), (self.s1, self.s2, self.s3))
-        pooled = pool(feats[-1])
+        pooled = global_avg_pool(feats[-1])
         return Output(self.head(pooled), feats, preacts, pooled)
 
 

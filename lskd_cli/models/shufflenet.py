@@ -1,29 +1,30 @@
 """ShuffleNet V1 and V2 for 32x32 images (arXiv:1707.01083 and arXiv:1807.11164).
 
-Both have a 1x1 stem without pooling and three stages that start at stride 2.
+Both have a 1x1 stem without pooling and three stages that start with stride 2.
 """
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lskd_cli.models.blocks import concat, conv1x1, conv3x3, pool, shuffle_channels
+from lskd_cli.models.blocks import concat, conv1x1, conv3x3, global_avg_pool, shuffle_channels
 from lskd_cli.models.output import Network, Output
 from lskd_cli.models.resnet import Stage, run_stages
 
 STEM = 24
-GROUPS = 3  # of V1's pointwise convolutions
+GROUPS = 3  # of the pointwise convolutions of V1
 
 
 class GroupedBlock(nn.Module):
-    """V1: grouped 1x1, shuffle, depthwise 3x3, grouped 1x1; joined to the input by sum or concat.
+    """V1: grouped 1x1, shuffle, depthwise 3x3 and grouped 1x1 convolution, with a shortcut.
 
-    At stride 2 the pooled input is concatenated, so the convolutions give ``planes - in_planes``.
+    With stride 2, the pooled input is concatenated instead of added, so the convolutions have
+    ``planes - in_planes`` output channels.
     """
 
     def __init__(self, in_planes: int, planes: int, stride: int) -> None:
         super().__init__()
         new_planes = planes - in_planes if stride == 2 else planes
-        # A quarter of the new planes; the first block is not grouped: its input is too narrow.
+        # The first block is not grouped because its input is too narrow.
         hidden = new_planes // 4
         self.stride = stride
         self.groups = 1 if in_planes == STEM else GROUPS
@@ -36,7 +37,7 @@ class GroupedBlock(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         out = shuffle_channels(F.relu(self.bn1(self.conv1(x)), inplace=True), self.groups)
-        # The benchmark's network has a ReLU here, which the paper leaves out.
+        # The network of the benchmark has a ReLU here, which the paper omits.
         out = F.relu(self.bn2(self.conv2(out)), inplace=True)
         out = self.bn3(self.conv3(out))
         if self.stride == 2:
@@ -47,7 +48,7 @@ class GroupedBlock(nn.Module):
 
 
 class SplitBlock(nn.Module):
-    """V2 at stride 1: half of the channels pass by, half go through 1x1, depthwise 3x3, 1x1."""
+    """V2 with stride 1: one half of the channels is kept, the other goes through convolutions."""
 
     def __init__(self, planes: int) -> None:
         super().__init__()
@@ -60,14 +61,14 @@ class SplitBlock(nn.Module):
         self.bn3 = nn.BatchNorm2d(half)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        passed, out = x.chunk(2, dim=1)
+        kept, out = x.chunk(2, dim=1)
         out = F.relu(self.bn1(self.conv1(out)), inplace=True)
         preact = self.bn3(self.conv3(self.bn2(self.conv2(out))))
-        return shuffle_channels(concat(passed, F.relu(preact)), 2), concat(passed, preact)
+        return shuffle_channels(concat(kept, F.relu(preact)), 2), concat(kept, preact)
 
 
 class DownBlock(nn.Module):
-    """V2 at stride 2: both branches are convolved and each gives half of the planes."""
+    """V2 with stride 2: two convolutional branches, each with half of the output channels."""
 
     def __init__(self, in_planes: int, planes: int) -> None:
         super().__init__()
@@ -92,7 +93,7 @@ class DownBlock(nn.Module):
 
 
 class ShuffleNetV1(Network):
-    """240, 480 and 960 channels in 4, 8 and 4 blocks, three groups."""
+    """Three stages of 4, 8 and 4 blocks with 240, 480 and 960 channels, in three groups."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -106,12 +107,12 @@ class ShuffleNetV1(Network):
     def forward_features(self, images: Tensor) -> Output:
         stem = F.relu(self.bn1(self.conv1(images)))
         feats, preacts = run_stages(stem, (self.layer1, self.layer2, self.layer3))
-        pooled = pool(feats[-1])
+        pooled = global_avg_pool(feats[-1])
         return Output(self.linear(pooled), feats, preacts, pooled)
 
 
 class ShuffleNetV2(Network):
-    """116, 232 and 464 channels in 4, 8 and 4 blocks, then 1024 features."""
+    """Three stages of 4, 8 and 4 blocks with 116, 232 and 464 channels, and 1024 features."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -127,7 +128,7 @@ class ShuffleNetV2(Network):
     def forward_features(self, images: Tensor) -> Output:
         stem = F.relu(self.bn1(self.conv1(images)))
         feats, preacts = run_stages(stem, (self.layer1, self.layer2, self.layer3))
-        pooled = pool(F.relu(self.bn2(self.conv2(feats[-1])), inplace=True))
+        pooled = global_avg_pool(F.relu(self.bn2(self.conv2(feats[-1])), inplace=True))
         return Output(self.linear(pooled), feats, preacts, pooled)
 
 

@@ -1,8 +1,8 @@
-"""T2T-ViT: tokens from overlapping neighbours of tokens (Yuan et al., arXiv:2101.11986).
+"""T2T-ViT: tokens that aggregate neighboring tokens (Yuan et al., arXiv:2101.11986).
 
-Two performers (attention of linear cost, Choromanski et al., arXiv:2009.14794) turn 56x56 windows
-into 14x14 tokens; then follow the layers of a plain vision transformer. Widths and depths: table 2
-of the paper.
+Two performers (linear attention, Choromanski et al., arXiv:2009.14794) transform 56x56 windows into
+14x14 tokens; the layers of a standard vision transformer follow. Widths and depths are those of
+table 2 of the paper.
 """
 
 import math
@@ -15,20 +15,20 @@ from timm.layers import LayerNorm, Mlp, trunc_normal_
 from torch import Tensor, nn
 
 from lskd_cli.models.output import Output
-from lskd_cli.models.transformer import (
-    Layer,
+from lskd_cli.models.vit_common import (
     Transformer,
+    TransformerBlock,
     drop_path_rates,
     init_linear,
     to_map,
 )
 
 _TOKEN = 64  # width of the tokens in the performers
-_PATCH = 16  # pixels from one token to the next, after windows at strides 4, 2, 2
+_PATCH = 16  # pixels between tokens, after windows with strides 4, 2 and 2
 
 
 class PerformerAttention(nn.Module):
-    """One head whose softmax is estimated with random features (arXiv:2009.14794, equation 5)."""
+    """One head with a softmax approximated by random features (arXiv:2009.14794, equation 5)."""
 
     def __init__(self, in_width: int, width: int) -> None:
         super().__init__()
@@ -39,13 +39,13 @@ class PerformerAttention(nn.Module):
         self.w = nn.Parameter(directions, requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        key, query, value = self.qkv_transform(x).chunk(3, dim=-1)  # in this order as released
-        # Exponentials and their sums over thousands of tokens want more digits than bf16 has.
+        key, query, value = self.qkv_transform(x).chunk(3, dim=-1)  # order of the released code
+        # Exponentials and sums over thousands of tokens need more precision than bf16.
         with nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False):
-            of_query, of_key = self._features(query), self._features(key)
-            total = of_query @ of_key.sum(dim=1).unsqueeze(2)
-            context = of_key.transpose(1, 2) @ value.to(of_key.dtype)
-            attended = (of_query @ context) / (total + 1e-8)
+            query_features, key_features = self._features(query), self._features(key)
+            total = query_features @ key_features.sum(dim=1).unsqueeze(2)
+            context = key_features.transpose(1, 2) @ value.to(key_features.dtype)
+            attended = (query_features @ context) / (total + 1e-8)
         out: Tensor = value + self.projection(attended)
         return out
 
@@ -56,7 +56,7 @@ class PerformerAttention(nn.Module):
 
 
 class Performer(nn.Module):
-    """Attention that brings windows to the width of tokens, then an MLP with a shortcut."""
+    """Attention that projects windows to the width of tokens, then an MLP with a shortcut."""
 
     def __init__(self, in_width: int) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class T2TViT(Transformer):
         self.t2t_module = TokensToToken(width)
         rates = drop_path_rates(drop_path, depth)
         self.layers = nn.ModuleList(
-            Layer(width, Attention(width, heads), ratio, rate) for rate in rates
+            TransformerBlock(width, Attention(width, heads), ratio, rate) for rate in rates
         )
         self.norm = LayerNorm(width)
         self.head = nn.Linear(width, num_classes)

@@ -1,7 +1,7 @@
 """VGG with batch norm for 32x32 images (Simonyan and Zisserman, arXiv:1409.1556).
 
-Five blocks of 3x3 convolutions; a 2x2 maximum halves the size after each of the first three, so
-that the last two both see 4x4 (the layout of the benchmark of Tian et al., arXiv:1910.10699).
+Five blocks of 3x3 convolutions. A 2x2 max pooling follows each of the first three blocks, so the
+last two blocks work on 4x4 maps (the layout of the benchmark of Tian et al., arXiv:1910.10699).
 """
 
 from functools import partial
@@ -10,12 +10,12 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lskd_cli.models.blocks import init_he, pool
+from lskd_cli.models.blocks import global_avg_pool, kaiming_init
 from lskd_cli.models.output import Network, Output
 
 
 class VGG(Network):
-    """``depths`` convolutions in each block, of 64, 128, 256, 512 and 512 planes."""
+    """Five blocks of ``depths`` convolutions with 64, 128, 256, 512 and 512 planes."""
 
     block0: nn.Sequential
     block1: nn.Sequential
@@ -30,9 +30,9 @@ class VGG(Network):
             self.add_module(f"block{index}", _block(in_planes, planes, depth))
             in_planes = planes
         self.classifier = nn.Linear(in_planes, num_classes)
-        init_he(self, classifier_std=0.01)
+        kaiming_init(self, classifier_std=0.01)
 
-    def last_norms(self) -> list[nn.BatchNorm2d]:
+    def final_batch_norms(self) -> list[nn.BatchNorm2d]:
         blocks: list[Any] = [self.block1, self.block2, self.block3, self.block4]
         return [block[-1] for block in blocks]
 
@@ -44,12 +44,12 @@ class VGG(Network):
             x = F.relu(preact)
             feats.append(x)
             preacts.append(preact)
-        pooled = pool(x)
+        pooled = global_avg_pool(x)
         return Output(self.classifier(pooled), feats, preacts, pooled)
 
 
 def _block(in_planes: int, planes: int, depth: int) -> nn.Sequential:
-    """Convolutions with batch norm; ReLU between them, none behind the last."""
+    """Convolutions with batch norm, and ReLU between them."""
     layers: list[nn.Module] = []
     for _ in range(depth):
         layers += [

@@ -1,6 +1,6 @@
-"""Wide residual networks, pre-activation (Zagoruyko and Komodakis, arXiv:1605.07146).
+"""Wide residual networks with pre-activation (Zagoruyko and Komodakis, arXiv:1605.07146).
 
-wrn_D_K has depth D = 6n + 4 and K times the width 16, 32, 64.
+wrn_D_K has depth D = 6n + 4 and K times the widths 16, 32 and 64.
 """
 
 from functools import partial
@@ -9,12 +9,12 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lskd_cli.models.blocks import conv1x1, conv3x3, init_he, pool
+from lskd_cli.models.blocks import conv1x1, conv3x3, global_avg_pool, kaiming_init
 from lskd_cli.models.output import Network, Output
 
 
 class PreActBlock(nn.Module):
-    """Batch norm, ReLU, convolution, twice; a 1x1 shortcut where the width changes."""
+    """Two times batch norm, ReLU and convolution; a 1x1 shortcut if the width changes."""
 
     def __init__(self, in_planes: int, planes: int, stride: int) -> None:
         super().__init__()
@@ -26,14 +26,14 @@ class PreActBlock(nn.Module):
         self.convShortcut = conv1x1(in_planes, planes, stride) if in_planes != planes else None
 
     def forward(self, x: Tensor, normalized: Tensor | None = None) -> Tensor:
-        """``normalized`` is bn1(x) where the caller has taken it already."""
+        """``normalized`` is bn1(x) if the caller has already computed it."""
         activated = F.relu(self.bn1(x) if normalized is None else normalized)
         out: Tensor = self.conv2(F.relu(self.bn2(self.conv1(activated)), inplace=True))
         return out + (x if self.convShortcut is None else self.convShortcut(activated))
 
 
 class Stage(nn.Module):
-    """``blocks`` blocks; the first changes width and size."""
+    """``blocks`` blocks, the first of which changes the width and the stride."""
 
     def __init__(self, in_planes: int, planes: int, blocks: int, stride: int) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Stage(nn.Module):
         self.layer.extend(PreActBlock(planes, planes, 1) for _ in range(blocks - 1))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Output of the stage, and the normalized input that its first block starts from."""
+        """Output of the stage, and the normalized input of its first block."""
         first, *others = self.layer
         assert isinstance(first, PreActBlock)
         normalized = first.bn1(x)
@@ -52,7 +52,7 @@ class Stage(nn.Module):
 
 
 class WideResNet(Network):
-    """Stem, three stages, a last batch norm, linear classifier."""
+    """Stem, three stages, a final batch norm, linear classifier."""
 
     def __init__(self, depth: int, factor: int, num_classes: int) -> None:
         super().__init__()
@@ -64,13 +64,13 @@ class WideResNet(Network):
         self.block3 = Stage(widths[2], widths[3], blocks, stride=2)
         self.bn1 = nn.BatchNorm2d(widths[3])
         self.fc = nn.Linear(widths[3], num_classes)
-        init_he(self)
+        kaiming_init(self)
         nn.init.zeros_(self.fc.bias)
 
-    def last_norms(self) -> list[nn.BatchNorm2d]:
-        # The next stage's first, which stands before the ReLU.
-        after: list[Any] = [self.block2.layer[0], self.block3.layer[0], self]
-        return [module.bn1 for module in after]
+    def final_batch_norms(self) -> list[nn.BatchNorm2d]:
+        # The first batch norm of the next stage precedes the ReLU.
+        modules: list[Any] = [self.block2.layer[0], self.block3.layer[0], self]
+        return [module.bn1 for module in modules]
 
     def forward_features(self, images: Tensor) -> Output:
         stem = self.conv1(images)
@@ -78,7 +78,7 @@ class WideResNet(Network):
         second, first_preact = self.block2(first)
         third, second_preact = self.block3(second)
         third_preact = self.bn1(third)
-        pooled = pool(F.relu(third_preact))
+        pooled = global_avg_pool(F.relu(third_preact))
         return Output(
             logits=self.fc(pooled),
             feats=[stem, first, second, third],

@@ -1,1 +1,1 @@
-"""Run folders in, tables and pages out."""
+"""Reading of run folders, and tables, statistics, figures and the report from them."""

@@ -1,4 +1,4 @@
-"""Reads run folders."""
+"""Reading of run folders for tables, figures and the report."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -8,116 +8,116 @@ from typing import Any
 
 from lskd_cli.config import Preset, load_preset
 from lskd_cli.errors import RequestError
-from lskd_cli.layout import METRICS, PRESET, RUN, list_runs, list_seeds
+from lskd_cli.run_info import RunInfo, read_run_info
+from lskd_cli.run_paths import METRICS, PRESET, RUN, list_runs, list_seeds
 
 
 @dataclass
 class Run:
-    """A run as its folder tells it.
+    """A run as its folder describes it.
 
     Attributes:
-        history: one record per finished epoch.
-        info: of run.json.
+        path: the run folder.
+        preset: the resolved preset.
+        history: metrics of each finished epoch.
+        info: content of run.json.
     """
 
     path: Path
     preset: Preset
     history: list[dict[str, float]]
-    info: dict[str, Any]
+    info: RunInfo
 
     @property
-    def finished(self) -> bool:
-        """Whether it has reached its last epoch."""
-        return self.info.get("state") == "done"
+    def is_finished(self) -> bool:
+        """Whether the run has finished its last epoch."""
+        return self.info.is_done
 
     def top1(self, accuracy: str) -> float:
-        """Test accuracy in percent of its "best" or "last" epoch.
+        """Test accuracy in percent of the "best" or "last" epoch.
 
-        The best epoch was chosen on the validation images where some were held out, else on the
-        test images, as in the published rows.
+        The best epoch is selected on the validation images if some were held out, else on the test
+        images, as in the published rows.
         """
-        record = self.history[-1]
+        metrics = self.history[-1]
         if accuracy == "best":
-            chosen_by = "val_top1" if "val_top1" in record else "test_top1"
-            record = max(self.history, key=lambda epoch: epoch[chosen_by])
-        return record["test_top1"]
+            key = "val_top1" if "val_top1" in metrics else "test_top1"
+            metrics = max(self.history, key=lambda epoch: epoch[key])
+        return metrics["test_top1"]
 
 
-def find_runs(folder: Path, given: Sequence[Path], complain: Callable[[str], None]) -> list[Run]:
-    """The given runs, or all in a folder.
+def find_runs(runs_dir: Path, paths: Sequence[Path], warn: Callable[[str], None]) -> list[Run]:
+    """Read the given runs, or all runs in a folder.
 
     Args:
-        folder: searched where ``given`` is empty.
-        given: runs (NAME/seedN), presets' folders (NAME), or folders of those.
-        complain: told of runs in ``folder`` that cannot be read; given ones raise. Also told of
-            metrics whose last line is broken: they are read up to it.
+        runs_dir: searched if ``paths`` is empty.
+        paths: run folders (NAME/seedN), folders of presets (NAME), or folders of those.
+        warn: called for runs in ``runs_dir`` that cannot be read (given ones raise an error), and
+            for metrics whose last line is truncated.
 
     Raises:
-        RequestError: a given folder holds no readable run.
+        RequestError: a given folder contains no readable run.
     """
-    if given:
-        return [read_run(path, complain) for root in given for path in _inside(root)]
+    if paths:
+        return [read_run(path, warn) for root in paths for path in _list_runs_in(root)]
     runs = []
-    for path in list_runs(folder):
+    for path in list_runs(runs_dir):
         try:
-            runs.append(read_run(path, complain))
+            runs.append(read_run(path, warn))
         except RequestError as error:
-            complain(str(error))
+            warn(str(error))
     return runs
 
 
-def _inside(root: Path) -> list[Path]:
+def _list_runs_in(root: Path) -> list[Path]:
     if (root / RUN).exists():
         return [root]
-    found = list_seeds(root) or list_runs(root)
-    if not found:
-        raise RequestError(f"{root}: holds no run (no {RUN} in it)")
-    return found
+    runs = list_seeds(root) or list_runs(root)
+    if not runs:
+        raise RequestError(f"{root}: contains no run (no {RUN})")
+    return runs
 
 
-def read_run(path: Path, complain: Callable[[str], None]) -> Run:
-    """A run from its folder.
+def read_run(path: Path, warn: Callable[[str], None]) -> Run:
+    """Read a run from its folder.
 
     Raises:
-        RequestError: a file of it is missing or damaged.
+        RequestError: a file of the run is missing or damaged.
     """
-    name = RUN
-    try:
-        info = json.loads((path / name).read_text(encoding="utf-8"))
-        name = METRICS
-        metrics = path / name
-        text = metrics.read_text(encoding="utf-8") if metrics.exists() else ""
-        history = _records(text, lambda: complain(f"{metrics}: last line broken; read up to it"))
-    except OSError as error:
-        raise RequestError(f"{path / name}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise RequestError(f"{path / name}: damaged: {error}") from None
-    if not isinstance(info, dict) or not all(isinstance(record, dict) for record in history):
-        raise RequestError(f"{path}: {RUN} or {METRICS} damaged: not what a run writes")
-    if info.get("state") == "done" and not history:
-        raise RequestError(f"{path / METRICS}: missing or empty, though the run is finished")
-    run = Run(path, load_preset(path / PRESET, foreign=True), history, info)
-    if run.finished and len(history) < run.preset.schedule.epochs:
+    info = read_run_info(path)
+    if info is None:
+        raise RequestError(f"{path / RUN}: cannot be read: No such file or directory")
+    history = _read_metrics(path / METRICS, warn)
+    if info.is_done and not history:
+        raise RequestError(f"{path / METRICS}: missing or empty, although the run is finished")
+    run = Run(path, load_preset(path / PRESET, allow_unknown_method=True), history, info)
+    epochs = run.preset.schedule.epochs
+    if run.is_finished and len(history) < epochs:
         raise RequestError(
-            f"{path / METRICS}: {len(history)} of the {run.preset.schedule.epochs} epochs of a "
-            "finished run; 'lskd train --fresh' makes it anew"
+            f"{path / METRICS}: {len(history)} of the {epochs} epochs of a finished run; retrain "
+            "it with 'lskd train --fresh'"
         )
     return run
 
 
-def _records(text: str, broken: Callable[[], None]) -> list[Any]:
-    """The lines of a file, each JSON; without the last one, which is told, if it is not.
-
-    Raises:
-        ValueError: another line is not.
-    """
-    lines = text.splitlines()
-    records = []
+def _read_metrics(path: Path, warn: Callable[[str], None]) -> list[dict[str, float]]:
+    """The metrics of all epochs; a truncated last line is ignored with a warning."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    except OSError as error:
+        raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise RequestError(f"{path}: damaged: {error}") from None
+    history: list[dict[str, Any]] = []
     for number, line in enumerate(lines, start=1):
         try:
-            records.append(json.loads(line))
-        except ValueError:
+            metrics = json.loads(line)
+        except ValueError as error:
             if number < len(lines):
-                raise
-            broken()
-    return records
+                raise RequestError(f"{path}: damaged: {error}") from None
+            warn(f"{path}: truncated last line ignored")
+            break
+        if not isinstance(metrics, dict):
+            raise RequestError(f"{path}: damaged: line {number} is not an object")
+        history.append(metrics)
+    return history

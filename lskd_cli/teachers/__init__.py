@@ -1,4 +1,4 @@
-"""Published teachers: where they are, and how they become files of ours."""
+"""Download and conversion of published teachers."""
 
 from lskd_cli.teachers.cifar import ARCHIVE_URL, CATALOGUE, fetch
 from lskd_cli.teachers.imagenet import IMAGENET, fetch_imagenet

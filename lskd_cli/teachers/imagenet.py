@@ -1,4 +1,4 @@
-"""The ImageNet teachers: torchvision's IMAGENET1K_V1 weights, a file each."""
+"""Download and conversion of the ImageNet teachers: torchvision's IMAGENET1K_V1 weights."""
 
 import re
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from pathlib import Path
 from torchvision.models import ResNet34_Weights, ResNet50_Weights, WeightsEnum
 
 from lskd_cli.checkpoints import Checkpoint, read_pickled_weights, save_checkpoint
-from lskd_cli.download import Progress, digest, download
+from lskd_cli.download import Progress, download, download_lock, file_digest
 from lskd_cli.errors import RequestError, RunError
 from lskd_cli.models import create_model
 from lskd_cli.teachers.cifar import ArchiveError
 
-_CLASSES = 1000
+_NUM_CLASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class ImageNetTeacher:
     """Weights that torchvision publishes.
 
     Attributes:
-        name: of the network, here as there.
-        weights: torchvision's entry for them.
+        name: name of the network, the same as in torchvision.
+        weights: torchvision's entry of the weights.
     """
 
     name: str
@@ -29,20 +29,20 @@ class ImageNetTeacher:
 
     @property
     def url(self) -> str:
-        """Of the file."""
+        """URL of the file."""
         return str(self.weights.url)
 
     @property
     def file_name(self) -> str:
-        """Of the file, as published."""
+        """Published name of the file."""
         return self.url.rpartition("/")[2]
 
     @property
-    def digest_start(self) -> str:
-        """The first digits of the file's sha256, which its name holds."""
-        found = re.search(r"-([0-9a-f]{8,})\.pth$", self.file_name)
-        assert found is not None, self.file_name
-        return found[1]
+    def digest_prefix(self) -> str:
+        """First digits of the file's SHA-256, which its name contains."""
+        match = re.search(r"-([0-9a-f]{8,})\.pth$", self.file_name)
+        assert match is not None, self.file_name
+        return match[1]
 
     @property
     def top1(self) -> float:
@@ -50,7 +50,7 @@ class ImageNetTeacher:
         return float(self.weights.meta["_metrics"]["ImageNet-1K"]["acc@1"])
 
     def path(self, folder: Path) -> Path:
-        """Its file in a checkpoints folder."""
+        """Path of the converted file in a checkpoints folder."""
         return folder / f"imagenet-{self.name}.safetensors"
 
 
@@ -63,68 +63,76 @@ IMAGENET = {
 }
 
 
-def fetch_imagenet(name: str, folder: Path, source: str | None, progress: Progress) -> Path:
-    """Store a teacher as ``folder/imagenet-NAME.safetensors``.
+def fetch_imagenet(
+    name: str, checkpoints_dir: Path, source: str | None, progress: Progress, fresh: bool = False
+) -> Path:
+    """Store a teacher as ``checkpoints_dir/imagenet-NAME.safetensors``.
 
     Args:
-        name: of ``IMAGENET``.
-        folder: of the checkpoints; a broken download stays in it, to be gone on with.
-        source: in place of torchvision's address: a mirror's or a folder that holds the files by
-            their published names, or one file.
-        progress: told of the download.
+        name: name of ``IMAGENET``.
+        checkpoints_dir: folder of the teachers; a partial download stays here until it is resumed.
+        source: replaces torchvision's URL: a mirror or a folder that contains the files under their
+            published names, or one file.
+        progress: progress of the download.
+        fresh: replace a file that another process has stored in the meantime.
 
     Raises:
         RequestError: a local file does not exist.
-        RunError: the download failed, or the file is not what its name says.
+        RunError: the download failed, or the file does not match the digest in its name.
     """
     teacher = IMAGENET[name]
     address = _address(teacher, source)
     if not address.startswith(("http://", "https://", "ftp://")):
         if not Path(address).is_file():
             raise RequestError(f"--from {source}: {address} is neither a URL nor a file")
-        return _store(teacher, Path(address), folder, address)
-    pickled = folder / teacher.file_name
-    try:
-        if not pickled.exists():
-            download(address, pickled, progress)
-    except RunError as error:
-        raise RunError(f"{error} (--from takes a mirror or a local copy)") from None
-    try:
-        stored = _store(teacher, pickled, folder, address)
-    except ArchiveError:
-        pickled.unlink()  # it would be in the way of the next try
-        raise
-    pickled.unlink()
-    return stored
+        return _store(teacher, Path(address), checkpoints_dir, address)
+    pickled = checkpoints_dir / teacher.file_name
+    with download_lock(pickled):
+        # The process that held the lock before may have stored it.
+        if not fresh and teacher.path(checkpoints_dir).exists():
+            return teacher.path(checkpoints_dir)
+        try:
+            if not pickled.exists():
+                download(address, pickled, progress)
+        except RunError as error:
+            raise RunError(f"{error} (--from takes a mirror or a local copy)") from None
+        try:
+            stored = _store(teacher, pickled, checkpoints_dir, address)
+        except ArchiveError:
+            pickled.unlink()  # a damaged file would prevent the next attempt
+            raise
+        pickled.unlink()
+        return stored
 
 
 def _address(teacher: ImageNetTeacher, source: str | None) -> str:
     if source is None:
         return teacher.url
-    is_one = source.endswith(".pth") or Path(source).is_file()
-    return source if is_one else f"{source.rstrip('/')}/{teacher.file_name}"
+    is_file = source.endswith(".pth") or Path(source).is_file()
+    return source if is_file else f"{source.rstrip('/')}/{teacher.file_name}"
 
 
-def _store(teacher: ImageNetTeacher, pickled: Path, folder: Path, address: str) -> Path:
-    found = digest(pickled)
-    if not found.startswith(teacher.digest_start):
+def _store(teacher: ImageNetTeacher, pickled: Path, checkpoints_dir: Path, address: str) -> Path:
+    actual = file_digest(pickled)
+    if not actual.startswith(teacher.digest_prefix):
         raise ArchiveError(
-            f"{address}: sha256 is {found}, {teacher.file_name} has one that starts with "
-            f"{teacher.digest_start}; not used"
+            f"{address}: sha256 is {actual}, but that of {teacher.file_name} starts with "
+            f"{teacher.digest_prefix}; not used"
         )
     try:
         weights = read_pickled_weights(pickled)
-        network = create_model(teacher.name, _CLASSES)
-        Checkpoint(pickled, weights, {}).check(teacher.name, network)
+        network = create_model(teacher.name, _NUM_CLASSES)
+        Checkpoint(pickled, weights, {}).check_shapes(teacher.name, network)
     except RequestError as error:
         raise ArchiveError(str(error).replace(str(pickled), address)) from None
     metadata = {
         "model": teacher.name,
-        "num_classes": str(_CLASSES),
+        "num_classes": str(_NUM_CLASSES),
         "dataset": "imagenet",
         "top1": f"{teacher.top1:.2f}",
         "source": address,
-        "sha256": found,
+        "sha256": actual,
     }
-    save_checkpoint(teacher.path(folder), weights, metadata)
-    return teacher.path(folder)
+    path = teacher.path(checkpoints_dir)
+    save_checkpoint(path, weights, metadata)
+    return path

@@ -1,4 +1,4 @@
-"""The commands as a person types them, on the small digits."""
+"""The commands as a user types them, on the small digits."""
 
 import json
 import re
@@ -14,18 +14,20 @@ import yaml
 from rich.console import Console
 
 from lskd_cli.checkpoints import save_checkpoint
-from lskd_cli.engine import training
+from lskd_cli.engine import joint_run
 from lskd_cli.models import create_model
 from tests.cli.helpers import Result, lskd
-from tests.engine.helpers import after, places
+from tests.engine.helpers import after, training_options
 
 Capture = pytest.CaptureFixture[str]
 pytestmark = pytest.mark.usefixtures("small_digits")
 
 
 def _folders(root: Path) -> tuple[str, ...]:
-    where = places(root)
-    return ("--runs-dir", str(where.runs), "--checkpoints-dir", str(where.checkpoints))
+    options = training_options(root)
+    return (
+        "--runs-dir", str(options.runs_dir), "--checkpoints-dir", str(options.checkpoints_dir),
+    )  # fmt: skip
 
 
 def _train(capsys: Capture, root: Path, *arguments: object) -> Result:
@@ -35,9 +37,12 @@ def _train(capsys: Capture, root: Path, *arguments: object) -> Result:
 
 
 def _compare(capsys: Capture, root: Path, *arguments: object) -> Result:
-    return lskd(
-        capsys, "compare", *_folders(root), "--device", "cpu", "--precision", "fp32", *arguments
-    )
+    return lskd(capsys, "compare", *_folders(root)[:2], *arguments)
+
+
+def _train_and_compare(capsys: Capture, root: Path, *arguments: object) -> Result:
+    options = ("--device", "cpu", "--precision", "fp32", *_folders(root))
+    return lskd(capsys, "compare", "--train", *options, *arguments)
 
 
 @pytest.mark.parametrize(
@@ -49,11 +54,13 @@ def test_help_shows_an_example(capsys: Capture, command: str) -> None:
     assert f"Example: lskd {command}" in re.sub(r"\x1b\[[0-9;]*m", "", result.out)
 
 
-def test_the_version_is_told(capsys: Capture) -> None:
+def test_the_version_is_printed(capsys: Capture) -> None:
     assert lskd(capsys, "--version").out == "lskd 0.1.0\n"
 
 
-def test_training_tells_a_line_an_epoch_where_nobody_looks(capsys: Capture, tmp_path: Path) -> None:
+def test_without_a_terminal_training_prints_a_line_for_every_epoch(
+    capsys: Capture, tmp_path: Path
+) -> None:
     result = _train(capsys, tmp_path, "--preset", "kd-digits", "--stand", "--epochs", 2, "--json")
     assert result.code == 0, result.err
     lines = [line for line in result.err.splitlines() if "epoch" in line and "images/s" in line]
@@ -66,15 +73,15 @@ def test_training_tells_a_line_an_epoch_where_nobody_looks(capsys: Capture, tmp_
     assert info["run"].endswith("runs/kd-digits+stand/seed0")
 
 
-def test_a_finished_run_is_told_and_left_alone(capsys: Capture, tmp_path: Path) -> None:
+def test_a_finished_run_is_reported_and_skipped(capsys: Capture, tmp_path: Path) -> None:
     command = ("--preset", "kd-digits", "--epochs", 1)
     assert _train(capsys, tmp_path, *command).code == 0
     again = _train(capsys, tmp_path, *command)
     assert again.code == 0
-    assert "finished already; --fresh starts it over" in again.err
+    assert "already finished; use --fresh to retrain" in again.err
 
 
-def test_options_reach_the_preset(capsys: Capture, tmp_path: Path) -> None:
+def test_options_change_the_preset(capsys: Capture, tmp_path: Path) -> None:
     options = ("--seed", 3, "--val-split", 0.2, "--base-temp", 3, "--kd-weight", 6, "--stand")
     result = _train(capsys, tmp_path, "--preset", "dkd-digits", "--epochs", 1, *options)
     assert result.code == 0, result.err
@@ -91,7 +98,7 @@ def test_a_dry_run_writes_nothing(capsys: Capture, tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_printed_preset_is_taken_back(capsys: Capture, tmp_path: Path) -> None:
+def test_a_printed_preset_can_be_trained(capsys: Capture, tmp_path: Path) -> None:
     shown = lskd(capsys, "presets", "show", "kd-digits", "--set", "name=mine")
     (tmp_path / "mine.yaml").write_text(shown.out)
     assert lskd(capsys, "presets", "validate", tmp_path / "mine.yaml").code == 0
@@ -100,7 +107,7 @@ def test_a_printed_preset_is_taken_back(capsys: Capture, tmp_path: Path) -> None
     assert (tmp_path / "runs/mine/seed0/student.safetensors").exists()
 
 
-def test_the_logits_of_the_teacher_are_kept_where_asked(capsys: Capture, tmp_path: Path) -> None:
+def test_the_teacher_cache_stores_logits(capsys: Capture, tmp_path: Path) -> None:
     result = _train(capsys, tmp_path, "--preset", "kd-digits", "--epochs", 1, "--teacher-cache")
     assert result.code == 0, result.err
     names = {path.suffix for path in (tmp_path / "checkpoints/logits").iterdir()}
@@ -109,13 +116,13 @@ def test_the_logits_of_the_teacher_are_kept_where_asked(capsys: Capture, tmp_pat
     assert info["teacher_cache"] is True
 
 
-def test_what_a_method_learns_is_told_and_of_no_use_to_eval(
+def test_added_parameters_are_reported_and_not_needed_by_eval(
     capsys: Capture, tmp_path: Path
 ) -> None:
     few = ("--epochs", 1, "--limit-train", 200)
     result = _train(capsys, tmp_path, "--preset", "crd-digits", *few)
     assert result.code == 0, result.err
-    assert "CRD learns 16,640 parameters of its own, for training alone" in result.err
+    assert "CRD adds 16,640 trainable parameters (training only)" in result.err
     measured = lskd(capsys, "eval", tmp_path / "runs/crd-digits/seed0", "--json")
     info = json.loads((tmp_path / "runs/crd-digits/seed0/run.json").read_text())
     record = json.loads(measured.out)
@@ -128,20 +135,20 @@ def test_the_presets_are_listed_with_their_published_values(capsys: Capture) -> 
     assert "kd-r32x4-r8x4" in lskd(capsys, "presets", "list", "r8x4").out
 
 
-def test_interruption_saves_and_says_how_to_go_on(
+def test_an_interruption_saves_the_state_and_prints_how_to_resume(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = training.run_pass
+    original = joint_run.train_students
     monkeypatch.setattr(
-        training, "run_pass", lambda *parts: original(*parts[:-2], after(2), parts[-1])
+        joint_run, "train_students", lambda *parts: original(*parts[:-2], after(2), parts[-1])
     )  # as Ctrl-C during the second step
     command = ["train", "--preset", "kd-digits", "--fresh", *_folders(tmp_path)]
     monkeypatch.setattr("sys.argv", ["lskd", *command])
     result = lskd(capsys, *command)
     assert result.code == 130
-    assert "stopped at epoch 1, step 2 of 3; everything is saved" in result.err
+    assert "stopped at epoch 1, step 2 of 3; the state is saved" in result.err
     expected = " ".join(word for word in command if word != "--fresh")
-    assert f"go on with: lskd {expected}" in result.err
+    assert f"resume with: lskd {expected}" in result.err
     assert (tmp_path / "runs/kd-digits/seed0/resume.pt").exists()
 
 
@@ -153,10 +160,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 class TestCompare:
     def _trained(self, capsys: Capture, root: Path, *more: object) -> Result:
-        command = ("--train", "--preset", "kd-digits", "--seeds", "0,1", "--epochs", 2)
-        return _compare(capsys, root, *command, *more)
+        command = ("--preset", "kd-digits", "--seeds", "0,1", "--epochs", 2)
+        return _train_and_compare(capsys, root, *command, *more)
 
-    def test_both_arms_are_trained_in_one_pass_over_one_teacher(
+    def test_plain_and_standardized_students_are_trained_in_one_joint_run(
         self, capsys: Capture, root: Path
     ) -> None:
         result = self._trained(capsys, root)
@@ -173,17 +180,17 @@ class TestCompare:
         assert "Teacher" in result.out
         assert "KD" in result.out
 
-    def test_what_is_there_is_not_trained_again(self, capsys: Capture, root: Path) -> None:
+    def test_finished_runs_are_not_trained_again(self, capsys: Capture, root: Path) -> None:
         self._trained(capsys, root)
         result = self._trained(capsys, root)
-        assert result.err.count("finished already") == 4
+        assert result.err.count("already finished") == 4
 
     def test_json_has_every_number(self, capsys: Capture, root: Path) -> None:
         self._trained(capsys, root)
         (row,) = json.loads(_compare(capsys, root, "--format", "json").out)
         assert (row["name"], row["teacher"], row["student"]) == ("kd-digits", "resnet20", "resnet8")
-        assert (row["base_n"], row["stand_n"], row["difference_n"]) == (2, 2, 2)
-        gain = row["stand_mean"] - row["base_mean"]
+        assert (row["plain_n"], row["standardized_n"], row["difference_n"]) == (2, 2, 2)
+        gain = row["standardized_mean"] - row["plain_mean"]
         assert row["difference_mean"] == pytest.approx(gain)
         assert (row["accuracy"], row["teacher_top1"]) == ("best", 50.0)
 
@@ -231,20 +238,23 @@ class TestCompare:
         assert len(files) == 18
         assert sorted(files) == sorted(map(str, (root / "paper" / "figures").iterdir()))
 
-    def test_figures_that_cannot_be_are_told_and_the_page_is_there_without(
+    def test_impossible_figures_are_left_out_of_the_page_with_a_message(
         self, capsys: Capture, root: Path
     ) -> None:
         self._trained(capsys, root)
         command = ["report", *_folders(root)[:2], "--out", root / "without"]
         result = lskd(capsys, *command, "--sample", "50", "--classes", "10")
-        assert "--sample 50: no such test image; resnet20 → resnet8" in result.err
-        assert "--classes: 0 images of these in resnet20 → resnet8" in result.err
+        assert (
+            "--sample 50: no such test image; the figure is left out of resnet20 → resnet8"
+            in result.err
+        )
+        assert "--classes: only 0 images; the t-SNE is left out of resnet20 → resnet8" in result.err
         assert (root / "without/index.html").read_text().count("<svg") == 4
         assert lskd(capsys, *command, "--classes", "cat").code == 2
-        assert "looking at" not in lskd(capsys, *command, "--no-logits").err
+        assert "computing logits" not in lskd(capsys, *command, "--no-logits").err
         assert (root / "without/index.html").read_text().count("<svg") == 1
 
-    def test_without_weights_or_teacher_there_are_curves_and_a_line_that_says_why(
+    def test_without_weights_or_teacher_the_page_has_curves_and_a_message_says_why(
         self, capsys: Capture, root: Path, tmp_path: Path
     ) -> None:
         self._trained(capsys, root)
@@ -253,14 +263,16 @@ class TestCompare:
             (tmp_path / "runs" / run / "student.safetensors").unlink()
         command = ["report", "--runs-dir", tmp_path / "runs", "--out", tmp_path / "report"]
         told = lskd(capsys, *command).err
-        assert f"left out of the figures of logits: {tmp_path}/runs/kd-digits/seed0: holds" in told
-        assert "looking at the logits of 2 networks" in told  # the other seed has its weights
+        assert (
+            f"left out of the figures of logits: {tmp_path}/runs/kd-digits/seed0: contains" in told
+        )
+        assert "computing logits of 2 networks" in told  # the other seed has its weights
         for run in (tmp_path / "runs").glob("*/*/run.json"):
             run.write_text(run.read_text().replace("resnet20.safetensors", "gone.safetensors"))
-        assert "no figures of logits: " in lskd(capsys, *command).err
+        assert "figures of logits are left out: " in lskd(capsys, *command).err
         assert (tmp_path / "report" / "index.html").read_text().count("<svg") == 1
 
-    def test_details_are_a_table_a_setting_with_both_epochs(
+    def test_details_are_one_table_per_group_with_both_epochs(
         self, capsys: Capture, root: Path
     ) -> None:
         self._trained(capsys, root)
@@ -270,7 +282,7 @@ class TestCompare:
         records = json.loads(_compare(capsys, root, "--details", "--format", "json").out)
         assert [(arm["method"], arm["n"]) for arm in records] == [("KD", 2), ("KD+Ours", 2)]
 
-    def test_unfinished_runs_are_left_out_and_told(
+    def test_unfinished_runs_are_left_out_with_a_message(
         self, capsys: Capture, root: Path, tmp_path: Path
     ) -> None:
         self._trained(capsys, root)
@@ -281,22 +293,22 @@ class TestCompare:
             text = (run / name).read_text().replace('"state": "done"', '"state": "interrupted"')
             (copy / name).write_text(text)
         result = _compare(capsys, root, run, copy, "--format", "json")
-        assert f"left out, not finished: {copy}" in result.err
-        assert json.loads(result.out)[0]["base_n"] == 1
+        assert f"unfinished runs are left out: {copy}" in result.err
+        assert json.loads(result.out)[0]["plain_n"] == 1
 
-    def test_a_run_is_measured_beside_its_teacher(self, capsys: Capture, root: Path) -> None:
+    def test_a_run_is_evaluated_with_its_teacher(self, capsys: Capture, root: Path) -> None:
         self._trained(capsys, root)
         run, teacher = root / "runs/kd-digits/seed0", root / "checkpoints/resnet20.safetensors"
         result = json.loads(lskd(capsys, "eval", run, "--teacher", teacher, "--json").out)
         recorded = json.loads((run / "run.json").read_text())["last"]
         assert result["top1"] == recorded["test_top1"]
         assert result["loss"] == pytest.approx(recorded["test_loss"], rel=1e-4)
-        assert set(result) >= {"agreement", "kl", "kl_standardized", "calibration_error"}
+        assert set(result) >= {"agreement", "kl", "kl_standardized", "ece"}
         shown = lskd(capsys, "eval", run, "--teacher", teacher).out
-        deviation, spread = (result[f"logit_deviation{end}"] for end in ("", "_spread"))
-        assert f"deviation of logits {deviation:.2f} ± {spread:.2f}" in " ".join(shown.split())
+        std, spread = (result[f"logit_std{end}"] for end in ("", "_spread"))
+        assert f"standard deviation of logits {std:.2f} ± {spread:.2f}" in " ".join(shown.split())
 
-    def test_runs_are_measured_side_by_side(self, capsys: Capture, root: Path) -> None:
+    def test_several_runs_are_evaluated_in_one_table(self, capsys: Capture, root: Path) -> None:
         self._trained(capsys, root)
         runs = [root / f"runs/{name}/seed0" for name in ("kd-digits", "kd-digits+stand")]
         command = ["eval", *runs, "--teacher", root / "checkpoints/resnet20.safetensors"]
@@ -304,26 +316,26 @@ class TestCompare:
         result = json.loads(lskd(capsys, *command, "--json").out)
         alone = json.loads(lskd(capsys, "eval", runs[1], *command[3:], "--json").out)
         assert result["students"][1] == alone
-        assert set(result["pairs_in_order"]) == {"kl", "kl_standardized", "pairs"}
+        assert set(result["concordant_pairs"]) == {"kl", "kl_standardized", "pairs"}
         shown = lskd(capsys, *command)
         cells = [line.split() for line in shown.out.splitlines()]
         [of_run] = [row for row in cells if row and row[0] == str(runs[1])]
         assert of_run[-1] == f"{alone['kl_standardized']:.4f}"
         assert "at base temperature 4" in " ".join(shown.out.split())
-        assert "by the KL at the shared temperature" in shown.err
+        assert "The KL at the shared temperature ranks" in shown.err
         refused = lskd(capsys, *command[:-1], "0")
         assert (refused.code, refused.err.strip()) == (
-            2, "error --temperature 0: should be greater than 0",
+            2, "error --temperature 0: must be greater than 0",
         )  # fmt: skip
 
-    def test_runs_of_different_data_are_not_measured_together(
+    def test_runs_of_different_data_are_not_evaluated_together(
         self, capsys: Capture, root: Path, tmp_path: Path
     ) -> None:
         self._trained(capsys, root)
         other = tmp_path / "other.safetensors"
         save_checkpoint(other, create_model("resnet8", 100).state_dict(), {"model": "resnet8"})
         run = root / "runs/kd-digits/seed0"
-        message = f"{other}: trained on cifar100, {run}/student.safetensors on digits"
+        message = f"{other}: trained on cifar100, but {run}/student.safetensors on digits"
         assert message in lskd(capsys, "eval", run, other).err
 
 
@@ -335,9 +347,12 @@ WRONG_REQUESTS = {
     "an unknown key": (("--preset", "kd-digits", "--set", "method.t=3"), "method.t: unknown key"),
     "a negative temperature": (
         ("--preset", "kd-digits", "--base-temp", "-1"),
-        "method.temperature: should be greater than 0",
+        "--base-temp: should be greater than 0, not -1.0",
     ),
-    "nothing to standardize": (("--preset", "alone-digits", "--stand"), "has no teacher: nothing"),
+    "nothing to standardize": (
+        ("--preset", "alone-digits", "--stand"),
+        "has no teacher, so there is nothing",
+    ),
     "an unknown model": (
         ("--preset", "kd-digits", "--set", "student=resnet9"),
         "preset kd-digits: student: unknown model 'resnet9'; nearest:",
@@ -346,25 +361,37 @@ WRONG_REQUESTS = {
         ("--preset", "kd-digits", "--teacher-checkpoint", "none.safetensors"),
         "none.safetensors: no such checkpoint",
     ),
-    "an unknown precision": (
-        ("--preset", "kd-digits", "--precision", "fp8"),
-        "--precision fp8: expected auto, fp32, tf32, bf16",
+    "no teacher": (
+        ("--preset", "kd-digits", "--teacher", "null"),
+        "--teacher null: unknown model",
+    ),
+    "a negative seed": (
+        ("--preset", "kd-digits", "--seed", "-1"),
+        "--seed: should be greater than or equal to 0, not -1",
+    ),
+    "a base temperature of zero": (
+        ("--preset", "kd-digits", "--stand", "--base-temp", "0"),
+        "--base-temp: should be greater than 0, not 0.0",
+    ),
+    "too large a validation split": (
+        ("--preset", "kd-digits", "--val-split", "1"),
+        "--val-split: should be less than 1, not 1.0",
     ),
     "a precision of GPUs": (
         ("--preset", "kd-digits", "--device", "cpu", "--precision", "tf32"),
-        "--precision tf32: of CUDA devices only; take fp32 or bf16",
+        "--precision tf32: requires CUDA; use fp32 or bf16",
     ),
     "graphs on a CPU": (
         ("--preset", "kd-digits", "--device", "cpu", "--graphs"),
-        "--graphs: needs a CUDA device",
+        "--graphs: requires CUDA",
     ),
     "a size between two patches": (
         ("--preset", "kd-r56g-deit-tiny", "--set", "data.image_size=100"),
-        "preset kd-r56g-deit-tiny: data.image_size: DeiT cuts images into patches of 16 pixels",
+        "preset kd-r56g-deit-tiny: data.image_size: DeiT needs a multiple of its patch size (16 ",
     ),
     "a guided layer that is not there": (
         ("--preset", "guidance-r56g-deit-tiny", "--set", "method.student_layers=[0, 6, 12]"),
-        "method.student_layers: there is no 12; its layers are 0 to 11",
+        "method.student_layers: must be between 0 and 11, not 12",
     ),
     "guidance with standardization": (
         ("--preset", "guidance-r56g-deit-tiny", "--stand"),
@@ -376,11 +403,11 @@ WRONG_REQUESTS = {
     ),
     "too few images for a batch": (
         ("--preset", "alone-digits", "--limit-train", "50", "--set", "data.drop_last=true"),
-        "data.batch_size: 64, with 50 training images and drop_last, is no batch at all",
+        "data.batch_size: batch_size (64) exceeds the training set (50 images)",
     ),
     "a cache for other augmentation": (
         ("--preset", "alone-deit-tiny", "--teacher-cache"),
-        "--teacher-cache: of padded crops; other augmentation has none",
+        "--teacher-cache: supported only without data.augmentation",
     ),
     "an unknown device": (("--preset", "kd-digits", "--device", "tpu"), "--device tpu"),
 }
@@ -402,11 +429,11 @@ def test_a_wrong_request_is_a_line_and_exit_code_2(
 def test_a_gpu_that_is_not_there_is_a_wrong_request(capsys: Capture, tmp_path: Path) -> None:
     result = lskd(capsys, "train", "--preset", "kd-digits", "--device", "cuda")
     assert result.code == 2
-    assert "not available here" in result.err
+    assert "not available" in result.err
 
 
 def test_a_teacher_of_another_number_of_classes_is_refused(capsys: Capture, tmp_path: Path) -> None:
-    teacher = places(tmp_path).checkpoints / "resnet20.safetensors"
+    teacher = training_options(tmp_path).checkpoints_dir / "resnet20.safetensors"
     command = ("--preset", "kd-r56-r20", "--set", "teacher=resnet20", "--teacher-checkpoint")
     result = _train(capsys, tmp_path, *command, teacher)
     assert result.code == 2
@@ -416,17 +443,24 @@ def test_a_teacher_of_another_number_of_classes_is_refused(capsys: Capture, tmp_
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("compare", "--train"), "name what to train with --preset"),
+        (("compare", "--train"), "select what to train with --preset"),
         (("compare", "--preset", "kd-digit"), "unknown preset 'kd-digit'"),
         (("compare", "a", "--train", "-p", "kd-digits"), "a: --train trains presets"),
-        (("compare", "--format", "xml"), "--format xml: expected table, json"),
-        (("compare", "--accuracy", "mean"), "--accuracy mean: expected best, last"),
+        (("compare", "--format", "xml"), "Invalid value for '--format'"),
+        (("compare", "--accuracy", "mean"), "Invalid value for '--accuracy'"),
+        (("train", "--preset", "kd-digits", "--precision", "fp8"), "Invalid value for"),
+        (("compare", "--device", "cpu"), "--device: only valid with --train"),
+        (("compare", "--details", "--accuracy", "last"), "--accuracy: not valid with --details"),
+        (("train", "-p", "kd-digits", "--dry-run", "--fresh"), "--fresh: not valid with --dry"),
+        (("eval", "run", "--temperature", "4"), "--temperature: only valid with --teacher"),
+        (("report", "--no-logits", "--sample", "3"), "--sample: not valid with --no-logits"),
+        (("fetch-teachers", "--list", "--fresh"), "--fresh: not valid with --list"),
         (("compare", "--train", "-p", "kd-digits", "--seeds", "a"), "--seeds a: expected"),
-        (("compare", "--epochs", "3", "--fresh"), "--epochs, --fresh: of use only with --train"),
-        (("compare", "--train", "-p", "kd-digits", "--set", "seed=3"), "those of --seeds"),
-        (("compare", "nowhere"), "nowhere: holds no run"),
+        (("compare", "--epochs", "3", "--fresh"), "--epochs, --fresh: only valid with --train"),
+        (("compare", "--train", "-p", "kd-digits", "--set", "seed=3"), "use --seeds with --train"),
+        (("compare", "nowhere"), "nowhere: contains no run"),
         (("eval", "nowhere"), "nowhere: no such checkpoint"),
-        (("report", "nowhere"), "nowhere: holds no run"),
+        (("report", "nowhere"), "nowhere: contains no run"),
         (("presets", "show", "kd"), "unknown preset 'kd'"),
     ],
 )
@@ -438,7 +472,7 @@ def test_other_wrong_requests_are_refused(
     assert message in result.err
 
 
-def test_no_runs_at_all_is_told_with_what_makes_some(capsys: Capture, tmp_path: Path) -> None:
+def test_without_runs_the_message_says_how_to_train_some(capsys: Capture, tmp_path: Path) -> None:
     assert "'lskd compare --train'" in lskd(capsys, "compare", "--runs-dir", tmp_path).err
     assert "'lskd train'" in lskd(capsys, "report", "--runs-dir", tmp_path).err
 
@@ -453,7 +487,7 @@ def test_a_damaged_run_is_named_and_the_others_are_shown(capsys: Capture, tmp_pa
     assert f"{broken}: damaged" in result.err
 
 
-def test_a_defect_is_a_line_without_traceback(
+def test_an_internal_error_is_a_line_without_traceback(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: object) -> None:
@@ -462,7 +496,10 @@ def test_a_defect_is_a_line_without_traceback(
     monkeypatch.setattr("lskd_cli.cli.presets.load_preset", fails)
     result = lskd(capsys, "presets", "show", "kd-digits")
     assert (result.code, "Traceback" in result.err) == (1, False)
-    assert "ZeroDivisionError: oops (a defect of lskd; --debug shows where)" in result.err
+    assert (
+        "ZeroDivisionError: oops (internal error; please report it with --debug output)"
+        in result.err
+    )
     assert "Traceback" in lskd(capsys, "--debug", "presets", "show", "kd-digits").err
 
 
@@ -472,7 +509,7 @@ def test_the_program_can_be_started_as_a_module() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_the_run_and_the_printed_command_goes_on(
+def test_a_signal_saves_the_run_and_the_printed_command_resumes_it(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     command = [sys.executable, "-m", "lskd_cli", "train", "--preset", "kd-digits", "--epochs", "3"]
@@ -486,12 +523,12 @@ def test_a_signal_saves_the_run_and_the_printed_command_goes_on(
     rest = process.stderr.read()
     assert process.wait() == 130
     assert "stopping after this step" in rest
-    assert re.search(r"stopped at epoch 2, step \d+ of 23; everything is saved, go on with: ", rest)
+    assert re.search(r"stopped at epoch 2, step \d+ of 23; the state is saved; resume with: ", rest)
     info = json.loads((tmp_path / "runs/kd-digits/seed0/run.json").read_text())
     assert info["state"] == "interrupted"
     again = subprocess.run([*command, *_folders(tmp_path)], capture_output=True, text=True)
     assert again.returncode == 0
-    assert "going on at epoch 2, step" in again.stderr
+    assert "resuming at epoch 2, step" in again.stderr
 
 
 def test_settings_of_a_standardized_preset_go_to_its_standardization(
@@ -503,10 +540,10 @@ def test_settings_of_a_standardized_preset_go_to_its_standardization(
 
 
 def test_presets_that_would_share_a_folder_are_refused(capsys: Capture, tmp_path: Path) -> None:
-    command = ("--train", "-p", "kd-digits", "-p", "dkd-digits", "--set", "name=both")
-    result = _compare(capsys, tmp_path, *command)
+    command = ("-p", "kd-digits", "-p", "dkd-digits", "--set", "name=both")
+    result = _train_and_compare(capsys, tmp_path, *command)
     assert result.code == 2
-    assert "asked for twice with different settings" in result.err
+    assert "requested twice with different settings" in result.err
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
@@ -547,7 +584,7 @@ def test_a_folder_of_a_run_is_taken_for_its_weights(capsys: Capture, tmp_path: P
     assert _train(capsys, tmp_path, *student).code == 0
     empty = _train(capsys, tmp_path, *student[:-1], folder.parent, "--fresh")
     assert empty.code == 2
-    assert "holds no student.safetensors" in empty.err
+    assert "contains no student.safetensors" in empty.err
 
 
 def test_compare_after_a_fresh_start_shows_the_new_run(capsys: Capture, tmp_path: Path) -> None:
@@ -555,10 +592,10 @@ def test_compare_after_a_fresh_start_shows_the_new_run(capsys: Capture, tmp_path
     _train(capsys, tmp_path, *command)
     _train(capsys, tmp_path, *command, "--set", "method.temperature=3", "--fresh")
     rows = json.loads(_compare(capsys, tmp_path, tmp_path / "runs", "--format", "json").out)
-    assert [row["base_n"] for row in rows] == [1]
+    assert [row["plain_n"] for row in rows] == [1]
 
 
-def test_every_wrong_file_is_told_by_validate(capsys: Capture, tmp_path: Path) -> None:
+def test_validate_reports_every_wrong_file(capsys: Capture, tmp_path: Path) -> None:
     for name, text in (("a.yaml", "x: 1"), ("b.yaml", "- 1")):
         (tmp_path / name).write_text(text)
     result = lskd(

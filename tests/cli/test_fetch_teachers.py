@@ -1,4 +1,4 @@
-"""lskd fetch-teachers against a local server: good archives, broken ones, hostile ones."""
+"""lskd fetch-teachers against a local server: valid, damaged and malicious archives."""
 
 import hashlib
 import io
@@ -17,7 +17,7 @@ from lskd_cli.checkpoints import load_checkpoint
 from lskd_cli.models import create_model
 from lskd_cli.teachers import cifar
 from tests.cli.helpers import lskd
-from tests.hostile import Evil
+from tests.malicious_files import Evil
 from tests.servers import serving
 
 Capture = pytest.CaptureFixture[str]
@@ -63,8 +63,9 @@ def small_archive() -> bytes:
     return _archive({MEMBER.format(name): _checkpoint(name) for name in ("resnet56", "vgg13")})
 
 
-def _nothing_is_left(folder: Path) -> bool:
-    return not folder.exists() or not list(folder.iterdir())
+def _files(folder: Path) -> list[str]:
+    """Names of the files in a folder that may be missing, without lock files."""
+    return sorted(path.name for path in folder.glob("*") if path.suffix != ".lock")
 
 
 def test_all_six_teachers_are_stored_with_their_metadata(tmp_path: Path, capsys: Capture) -> None:
@@ -73,10 +74,9 @@ def test_all_six_teachers_are_stored_with_their_metadata(tmp_path: Path, capsys:
         source = server.url("teachers.tar")
         result = lskd(capsys, "fetch-teachers", "--from", source, "--checkpoints-dir", tmp_path)
     assert result.code == 0, result.err
-    files = sorted(path.name for path in tmp_path.iterdir())
-    assert files == sorted(f"{name}.safetensors" for name in teachers.CATALOGUE)
+    assert _files(tmp_path) == sorted(f"{name}.safetensors" for name in teachers.CATALOGUE)
     checkpoint = load_checkpoint(tmp_path / "resnet56.safetensors")
-    checkpoint.network("resnet56", 100)
+    checkpoint.load_network("resnet56", 100)
     pickled = hashlib.sha256(_checkpoint("resnet56")).hexdigest()
     assert checkpoint.metadata == {
         "model": "resnet56", "num_classes": "100", "dataset": "cifar100", "top1": "72.34",
@@ -92,13 +92,13 @@ def test_a_broken_download_is_resumed(
         command = ("fetch-teachers", "resnet56", "--from", server.url("t.tar"))
         first = lskd(capsys, *command, "--checkpoints-dir", tmp_path)
         assert first.code == 1
-        assert "run the command again to go on" in first.err
-        (part,) = tmp_path.iterdir()
-        assert re.fullmatch(r"cifar_teachers\.tar\.[0-9a-f]{8}\.part", part.name)
+        assert "run the command again to resume" in first.err
+        (partial,) = _files(tmp_path)
+        assert re.fullmatch(r"cifar_teachers\.tar\.[0-9a-f]{8}\.part", partial)
         second = lskd(capsys, *command, "--checkpoints-dir", tmp_path)
         assert second.code == 0, second.err
         assert server.ranges == [None, "bytes=1000000-"]
-    assert [path.name for path in tmp_path.iterdir()] == ["resnet56.safetensors"]
+    assert _files(tmp_path) == ["resnet56.safetensors"]
 
 
 def test_a_local_archive_is_read_where_it_is_and_stays(
@@ -110,7 +110,7 @@ def test_a_local_archive_is_read_where_it_is_and_stays(
     result = lskd(capsys, "fetch-teachers", "vgg13", "--from", local, "--checkpoints-dir", folder)
     assert result.code == 0, result.err
     assert local.read_bytes() == small_archive
-    assert [path.name for path in folder.iterdir()] == ["vgg13.safetensors"]
+    assert _files(folder) == ["vgg13.safetensors"]
 
 
 def test_a_teacher_that_is_there_is_not_fetched_again(
@@ -121,17 +121,17 @@ def test_a_teacher_that_is_there_is_not_fetched_again(
         source = ("--from", server.url("t.tar"), "--checkpoints-dir", tmp_path)
         result = lskd(capsys, "fetch-teachers", "resnet56", *source)
         assert result.code == 0
-        assert "there already" in result.err
+        assert "already exists; use --fresh to replace it" in result.err
         assert server.ranges == []
         lskd(capsys, "fetch-teachers", "resnet56", "--fresh", *source)
-    load_checkpoint(tmp_path / "resnet56.safetensors").network("resnet56", 100)
+    load_checkpoint(tmp_path / "resnet56.safetensors").load_network("resnet56", 100)
 
 
 BAD_ARCHIVES = {
     "the wrong digest": (lambda good, proof: good, "sha256 is .* expected 00", ("--sha256", "00")),
-    "a truncated archive": (lambda good, proof: good[: len(good) // 2], "not a whole tar", ()),
-    "no archive": (lambda good, proof: b"<html>Not found</html>" * 99, "not a whole tar", ()),
-    "an empty file": (lambda good, proof: b"", "not a whole tar", ()),
+    "a truncated archive": (lambda good, proof: good[: len(good) // 2], "not a complete tar", ()),
+    "no archive": (lambda good, proof: b"<html>Not found</html>" * 99, "not a complete tar", ()),
+    "an empty file": (lambda good, proof: b"", "not a complete tar", ()),
     "a missing member": (lambda good, proof: _archive({"other": b""}), "has no member", ()),
     "a member that points outside": (
         lambda good, proof: _archive(
@@ -185,7 +185,7 @@ def test_a_bad_archive_ends_with_a_line_and_leaves_nothing(
     assert all(line.startswith("downloading") for line in progress)
     assert remote or not progress
     assert not proof.exists()
-    assert _nothing_is_left(folder)
+    assert not _files(folder)
     assert not (tmp_path / "outside").exists()
     assert local.read_bytes() == archive
 
@@ -203,7 +203,7 @@ def test_a_pinned_teacher_with_other_bytes_is_refused(
     )
     assert result.code == 1
     assert f"{MEMBER.format('resnet56')}: sha256 is" in result.err
-    assert _nothing_is_left(folder)
+    assert not _files(folder)
 
 
 def test_a_full_disk_while_converting_keeps_the_download(
@@ -221,21 +221,21 @@ def test_a_full_disk_while_converting_keeps_the_download(
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert result.code == 1
     assert "File too large" in result.err
-    assert [path.name for path in tmp_path.iterdir()] == ["cifar_teachers.tar"]
+    assert _files(tmp_path) == ["cifar_teachers.tar"]
 
 
-def test_no_network_is_told_in_a_line(tmp_path: Path, capsys: Capture) -> None:
+def test_a_missing_network_is_reported_in_one_line(tmp_path: Path, capsys: Capture) -> None:
     url = "http://127.0.0.1:9/t.tar"
     result = lskd(capsys, "fetch-teachers", "--from", url, "--checkpoints-dir", tmp_path / "c")
     assert result.code == 1
     assert "Connection refused" in result.err
-    assert _nothing_is_left(tmp_path / "c")
+    assert not _files(tmp_path / "c")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("resnet57",), "unknown teacher 'resnet57'; one of resnet56"),
+        (("resnet57",), "unknown teacher 'resnet57'; choose from resnet56"),
         (("--from", "nowhere.tar"), "neither a URL nor a file"),
     ],
 )

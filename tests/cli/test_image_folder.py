@@ -8,7 +8,7 @@ import timm
 import torch
 from PIL import Image
 
-from lskd_cli.cli import options
+from lskd_cli.cli.preset_overrides import PresetOverrides, requested_preset
 from tests.cli.helpers import Result, lskd
 from tests.image_folders import make_folder
 
@@ -45,9 +45,11 @@ def test_a_teacher_its_student_their_table_and_their_evaluation(
     own = ("--set", "student=resnet34")
     trained = _train(capsys, tmp_path, "teacher-imagenet-resnet34", folder, *own)
     assert trained.code == 0, trained.err
-    taught = _train(capsys, tmp_path, "kd-imagenet-r34-r18", folder, "--stand", "--json")
-    assert taught.code == 0, taught.err
-    info = json.loads(taught.out)
+    teacher = ("--teacher-checkpoint", tmp_path / "runs" / "teacher-imagenet-resnet34" / "seed0")
+    own = (*teacher, "--stand", "--json")
+    distilled = _train(capsys, tmp_path, "kd-imagenet-r34-r18", folder, *own)
+    assert distilled.code == 0, distilled.err
+    info = json.loads(distilled.out)
     assert info["last"]["waiting_seconds"] >= 0
     compared = lskd(capsys, "compare", "--runs-dir", tmp_path / "runs", "--format", "json")
     rows = {row["name"]: row for row in json.loads(compared.out)}
@@ -57,7 +59,7 @@ def test_a_teacher_its_student_their_table_and_their_evaluation(
         "resnet34",
         "resnet18",
     )
-    assert row["published_stand"] is None  # of other images
+    assert row["published_standardized"] is None  # of other images
     runs = tmp_path / "runs"
     evaluated = lskd(
         capsys, "eval", runs / "kd-imagenet-r34-r18+stand" / "seed0", "--json",
@@ -66,8 +68,8 @@ def test_a_teacher_its_student_their_table_and_their_evaluation(
     assert json.loads(evaluated.out)["top1"] == info["last"]["test_top1"]
     command = ("report", "--runs-dir", runs, "--data-dir", folder, "--out", tmp_path / "report")
     reported = lskd(capsys, *command)
-    assert "looking at the logits of 2 networks" in reported.err
-    assert "no figures of logits" not in reported.err
+    assert "computing logits of 2 networks" in reported.err
+    assert "figures of logits are left out" not in reported.err
     page = (tmp_path / "report" / "index.html").read_text()
     assert "KD: logits of one image: resnet34 → resnet18, imagefolder, 1 epochs" in page
 
@@ -85,7 +87,7 @@ def test_a_teacher_of_ones_own_comes_from_a_library_and_a_pickled_file(
     assert json.loads(run.read_text())["teacher"] == str(weights)
     command = ("report", "--runs-dir", tmp_path / "runs", "--data-dir", folder)
     reported = lskd(capsys, *command, "--out", tmp_path / "report")
-    assert "no figures of logits" not in reported.err
+    assert "figures of logits are left out" not in reported.err
 
 
 def test_a_cifar_pair_learns_from_a_folder_too(
@@ -118,7 +120,8 @@ def test_a_teacher_of_other_classes_is_refused(
     other = make_folder(tmp_path / "other", train=8, val=3, classes=4)
     for part in ("train", "val"):
         (other / part / "class03").rename(other / part / "zebra")
-    result = _train(capsys, tmp_path, "kd-imagenet-r34-r18", other)
+    teacher = ("--teacher-checkpoint", tmp_path / "runs" / "teacher-imagenet-resnet34" / "seed0")
+    result = _train(capsys, tmp_path, "kd-imagenet-r34-r18", other, *teacher)
     assert result.code == 2
     assert "trained on other classes: 'class03' where --data-dir has 'zebra'" in result.err
 
@@ -128,35 +131,37 @@ def test_a_finished_run_of_other_classes_is_not_taken_for_this_one(
 ) -> None:
     own = ("--set", "student=resnet8")
     assert _train(capsys, tmp_path, "alone-r20", folder, *own).code == 0
-    assert "finished already" in _train(capsys, tmp_path, "alone-r20", folder, *own).err
+    assert "already finished" in _train(capsys, tmp_path, "alone-r20", folder, *own).err
     other = make_folder(tmp_path / "other", train=8, val=3, classes=4)
     for part in ("train", "val"):
         (other / part / "class03").rename(other / part / "zebra")
     result = _train(capsys, tmp_path, "alone-r20", other, *own)
     assert result.code == 2
-    assert "'class03' where --data-dir has 'zebra'; --set name=NEW keeps both runs" in result.err
+    assert (
+        "'class03' where --data-dir has 'zebra'; keep both runs with --set name=NEW" in result.err
+    )
 
 
 def test_a_transformer_learns_from_a_folder_with_every_method(folder: Path) -> None:
     for method in ("kd", "mlkd"):
-        changes = options.Changes(dataset="imagefolder", data_dir=folder)
-        preset = options.requested_preset(f"{method}-r56g-deit-tiny", changes, seed=None)
+        changes = PresetOverrides(dataset="imagefolder", data_dir=folder)
+        preset = requested_preset(f"{method}-r56g-deit-tiny", changes, seed=None)
         assert preset.data.num_classes == 4
         assert preset.data.augmentation is not None
         assert (preset.data.augmentation.policy is None) == (method == "mlkd")
 
 
-def test_starting_over_is_for_one_machine(
+def test_fresh_is_refused_on_several_machines(
     tmp_path: Path, folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
     own = ("--set", "student=resnet8", "--fresh")
     result = _train(capsys, tmp_path, "alone-r20", folder, *own)
     assert result.code == 2
-    assert "--fresh: of one machine" in result.err
+    assert "--fresh is not supported on several machines" in result.err
 
 
-def test_a_run_goes_on_with_its_own_images_only(
+def test_a_run_is_resumed_only_with_its_own_images(
     tmp_path: Path, folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = ("--set", "student=resnet8", "--epochs", "2")
@@ -165,7 +170,7 @@ def test_a_run_goes_on_with_its_own_images_only(
     Image.new("RGB", (9, 9)).save(folder / "train" / "class00" / "new.png")
     result = _train(capsys, tmp_path, "alone-r20", folder, *own)
     assert result.code == 2
-    assert "was started on other images than there are now" in result.err
+    assert "was started with other images than those in --data-dir" in result.err
 
 
 def test_bad_images_are_left_out_when_asked(tmp_path: Path, folder: Path, capsys: Capture) -> None:
@@ -181,11 +186,14 @@ def test_bad_images_are_left_out_when_asked(tmp_path: Path, folder: Path, capsys
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--teacher", "timm/resnet10"), "unknown model 'timm/resnet10'; nearest: timm/resnet10t"),
+        (
+            ("--teacher", "timm/resnet10"),
+            "--teacher timm/resnet10: unknown model; nearest: timm/resnet10t",
+        ),
         ((), "'lskd train --preset teacher-imagenet-resnet34 --dataset imagefolder'"),
     ],
 )
-def test_a_teacher_that_is_not_there_is_told(
+def test_a_missing_teacher_is_reported(
     more: tuple[str, ...], message: str, tmp_path: Path, folder: Path, capsys: Capture
 ) -> None:
     result = _train(capsys, tmp_path, "kd-imagenet-r34-r18", folder, *more)
@@ -195,7 +203,7 @@ def test_a_teacher_that_is_not_there_is_told(
 
 def test_only_folders_are_another_dataset(tmp_path: Path, folder: Path, capsys: Capture) -> None:
     command = ("train", "--preset", "kd-digits", "--dataset", "mnist")
-    assert "--dataset mnist: expected imagefolder" in lskd(capsys, *command).err
+    assert "Invalid value for '--dataset'" in lskd(capsys, *command).err
     missing = ("train", "--preset", "kd-digits", "--dataset", "imagefolder", "--data-dir", tmp_path)
     assert "train: no such folder" in lskd(capsys, *missing).err
 
@@ -206,4 +214,4 @@ def test_a_method_of_features_refuses_a_network_without(
     own = ("--teacher", "timm/resnet10t")
     result = _train(capsys, tmp_path, "guidance-imagenet-r34-r18", folder, *own)
     assert result.code == 2
-    assert "timm/resnet10t gives none" in result.err
+    assert "timm/resnet10t provides none" in result.err

@@ -1,95 +1,88 @@
-"""lskd train with several presets and seeds."""
+"""The command ``lskd compare --train --sweep``."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from lskd_cli.cli import options
-from lskd_cli.config import load_preset
+from lskd_cli.cli.preset_overrides import PresetOverrides
+from lskd_cli.cli.sweep import grid_presets, parse_axes
 from lskd_cli.errors import RequestError
-from tests.cli.helpers import Result, lskd
-from tests.engine.helpers import places
+from tests.cli.helpers import lskd
+from tests.engine.helpers import training_options
 
 Capture = pytest.CaptureFixture[str]
-pytestmark = pytest.mark.usefixtures("small_digits")
 
 
-def _train(capsys: Capture, root: Path, *arguments: object) -> Result:
-    where = places(root)
-    folders = ("--runs-dir", where.runs, "--checkpoints-dir", where.checkpoints)
-    fixed = ("--device", "cpu", "--precision", "fp32", "--epochs", 1)
-    return lskd(capsys, "train", *folders, *fixed, *arguments)
-
-
-def test_every_preset_is_trained_with_every_seed(tmp_path: Path, capsys: Capture) -> None:
-    presets = ("--preset", "kd-digits", "--preset", "dkd-digits", "--stand")
-    result = _train(capsys, tmp_path, *presets, "--seeds", "0,1", "--json")
-    assert result.code == 0, result.err
-    records = json.loads(result.out)
-    runs = [f"{name}-digits+stand/seed{seed}" for name in ("kd", "dkd") for seed in (0, 1)]
-    assert [record["run"] for record in records] == [str(tmp_path / "runs" / run) for run in runs]
-    assert {record["state"] for record in records} == {"done"}
-    assert "run 4 of 4: dkd-digits+stand/seed1" in result.err
-
-
-def test_finished_runs_are_left_alone(tmp_path: Path, capsys: Capture) -> None:
-    _train(capsys, tmp_path, "--preset", "kd-digits", "--seed", 1)
-    before = (tmp_path / "runs" / "kd-digits" / "seed1" / "run.json").read_text()
-    result = _train(capsys, tmp_path, "--preset", "kd-digits", "--seeds", "0,1")
-    assert result.code == 0
-    assert "seed1: finished already" in result.err
-    assert (tmp_path / "runs" / "kd-digits" / "seed1" / "run.json").read_text() == before
-    assert "done" in result.out
-
-
-def test_a_failure_does_not_end_the_others(tmp_path: Path, capsys: Capture) -> None:
-    teacherless = ("--preset", "kd-r56-r20", "--preset", "kd-digits")
-    result = _train(capsys, tmp_path, *teacherless, "--json")
-    assert result.code == 1
-    failed, done = json.loads(result.out)
-    assert (failed["state"], done["state"]) == ("failed", "done")
-    assert "teacher resnet56" in failed["error"]
-    assert "1 of 2 runs failed: kd-r56-r20/seed0" in result.err
-
-
-def test_a_loss_that_is_not_finite_is_a_failure_of_its_run(tmp_path: Path, capsys: Capture) -> None:
-    spoiled = ("--preset", "alone-digits", "--seeds", "0,1", "--set", "optimizer.lr=1e30")
-    result = _train(capsys, tmp_path, *spoiled)
-    assert result.code == 1
-    assert "2 of 2 runs failed" in result.err
-    assert result.out.count("failed") == 2
-
-
-def test_shards_are_the_whole_without_overlap() -> None:
-    presets = [load_preset("kd-digits", [f"seed={seed}"]) for seed in range(7)]
-    parts = [options.shard_of(presets, f"{number}/3") for number in (1, 2, 3)]
-    assert [len(part) for part in parts] == [3, 2, 2]
-    assert sorted(p.seed for part in parts for p in part) == list(range(7))
-
-
-def test_a_shard_trains_its_part(tmp_path: Path, capsys: Capture) -> None:
-    command = ("--preset", "alone-digits", "--seeds", "0,1,2", "--shard", "2/2", "--json")
-    result = _train(capsys, tmp_path, *command)
-    assert [Path(record["run"]).name for record in json.loads(result.out)] == ["seed1"]
-
-
-@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2"])
-def test_a_shard_that_is_none_is_refused(shard: str) -> None:
-    with pytest.raises(RequestError, match="expected I/N"):
-        options.shard_of([], shard)
+def test_each_combination_is_a_preset_and_the_own_one_keeps_its_name() -> None:
+    axes = parse_axes(["kd_weight=12,9", "temperature=2,3.5,2.0"])
+    found = grid_presets("kd-r56-r20", PresetOverrides(), 1, axes)
+    assert [preset.run_path for preset in found] == [
+        "kd-r56-r20+stand/seed1",
+        "kd-r56-r20-temperature2-kd_weight12+stand/seed1",
+        "kd-r56-r20-temperature3.5-kd_weight9+stand/seed1",
+        "kd-r56-r20-temperature3.5-kd_weight12+stand/seed1",
+    ]
+    last = found[-1].stand
+    assert last is not None
+    assert (last.temperature, last.kd_weight) == (3.5, 12)
+    assert [preset.published.top1_stand for preset in found] == [71.43, None, None, None]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("texts", "message"),
     [
-        (("--seed", "1", "--seeds", "0,1"), "--seed, --seeds: one of the two"),
-        (("--seeds", "0,x"), "--seeds 0,x: expected whole numbers"),
+        (["temperature"], "--sweep temperature: expected KEY=V1,V2"),
+        (["enabled=true"], "--sweep enabled=true: expected KEY=V1,V2 with numbers"),
+        (["temperature=1,,2"], "--sweep temperature=1,,2: expected"),
+        (
+            ["kd_weight=1", "kd_weight=2"],
+            "--sweep kd_weight=2: expected KEY=V1,V2 with every KEY once",
+        ),
     ],
 )
-def test_seeds_are_given_in_one_way(
-    arguments: tuple[str, ...], message: str, tmp_path: Path, capsys: Capture
+def test_axes_that_are_none_are_refused(texts: list[str], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        parse_axes(texts)
+
+
+def test_values_are_checked_like_any_other() -> None:
+    with pytest.raises(RequestError, match=r"--set stand.temperature: should be greater than 0"):
+        grid_presets("kd-r56-r20", PresetOverrides(), 0, {"temperature": [-1.0]})
+    with pytest.raises(
+        RequestError, match=r"--sweep beta: method kd has no such hyper-parameter; choose"
+    ):
+        grid_presets("kd-r56-r20", PresetOverrides(), 0, {"beta": [1.0]})
+    with pytest.raises(RequestError, match="--sweep: preset alone-r20 has no teacher"):
+        grid_presets("alone-r20", PresetOverrides(), 0, {"temperature": [1.0]})
+
+
+@pytest.mark.usefixtures("small_digits")
+def test_a_sweep_is_trained_in_one_joint_run_with_the_plain_method(
+    capsys: Capture, tmp_path: Path
 ) -> None:
-    result = _train(capsys, tmp_path, "--preset", "kd-digits", *arguments)
-    assert result.code == 2
-    assert message in result.err
+    options = training_options(tmp_path)
+    folders = ("--runs-dir", options.runs_dir, "--checkpoints-dir", options.checkpoints_dir)
+    fixed = ("--device", "cpu", "--precision", "fp32", "--epochs", 1, "--format", "json")
+    swept = ("--sweep", "temperature=2,4", "kd_weight=9,3")
+    command = ("compare", "--train", "--preset", "kd-digits", *swept, *folders, *fixed)
+    result = lskd(capsys, *command)
+    assert result.code == 0, result.err
+    records = json.loads(result.out)
+    assert [(one["name"], one["plain_n"], one["standardized_n"]) for one in records] == [
+        ("kd-digits", 1, 1),
+        ("kd-digits-temperature2-kd_weight3", 1, 1),
+        ("kd-digits-temperature4-kd_weight3", 1, 1),
+        ("kd-digits-temperature4-kd_weight9", 1, 1),
+    ]
+    info = json.loads((options.runs_dir / "kd-digits" / "seed0" / "run.json").read_text())
+    assert len(info["arms_in_pass"]) == 5
+    report = lskd(capsys, "report", *folders[:2], "--out", tmp_path / "report", "--json")
+    assert report.code == 0, report.err
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "KD+Ours by base temperature and weight" in page
+
+
+def test_a_sweep_without_training_is_refused(capsys: Capture, tmp_path: Path) -> None:
+    result = lskd(capsys, "compare", "--sweep", "temperature=1,2", "--runs-dir", tmp_path)
+    assert (result.code, "--sweep: only valid with --train" in result.err) == (2, True)

@@ -1,13 +1,20 @@
-"""Every shipped preset: it resolves, says what was published, and trains a step."""
+"""Every built-in preset resolves, has its published values, and trains a step."""
 
 import pytest
 import torch
 import yaml
 
-from lskd_cli.cli.options import Changes, requested_preset
-from lskd_cli.config import list_networks, list_pairs, list_presets, load_preset, to_yaml
-from lskd_cli.engine.device import Compute
-from lskd_cli.engine.rehearsal import rehearse
+from lskd_cli.cli.preset_overrides import PresetOverrides, requested_preset
+from lskd_cli.config import (
+    list_networks,
+    list_pairs,
+    list_presets,
+    load_preset,
+    method_title,
+    to_yaml,
+)
+from lskd_cli.engine.dry_run import dry_run
+from lskd_cli.engine.runtime import Runtime
 from lskd_cli.errors import RequestError
 from tests.golden_inputs import GOLDEN
 
@@ -42,7 +49,7 @@ def test_a_published_row_resolves_with_its_own_settings(row: dict) -> None:
     assert published == (row["top1"], row["top1_stand"], row["log"])
     # the two rows without a released log use the defaults of the method
     stand = row["stand"] or {"temperature": 2, "kd_weight": 9}
-    applied = preset.applied_method()
+    applied = preset.effective_method()
     assert applied.temperature == stand["temperature"]
     assert applied.kd_weight == stand["kd_weight"]
     if row["method"] == "dkd":
@@ -73,7 +80,7 @@ def test_the_baselines_have_their_papers_settings() -> None:
     dkd, ctkd = settings["dkd"], settings["ctkd"]
     assert (dkd.ce_weight, dkd.alpha, dkd.temperature, dkd.warmup) == (1, 1, 4, 20)
     assert (ctkd.temperature, ctkd.temperature_range, ctkd.ramp_epochs) == (1, 20, 10)
-    stand = load_preset(f"ctkd-{pair}", ["stand.enabled=true"]).applied_method()
+    stand = load_preset(f"ctkd-{pair}", ["stand.enabled=true"]).effective_method()
     assert (stand.temperature, stand.temperature_range, stand.kd_weight) == (2, 40, 9)
 
 
@@ -124,7 +131,7 @@ def test_a_published_transformer_resolves_in_all_its_arms(row: dict) -> None:
     assert (guidance.method.ce_weight, guidance.method.guidance_weight) == (1.0, 2.5)
     assert guidance.method.student_layers == row["layers"]
     stand = row["stand"] or {"temperature": 2, "kd_weight": 9}
-    applied = kd.with_stand(True).applied_method()
+    applied = kd.with_stand(True).effective_method()
     assert (applied.temperature, applied.kd_weight) == (stand["temperature"], stand["kd_weight"])
     assert applied.ce_weight == 0.5
     assert (kd.method.temperature, kd.method.kd_weight, kd.method.ce_weight) == (1, 1, 0.5)
@@ -159,9 +166,9 @@ def _losses(name: str) -> list[float]:
     """Of one step, plain and standardized."""
     # Networks of ImageNet take any size; their own is slow here.
     preset = load_preset(name, ["data.image_size=64"] if "imagenet" in name else [])
-    compute = Compute(torch.device("cpu"), "fp32")
+    runtime = Runtime(torch.device("cpu"), "fp32")
     arms = [preset, preset.with_stand(True)] if preset.can_standardize else [preset]
-    return [rehearse(arm, compute)["train_loss"] for arm in arms]
+    return [dry_run(arm, runtime)["train_loss"] for arm in arms]
 
 
 # Methods of logits alone know nothing of networks: one pair tells as much as all.
@@ -241,31 +248,35 @@ def test_methods_of_features_have_the_constants_of_the_benchmark() -> None:
 
 @pytest.mark.parametrize("method", OF_FEATURES)
 def test_a_method_of_features_is_standardized_with_a_kl_term_alone(method: str) -> None:
-    with pytest.raises(RequestError, match=r"--stand: .* reads no logits; --set method\.kd_w"):
-        requested_preset(f"{method}-r56-r20", Changes(stand=True), None)
-    with pytest.raises(RequestError, match=r"--base-temp: .* reads no logits"):
-        requested_preset(f"{method}-r56-r20", Changes(base_temp=3.0), None)
+    with pytest.raises(
+        RequestError, match=r"--stand: .* uses no logits; add a KD term with --set method\.kd_w"
+    ):
+        requested_preset(f"{method}-r56-r20", PresetOverrides(stand=True), None)
+    with pytest.raises(RequestError, match=r"--base-temp: .* uses no logits"):
+        requested_preset(f"{method}-r56-r20", PresetOverrides(base_temp=3.0), None)
     settings = ["method.kd_weight=1"]
-    preset = requested_preset(f"{method}-r56-r20", Changes(settings, stand=True), None)
-    applied = preset.applied_method()
+    preset = requested_preset(f"{method}-r56-r20", PresetOverrides(settings, stand=True), None)
+    applied = preset.effective_method()
     assert (applied.temperature, applied.kd_weight) == (2, 9)
     assert preset.run_name == f"{method}-r56-r20+stand"
-    assert preset.method.label.endswith("+KD")
-    assert requested_preset(preset.name, Changes(kd_weight=1.0), None).published.top1 is None
+    assert method_title(preset.method).endswith("+KD")
+    assert (
+        requested_preset(preset.name, PresetOverrides(kd_weight=1.0), None).published.top1 is None
+    )
     assert preset.published.top1 is None
-    assert not load_preset(f"{method}-r56-r20").method.label.endswith("+KD")
+    assert not method_title(load_preset(f"{method}-r56-r20").method).endswith("+KD")
 
 
 def test_methods_that_compare_images_see_whole_batches() -> None:
     for method in ("mlkd", "dist", "luminet", "rkd", "pkt", "sp"):
-        with pytest.raises(RequestError, match=f"accumulate: {method} compares the images"):
-            load_preset(f"{method}-r56-r20", ["optimizer.accumulate=2"])
+        with pytest.raises(RequestError, match=f"grad_accum_steps: must be 1 with method {method}"):
+            load_preset(f"{method}-r56-r20", ["optimizer.grad_accum_steps=2"])
 
 
 @pytest.mark.parametrize("method", [method for method in NEWER if method != "rld"])
 def test_a_method_without_a_temperature_of_its_own_is_not_standardized(method: str) -> None:
     with pytest.raises(RequestError, match="stand"):
-        requested_preset(f"{method}-r56-r20", Changes(stand=True), None)
+        requested_preset(f"{method}-r56-r20", PresetOverrides(stand=True), None)
 
 
 def test_the_published_imagenet_row_resolves_with_its_settings() -> None:
@@ -274,7 +285,7 @@ def test_the_published_imagenet_row_resolves_with_its_settings() -> None:
     assert (preset.teacher, preset.student) == (row["teacher"], row["student"])
     published = (preset.published.top1, preset.published.top1_stand, preset.published.log)
     assert published == (row["top1"], row["top1_stand"], row["log"])
-    applied = preset.applied_method()
+    applied = preset.effective_method()
     assert (applied.temperature, applied.ce_weight, applied.kd_weight) == (2, 1, 9)
 
 

@@ -12,7 +12,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import resized_crop
 
 from lskd_cli.data.resample import crop_and_resize
-from tests.data.test_operations import from_pillow, images, to_pillow
+from tests.data.test_image_ops import from_pillow, images, to_pillow
 
 COUNT = 60
 

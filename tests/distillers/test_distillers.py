@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lskd_cli.config import load_preset
-from lskd_cli.distillers import Distiller, Step, create_distiller
+from lskd_cli.distillers import Distiller, StepInputs, create_distiller
 from lskd_cli.distillers.ctkd import CTKD, curriculum
 from lskd_cli.distillers.kd import kd_loss
 from lskd_cli.models import Output
@@ -27,7 +27,7 @@ def _distiller(method: str, stand: bool) -> Distiller:
 def _losses(
     distiller: Distiller, student: Tensor, teacher: Tensor, target: Tensor, epoch: int = 30
 ) -> dict[str, Tensor]:
-    step = Step(
+    step = StepInputs(
         student={view: Output(student) for view in distiller.views},
         teacher={view: Output(teacher) for view in distiller.views},
         target=target,
@@ -142,7 +142,7 @@ def test_ctkd_starts_at_the_sigmoid_of_one_and_raises_the_loss() -> None:
     distiller = _distiller("ctkd", True)
     assert isinstance(distiller, CTKD)
     expected = 2 + 40 / (1 + math.exp(-1))
-    assert distiller.logged()["temperature"].item() == pytest.approx(expected)
+    assert distiller.metrics()["temperature"].item() == pytest.approx(expected)
     student, teacher, target = _logits()
     losses = _losses(distiller, student, teacher, target)
     (slope,) = torch.autograd.grad(losses["kd"], distiller.theta, retain_graph=True)

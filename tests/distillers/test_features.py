@@ -9,21 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from lskd_cli.config import list_pairs, load_preset
-from lskd_cli.distillers import Distiller, Pair, Step, create_distiller
+from lskd_cli.distillers import Distiller, FeatureSpec, StepInputs, create_distiller
 from lskd_cli.distillers.at import at_loss
-from lskd_cli.distillers.crd import CRD, Negatives
-from lskd_cli.distillers.features import BatchNorm, matched, unit
+from lskd_cli.distillers.crd import CRD, NegativeSampler
+from lskd_cli.distillers.features import BatchNorm, l2_normalize, match_stages
 from lskd_cli.distillers.fitnet import FitNet
 from lskd_cli.distillers.kdsvd import kdsvd_loss
 from lskd_cli.distillers.nst import nst_loss
 from lskd_cli.distillers.ofd import OFD, margins, ofd_loss
 from lskd_cli.distillers.pkt import pkt_loss
-from lskd_cli.distillers.reviewkd import ReviewKD, context_loss
+from lskd_cli.distillers.reviewkd import ReviewKD, hcl_loss
 from lskd_cli.distillers.rkd import rkd_loss
 from lskd_cli.distillers.sp import sp_loss
 from lskd_cli.distillers.vid import VID
 from lskd_cli.errors import RequestError
-from lskd_cli.models import Output, Shapes, create_model, feature_shapes, teacher_size
+from lskd_cli.models import FeatureShapes, Output, create_model, feature_shapes, teacher_image_size
 from tests.golden_inputs import chirp, load
 
 METHODS = ("fitnet", "at", "nst", "pkt", "kdsvd", "ofd", "rkd", "vid", "sp", "crd", "reviewkd")
@@ -34,7 +34,7 @@ OF_MAPS: dict[str, Callable[..., Tensor]] = {
     "nst": nst_loss,
     "sp": lambda student, teacher: sp_loss(student[-1:], teacher[-1:]),
     "kdsvd": kdsvd_loss,
-    "reviewkd_hcl": context_loss,
+    "reviewkd_hcl": hcl_loss,
 }
 OF_POOLED: dict[str, Callable[..., Tensor]] = {"rkd": rkd_loss, "pkt": pkt_loss}
 
@@ -85,9 +85,9 @@ def test_a_student_that_is_its_teacher_loses_nothing(name: str) -> None:
     assert loss.item() == pytest.approx(0, abs=1e-12)
 
 
-def _step(student: Output, teacher: Output, epoch: float = 30) -> Step:
+def _step(student: Output, teacher: Output, epoch: float = 30) -> StepInputs:
     rows = len(student.logits)
-    return Step(
+    return StepInputs(
         {"weak": student},
         {"weak": teacher},
         torch.arange(rows) % 10,
@@ -96,7 +96,7 @@ def _step(student: Output, teacher: Output, epoch: float = 30) -> Step:
     )
 
 
-def _outputs(shapes: Shapes, rows: int, make: Callable[..., Tensor] = torch.randn) -> Output:
+def _outputs(shapes: FeatureShapes, rows: int, make: Callable[..., Tensor] = torch.randn) -> Output:
     feats, preacts = (
         [make(rows, *shape).requires_grad_() for shape in of]
         for of in (shapes.feats, shapes.preacts)
@@ -105,10 +105,10 @@ def _outputs(shapes: Shapes, rows: int, make: Callable[..., Tensor] = torch.rand
     return Output(torch.randn(rows, 10), feats, preacts, pooled)
 
 
-def _shapes(name: str) -> tuple[Shapes, Shapes]:
+def _shapes(name: str) -> tuple[FeatureShapes, FeatureShapes]:
     preset = load_preset(name)
     size = preset.data.image_size
-    theirs = feature_shapes(preset.teacher, teacher_size(preset.teacher, size))
+    theirs = feature_shapes(preset.teacher, teacher_image_size(preset.teacher, size))
     return feature_shapes(preset.student, size), theirs
 
 
@@ -130,7 +130,7 @@ def test_a_method_fits_the_features_of_every_pair(method: str, pair: str) -> Non
     name = f"{method}-{pair}"
     preset = load_preset(name)
     with torch.device("meta"):
-        teacher = create_model(preset.teacher, 10, teacher_size(preset.teacher, 64))
+        teacher = create_model(preset.teacher, 10, teacher_image_size(preset.teacher, 64))
         distiller = create_distiller(preset, teacher, torch.zeros(20, dtype=torch.int64))
         student, goal = (_outputs(shapes, 3) for shapes in _shapes(name))
         losses = distiller.losses(_step(student, goal))
@@ -187,7 +187,7 @@ def test_a_students_features_and_adapters_learn_to_lower_the_loss(method: str) -
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        distiller.after_step(lambda rows: rows)
+        distiller.on_step_end(lambda rows: rows)
         values.append(loss.item())
     assert values[-1] < values[0] - 0.01 * abs(values[0])
 
@@ -206,7 +206,7 @@ def test_a_kl_term_is_added_where_it_has_a_weight_and_can_be_standardized(method
     torch.testing.assert_close(again["kd"], stand["kd"])
     with pytest.raises(ValueError, match=r"method\.kd_weight"):
         load_preset(name).with_stand(True)
-    with pytest.raises(RequestError, match=r"stand.enabled: method \w+ reads no logits"):
+    with pytest.raises(RequestError, match=r"stand.enabled: method \w+ uses no logits"):
         load_preset(name, ["stand.enabled=true"])
 
 
@@ -216,20 +216,20 @@ def test_a_kl_term_is_added_where_it_has_a_weight_and_can_be_standardized(method
 )
 def test_a_network_without_features_is_refused(method: str, pair: str) -> None:
     preset = load_preset(f"{method}-r32x4-r8x4", [pair])
-    with pytest.raises(RequestError, match=r"reads .*features.*; \w+/\w+ gives none"):
+    with pytest.raises(RequestError, match=r"uses .*features.*; \w+/\w+ provides none"):
         create_distiller(preset, create_model("resnet8"), torch.arange(4))
 
 
 def test_networks_of_several_depths_are_matched_at_even_distances() -> None:
-    assert matched(range(12), range(3)) == ([0, 6, 11], [0, 1, 2])
-    assert matched("abc", "abcde") == (list("abc"), list("ace"))
-    assert matched([1, 2], [1, 2]) == ([1, 2], [1, 2])
-    assert matched([1, 2, 3], [9]) == ([3], [9])
+    assert match_stages(range(12), range(3)) == ([0, 6, 11], [0, 1, 2])
+    assert match_stages("abc", "abcde") == (list("abc"), list("ace"))
+    assert match_stages([1, 2], [1, 2]) == ([1, 2], [1, 2])
+    assert match_stages([1, 2, 3], [9]) == ([3], [9])
 
 
 def test_vectors_of_zeros_pass_no_gradient_on() -> None:
     vectors = torch.tensor([[3.0, 4.0], [0.0, 0.0]], requires_grad=True)
-    made = unit(vectors, dim=1)
+    made = l2_normalize(vectors, dim=1)
     assert made.flatten().tolist() == pytest.approx([0.6, 0.8, 0, 0])
     made.sum().backward()
     assert vectors.grad is not None
@@ -274,7 +274,7 @@ class TestOFD:
         distiller = _distiller("ofd-digits").eval()
         student, teacher = (_outputs(shapes, 2) for shapes in _shapes("ofd-digits"))
         assert isinstance(distiller, OFD)
-        whole = distiller.distillation(student, teacher, _step(student, teacher))
+        whole = distiller.distillation_loss(student, teacher, _step(student, teacher))
         maps = zip(distiller.connectors, student.preacts[1:], teacher.preacts[1:], strict=True)
         parts = [
             ofd_loss(connect(own), goal, distiller.get_buffer(f"margin{number}"))
@@ -284,7 +284,9 @@ class TestOFD:
 
     def test_a_teacher_without_batch_norms_is_refused(self) -> None:
         preset = load_preset("ofd-r32x4-r8x4", ["teacher=MobileNetV2"])
-        with pytest.raises(RequestError, match="takes its margins from the batch norms"):
+        with pytest.raises(
+            RequestError, match="needs a teacher whose stages end with a batch norm"
+        ):
             create_distiller(preset, create_model("MobileNetV2"), torch.arange(4))
 
     @pytest.mark.parametrize(
@@ -293,11 +295,11 @@ class TestOFD:
     def test_the_norms_are_those_that_end_the_stages(self, name: str) -> None:
         network = create_model(name, 10, 64 if name in ("resnet18", "mobilenet_v1") else None)
         with torch.no_grad():
-            for norm in network.last_norms():
+            for norm in network.final_batch_norms():
                 norm.bias.add_(100.0)
             side = network.image_size
             output = network.train().forward_features(torch.randn(4, 3, side, side))
-        stages = output.preacts[-len(network.last_norms()) :]
+        stages = output.preacts[-len(network.final_batch_norms()) :]
         assert len(stages) == len(output.feats) - 1
         assert all(stage.mean() > 50 for stage in stages)
 
@@ -305,10 +307,10 @@ class TestOFD:
 class TestCRD:
     def test_negatives_are_images_of_all_other_classes(self) -> None:
         targets = torch.tensor([2, 0, 1, 0, 2, 2, 1, 0, 0, 2])
-        negatives = Negatives(targets)
+        negatives = NegativeSampler(targets)
         torch.manual_seed(0)
         index = torch.tensor([0, 1, 2])
-        drawn = negatives.draw(index, 6000)
+        drawn = negatives.sample(index, 6000)
         for image, row in zip(index.tolist(), drawn, strict=True):
             others = (targets != targets[image]).nonzero()[:, 0].tolist()
             counts = row.bincount(minlength=len(targets))
@@ -320,7 +322,7 @@ class TestCRD:
         distiller = _distiller("crd-digits", "method.negatives=50")
         assert isinstance(distiller, CRD)
         bank = distiller.teacher_bank
-        embeddings = unit(torch.randn(3, 128), dim=1)
+        embeddings = l2_normalize(torch.randn(3, 128), dim=1)
         index, drawn = torch.tensor([5, 6, 7]), torch.randint(0, 200, (3, 50))
         found = bank.loss(embeddings, index, drawn)
         chosen = torch.cat([index[:, None], drawn], dim=1)
@@ -331,7 +333,7 @@ class TestCRD:
         others = torch.log(noise / (h[:, 1:] + noise)).sum(dim=1)
         assert found.item() == pytest.approx(-(own + others).mean().item(), rel=1e-5)
         before = bank.constant.clone()
-        bank.loss(unit(torch.randn(3, 128), dim=1), index, drawn)
+        bank.loss(l2_normalize(torch.randn(3, 128), dim=1), index, drawn)
         assert bank.constant == before
 
     def test_it_remembers_what_it_has_seen_half_of_it_new(self) -> None:
@@ -341,16 +343,16 @@ class TestCRD:
         student, teacher = (_outputs(shapes, 3) for shapes in _shapes("crd-digits"))
         distiller.losses(_step(student, teacher))
         assert torch.equal(distiller.student_bank.entries, entries)
-        (_, embeddings, _) = distiller.seen[0]
-        distiller.after_step(lambda rows: rows)
-        expected = unit(entries[:3] + embeddings, dim=1)
+        (_, embeddings, _) = distiller.pending[0]
+        distiller.on_step_end(lambda rows: rows)
+        expected = l2_normalize(entries[:3] + embeddings, dim=1)
         torch.testing.assert_close(distiller.student_bank.entries[:3], expected)
         assert torch.equal(distiller.student_bank.entries[3:], entries[3:])
-        assert not distiller.seen
+        assert not distiller.pending
 
     def test_images_of_one_class_are_refused(self) -> None:
         preset = load_preset("crd-digits")
-        with pytest.raises(RequestError, match="several classes"):
+        with pytest.raises(RequestError, match="at least two classes"):
             create_distiller(preset, create_model("resnet20"), torch.zeros(5, dtype=torch.int64))
 
 
@@ -369,7 +371,7 @@ class TestAdapters:
         assert distiller.regressor(torch.zeros(2, 3, ours, ours)).shape == (2, 5, theirs, theirs)
 
     def test_a_stage_that_does_not_exist_is_refused(self) -> None:
-        with pytest.raises(RequestError, match="hint_stage: there is no 4; stages are 1 to 3"):
+        with pytest.raises(RequestError, match="hint_stage: must be between 1 and 3, not 4"):
             _distiller("fitnet-digits", "method.hint_stage=4")
 
     def test_the_variance_starts_where_the_paper_says_and_is_learned(self) -> None:
@@ -400,10 +402,10 @@ class TestAdapters:
     @pytest.mark.parametrize("levels", [2, 3, 6])
     def test_any_number_of_levels_is_reviewed(self, levels: int) -> None:
         sides = [2 ** (levels - number) for number in range(levels)]
-        ours = Shapes([(4 + n, side, side) for n, side in enumerate(sides)], [], 9)
-        theirs = Shapes([(6 + n, side, side) for n, side in enumerate(sides)], [], 11)
+        ours = FeatureShapes([(4 + n, side, side) for n, side in enumerate(sides)], [], 9)
+        theirs = FeatureShapes([(6 + n, side, side) for n, side in enumerate(sides)], [], 11)
         method = load_preset("reviewkd-digits").method
-        pair = Pair(ours, theirs, create_model("resnet8"), torch.arange(4))
+        pair = FeatureSpec(ours, theirs, create_model("resnet8"), torch.arange(4))
         distiller = ReviewKD(method, False, pair)
         student, teacher = _outputs(ours, 2), _outputs(theirs, 2)
         losses = distiller.losses(_step(student, teacher))
@@ -423,8 +425,8 @@ class TestAdapters:
 
 def _hint(ours: int, theirs: int) -> FitNet:
     shapes = [
-        Shapes([(3, side, side)] + [(channels, side, side)] * 2, [], 8)
+        FeatureShapes([(3, side, side)] + [(channels, side, side)] * 2, [], 8)
         for channels, side in ((3, ours), (5, theirs))
     ]
     method = load_preset("fitnet-digits").method
-    return FitNet(method, False, Pair(*shapes, create_model("resnet8"), torch.arange(4)))
+    return FitNet(method, False, FeatureSpec(*shapes, create_model("resnet8"), torch.arange(4)))

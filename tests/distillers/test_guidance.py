@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from lskd_cli.config import Preset, list_presets, load_preset
-from lskd_cli.distillers import Distiller, Step, create_distiller
+from lskd_cli.distillers import Distiller, StepInputs, create_distiller
 from lskd_cli.distillers.guidance import guidance_loss
 from lskd_cli.errors import RequestError
 from lskd_cli.models import Output, create_model, feature_shapes
@@ -48,7 +48,7 @@ def test_the_adapters_fit_the_features_of_every_pair(name: str) -> None:
         Output(torch.randn(2, 10), [torch.randn(2, *shape) for shape in of.feats]) for of in shapes
     )
     target = torch.tensor([1, 2])
-    step = Step({"weak": student}, {"weak": teacher}, target, torch.ones(()), target)
+    step = StepInputs({"weak": student}, {"weak": teacher}, target, torch.ones(()), target)
     losses = distiller.losses(step)
     assert list(losses) == ["ce", "guidance"]
     (losses["ce"] + losses["guidance"]).backward()
@@ -70,15 +70,21 @@ def test_shapes_are_those_of_a_real_pass(name: str) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("method.student_layers=[0, 6, 12]", "method.student_layers: there is no 12; its layers "),
-        ("method.teacher_stages=[0, 1, 3]", "method.teacher_stages: there is no 3; its stages "),
+        (
+            "method.student_layers=[0, 6, 12]",
+            "method.student_layers: must be between 0 and 11, not 12",
+        ),
+        (
+            "method.teacher_stages=[0, 1, 3]",
+            "method.teacher_stages: must be between 0 and 2, not 3",
+        ),
     ],
 )
 def test_a_layer_that_does_not_exist_is_refused(override: str, message: str) -> None:
     with pytest.raises(RequestError) as caught:
         _distiller(load_preset("guidance-r56g-deit-tiny", [override]))
     assert message in str(caught.value)
-    assert "are 0 to" in str(caught.value)
+    assert "must be between 0 and" in str(caught.value)
 
 
 def test_it_has_nothing_to_standardize() -> None:

@@ -11,7 +11,8 @@ from lskd_cli.distillers.dist import dist_loss
 from lskd_cli.distillers.luminet import luminet_loss
 from lskd_cli.distillers.normkd import normkd_loss
 from lskd_cli.distillers.rld import rld_loss
-from lskd_cli.distillers.ttm import ttm_loss, wttm_loss
+from lskd_cli.distillers.ttm import ttm_loss
+from lskd_cli.distillers.wttm import wttm_loss
 from tests.golden_inputs import case_inputs, load
 
 Loss = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]

@@ -1,4 +1,4 @@
-"""Runs of the digits presets, small enough for a test."""
+"""Runs of the digits presets that are small enough for tests."""
 
 import hashlib
 import json
@@ -10,12 +10,13 @@ import torch
 
 from lskd_cli.checkpoints import save_checkpoint
 from lskd_cli.config import Preset, load_preset
-from lskd_cli.engine.device import Compute
-from lskd_cli.engine.loop import SAVE_EVERY, Listener
-from lskd_cli.engine.request import Places, prepared
+from lskd_cli.engine.callback import Callback
+from lskd_cli.engine.loop import CHECKPOINT_INTERVAL
+from lskd_cli.engine.prepare import TrainingOptions, prepare
+from lskd_cli.engine.runtime import Runtime
 from lskd_cli.models import create_model
 
-CPU = Compute(torch.device("cpu"), "fp32")
+CPU = Runtime(torch.device("cpu"), "fp32")
 
 
 def silent(done: int, total: int | None) -> None:
@@ -23,47 +24,49 @@ def silent(done: int, total: int | None) -> None:
 
 
 def digits_preset(method: str = "kd", stand: bool = False, epochs: int = 2, *more: str) -> Preset:
-    preset = load_preset(f"{method}-digits", more).rescaled(epochs)
+    preset = load_preset(f"{method}-digits", more).with_epochs(epochs)
     return preset.with_stand(True) if stand else preset
 
 
-def places(root: Path) -> Places:
-    """Folders below ``root``; the digits teacher, untrained, is among the checkpoints."""
+def training_options(root: Path) -> TrainingOptions:
+    """Folders below ``root``, with an untrained digits teacher among the checkpoints."""
     teacher = root / "checkpoints" / "resnet20.safetensors"
     if not teacher.exists():
         torch.manual_seed(0)
         weights = create_model("resnet20", 10).state_dict()
         metadata = {"model": "resnet20", "num_classes": "10", "dataset": "digits", "top1": "50.00"}
         save_checkpoint(teacher, weights, metadata)
-    return Places(root / "data", root / "checkpoints", root / "runs")
+    return TrainingOptions(root / "data", root / "checkpoints", root / "runs")
 
 
 def train(
     presets: Sequence[Preset],
     root: Path,
-    listener: Listener | None = None,
-    stopping: Callable[[], bool] = lambda: False,
+    callback: Callback | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
     fresh: bool = False,
-    compute: Compute = CPU,
-    teacher_cache: Path | None = None,
-    save_every: float = SAVE_EVERY,
+    runtime: Runtime = CPU,
+    cache_dir: Path | None = None,
+    checkpoint_interval: float = CHECKPOINT_INTERVAL,
 ) -> None:
-    where = replace(places(root), teacher_cache=teacher_cache, save_every=save_every)
-    with prepared(presets, where, compute, silent, fresh) as job:
-        for one in job.passes:
-            one.train(one.arms(), listener or Listener(), "test", stopping)
+    options = replace(
+        training_options(root), cache_dir=cache_dir, checkpoint_interval=checkpoint_interval
+    )
+    with prepare(presets, options, runtime, silent, fresh) as plan:
+        for run in plan:
+            run.train(run.create_students(), callback or Callback(), "test", should_stop)
 
 
 def after(steps: int) -> Callable[[], bool]:
-    """Asked after every step, says yes once so many are done."""
+    """A condition that is True from its ``steps``-th call on."""
     count = 0
 
-    def stopping() -> bool:
+    def should_stop() -> bool:
         nonlocal count
         count += 1
         return count >= steps
 
-    return stopping
+    return should_stop
 
 
 def run_path(root: Path, preset: Preset) -> Path:

@@ -1,4 +1,4 @@
-"""Methods of features in training: two epochs of digits, stopped and gone on with, in one pass."""
+"""Training with feature methods: resumption and joint runs over two epochs of digits."""
 
 import json
 from dataclasses import replace
@@ -11,10 +11,10 @@ from torch import nn
 
 from lskd_cli.checkpoints import load_checkpoint
 from lskd_cli.config import Preset
-from lskd_cli.engine.arm import Arm
-from lskd_cli.engine.loop import Listener
-from lskd_cli.engine.request import prepared
-from lskd_cli.engine.team import ALONE, Team
+from lskd_cli.engine.callback import Callback
+from lskd_cli.engine.distributed import SINGLE_PROCESS, ProcessGroup
+from lskd_cli.engine.prepare import prepare
+from lskd_cli.engine.student_trainer import StudentTrainer
 from lskd_cli.errors import Interrupted
 from lskd_cli.models import create_model
 from tests.distillers.test_features import METHODS
@@ -24,10 +24,10 @@ from tests.engine.helpers import (
     digest,
     digits_preset,
     metrics,
-    places,
     run_path,
     silent,
     train,
+    training_options,
 )
 
 # A fifth of the digits, in five steps an epoch; few negatives, as of few images.
@@ -43,20 +43,20 @@ def test_a_stopped_run_ends_as_the_undisturbed_one(method: str, tmp_path: Path) 
     preset = _preset(method)
     train([preset], tmp_path / "undisturbed")
     with pytest.raises(Interrupted):
-        train([preset], tmp_path / "stopped", stopping=after(7))
+        train([preset], tmp_path / "stopped", should_stop=after(7))
     train([preset], tmp_path / "stopped")
     folders = [run_path(tmp_path / root, preset) for root in ("undisturbed", "stopped")]
     assert len({digest(folder / "student.safetensors") for folder in folders}) == 1
     losses = [[record[f"train_{method}"] for record in metrics(folder)] for folder in folders]
     assert losses[0] == losses[1]
-    alone = load_checkpoint(folders[0] / "student.safetensors").network("resnet8", 10, 32)
+    alone = load_checkpoint(folders[0] / "student.safetensors").load_network("resnet8", 10, 32)
     assert sum(values.numel() for values in alone.parameters()) < 100_000
 
 
-def test_arms_of_a_pass_share_the_teachers_features(tmp_path: Path) -> None:
+def test_students_of_a_joint_run_share_the_teachers_features(tmp_path: Path) -> None:
     presets = [_preset("kd"), _preset("crd"), _preset("ofd")]
-    with prepared(presets, places(tmp_path), CPU, silent) as job:
-        assert [len(one.runs) for one in job.passes] == [3]
+    with prepare(presets, training_options(tmp_path), CPU, silent) as plan:
+        assert [len(run.runs) for run in plan] == [3]
     train(presets, tmp_path / "together")
     for preset in presets[1:]:
         train([preset], tmp_path / "alone")
@@ -69,36 +69,36 @@ def test_arms_of_a_pass_share_the_teachers_features(tmp_path: Path) -> None:
     assert info["added_parameters"] == 2 * (64 * 128 + 128)
 
 
-def test_a_pass_with_a_method_that_cannot_be_recorded_says_so(tmp_path: Path) -> None:
-    class Hears(Listener):
+def test_a_method_without_cuda_graphs_is_reported(tmp_path: Path) -> None:
+    class Hears(Callback):
         def __init__(self) -> None:
             self.heard: list[str] = []
 
-        def notice(self, message: str) -> None:
+        def on_warning(self, message: str) -> None:
             self.heard.append(message)
 
     hears = Hears()
-    train([_preset("kdsvd")], tmp_path, hears, compute=replace(CPU, graphs=True))
-    assert hears.heard == ["--graphs: steps of kdsvd cannot be recorded; without"]
+    train([_preset("kdsvd")], tmp_path, hears, runtime=replace(CPU, graphs=True))
+    assert hears.heard == ["--graphs: method kdsvd does not support CUDA graphs; disabled"]
 
 
 def test_batch_norms_of_adapters_are_synchronized_too() -> None:
-    team = replace(ALONE, size=2)
-    compute = replace(CPU, device=torch.device("meta"), team=team)
+    group = replace(SINGLE_PROCESS, world_size=2)
+    runtime = replace(CPU, device=torch.device("meta"), process_group=group)
     preset = _preset("fitnet", "sync_batchnorm=true")
     with (
-        patch.object(Team, "joined", lambda team, module, uses_all: module),
-        patch("lskd_cli.engine.arm.create_optimizer"),
+        patch.object(ProcessGroup, "wrap_ddp", lambda group, module, all_params_used: module),
+        patch("lskd_cli.engine.student_trainer.create_optimizer"),
     ):
-        arm = Arm(preset, compute, create_model("resnet20", 10), torch.arange(10))
-    norms = [m for m in arm.learner.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        arm = StudentTrainer(preset, runtime, create_model("resnet20", 10), torch.arange(10))
+    norms = [m for m in arm.module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     assert {type(norm) for norm in norms} == {nn.SyncBatchNorm}
 
 
-def test_the_state_of_a_run_holds_what_its_method_has_learnt_and_remembers(tmp_path: Path) -> None:
+def test_the_state_of_a_run_contains_parameters_and_memories_of_its_method(tmp_path: Path) -> None:
     preset = _preset("crd")
     with pytest.raises(Interrupted):
-        train([preset], tmp_path, stopping=after(7))
+        train([preset], tmp_path, should_stop=after(7))
     path = run_path(tmp_path, preset) / "resume.pt"
     state = torch.load(path, weights_only=True)["distiller"]
     assert state["student_bank.entries"].shape == (300, 128)

@@ -1,8 +1,8 @@
-"""Fast paths compute the same thing: losses of fifty steps beside those of plain float32.
+"""Fast paths compute the same losses as a plain float32 loop over fifty steps.
 
-The plain loop is written out here: unfolded teacher, one batch at a time, nothing recorded. Stated
-tolerances are of each step's loss, relative; chaos lets even equal arithmetic in another order
-drift, so they grow with the steps.
+The plain loop is written out here: a teacher without fused batch norms, one batch at a time, and no
+CUDA graphs. Tolerances are relative, for the loss of each step. Even equal arithmetic in another
+order diverges over time, so they grow with the number of steps.
 """
 
 from collections.abc import Callable
@@ -15,21 +15,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lskd_cli.config import Preset
-from lskd_cli.data import CropLoader, Draws, load_dataset, rows
+from lskd_cli.data import BatchSpec, CropLoader, load_splits
 from lskd_cli.distillers.kd import kd_loss
-from lskd_cli.engine.arm import Arm, initial_student
-from lskd_cli.engine.device import Compute
-from lskd_cli.engine.replay import Eager, Execution, Replayed
-from lskd_cli.engine.step import KNOWN, take_steps
+from lskd_cli.engine.cuda_graphs import EagerRunner, GraphRunner, StepRunner
+from lskd_cli.engine.runtime import Runtime
+from lskd_cli.engine.student_trainer import StudentTrainer, create_student
 from lskd_cli.engine.teacher import Teacher
 from lskd_cli.engine.teacher_cache import TeacherCache
+from lskd_cli.engine.training_step import shared_step
 from lskd_cli.models import Network, create_model
+from tests.engine.fake_graph_recorder import FakeGraphRecorder
 from tests.engine.helpers import CPU, digits_preset, silent
-from tests.engine.tape import Tape
 
 STEPS = 50
 PRESET = digits_preset("kd", True)
-BF16 = Compute(torch.device("cpu"), "bf16")
+BF16 = Runtime(torch.device("cpu"), "bf16")
 
 
 def _teacher() -> Network:
@@ -38,29 +38,36 @@ def _teacher() -> Network:
 
 
 def _loader() -> CropLoader:
-    return CropLoader(load_dataset(PRESET.data, Path(), silent).train, PRESET.data)
+    return CropLoader(load_splits(PRESET.data, Path(), silent).train, PRESET.data)
 
 
-def _draws(loader: CropLoader) -> list[Draws]:
-    """One batch a step, over as many epochs as that takes; whole batches alone."""
-    whole = len(loader.images) // PRESET.data.batch_size
-    epochs = [loader.draws(1 + epoch, ["weak"]) for epoch in range(-(-STEPS // whole))]
-    steps = [rows(draws, loader.part(step, 1)) for draws in epochs for step in range(whole)]
-    return steps[:STEPS]
+def _specs(loader: CropLoader, num_steps: int = 1) -> list[BatchSpec]:
+    """Specifications of ``num_steps`` full batches each, over as many epochs as necessary."""
+    per_epoch = len(loader.images) // PRESET.data.batch_size
+    specs: list[BatchSpec] = []
+    for epoch in range(1, -(-STEPS // per_epoch) + 1):
+        loader.start_epoch(epoch, ["weak"], 0)
+        specs += [loader.batch_spec(step, 1) for step in range(per_epoch)]
+    return [_concatenate(specs[i : i + num_steps]) for i in range(0, STEPS, num_steps)]
+
+
+def _concatenate(specs: list[BatchSpec]) -> BatchSpec:
+    columns = zip(*(spec.tensors() for spec in specs), strict=True)
+    return specs[0].map(lambda _: torch.cat(next(columns)))
 
 
 @pytest.fixture(scope="module")
 def plain() -> Tensor:
     """Losses of the plain loop."""
-    loader, teacher, student = _loader(), _teacher().eval(), initial_student(PRESET)
-    settings, method = PRESET.optimizer, PRESET.applied_method()
+    loader, teacher, student = _loader(), _teacher().eval(), create_student(PRESET)
+    settings, method = PRESET.optimizer, PRESET.effective_method()
     assert method.name == "kd"
     optimizer = torch.optim.SGD(
         student.parameters(), settings.lr, settings.momentum, weight_decay=settings.weight_decay
     )
     losses = []
-    for draws in _draws(loader):
-        batch = loader.cut(draws)
+    for spec in _specs(loader):
+        batch = loader.make_batch(spec)
         images = batch.views["weak"].contiguous()
         with torch.no_grad():
             target = teacher(images)
@@ -76,28 +83,27 @@ def plain() -> Tensor:
 
 
 def _losses(
-    compute: Compute,
-    execute: Execution,
+    runtime: Runtime,
+    runner: StepRunner,
     cache: Callable[[Preset, Teacher], TeacherCache] | None = None,
     compiled: bool = False,
 ) -> Tensor:
-    """Losses of the engine, one for each ``execute.ahead`` steps: their mean."""
-    loader, arm = _loader(), Arm(PRESET, compute)
-    teacher = Teacher(_teacher(), compute)
+    """Losses of the engine: the mean over the steps of each launch."""
+    loader, student = _loader(), StudentTrainer(PRESET, runtime)
+    teacher = Teacher(_teacher(), runtime)
     if compiled:
-        arm.compile(pytest.fail)
+        student.compile(pytest.fail)
         teacher.compile(PRESET.data.batch_size, pytest.fail)
-    kept = cache(PRESET, teacher) if cache else None
-    arm.begin_epoch()
-    steps, losses = _draws(loader), []
-    for start in range(0, STEPS, execute.ahead):
-        part = steps[start : start + execute.ahead]
-        draws = {name: torch.cat([one[name] for one in part]) for name in part[0]}
-        if kept is not None:
-            draws[KNOWN + "weak"] = kept(loader, draws)
-        execute("steps", partial(take_steps, loader, teacher, [arm], execute), draws)
-        losses.append(torch.tensor(arm.meters.read(1)["train_loss"]))
-        arm.meters.reset()
+    logits = cache(PRESET, teacher) if cache else None
+    student.start_epoch()
+    losses = []
+    for spec in _specs(loader, runner.steps_per_launch):
+        if logits is not None:
+            spec.weak_logits = logits(loader, spec)
+        shared = partial(shared_step, loader, teacher, ["weak"])
+        runner.run("steps", spec, shared, [lambda shared: student.train_steps(*shared)])
+        losses.append(torch.tensor(student.meters.means()["train_loss"]))
+        student.meters.reset()
     return torch.stack(losses)
 
 
@@ -114,29 +120,31 @@ def test_the_losses_fall(plain: Tensor) -> None:
 
 
 def test_float32_of_the_engine(plain: Tensor) -> None:
-    _assert_close(_losses(CPU, Eager(1)), plain, early=5e-3, late=2e-2)
+    _assert_close(_losses(CPU, EagerRunner(1)), plain, early=5e-3, late=2e-2)
 
 
 def test_bf16(plain: Tensor) -> None:
-    _assert_close(_losses(BF16, Eager(1)), plain, early=3e-2, late=5e-2)
+    _assert_close(_losses(BF16, EagerRunner(1)), plain, early=3e-2, late=5e-2)
 
 
-def test_teacher_ahead(plain: Tensor) -> None:
-    _assert_close(_losses(CPU, Eager(5)), plain, early=5e-3, late=2e-2)
+def test_several_steps_per_launch(plain: Tensor) -> None:
+    _assert_close(_losses(CPU, EagerRunner(5)), plain, early=5e-3, late=2e-2)
 
 
-def test_recorded_steps(plain: Tensor) -> None:
-    _assert_close(_losses(CPU, Replayed(Tape(), 1, pytest.fail)), plain, early=5e-3, late=2e-2)
+def test_captured_steps(plain: Tensor) -> None:
+    _assert_close(
+        _losses(CPU, GraphRunner(FakeGraphRecorder(), 1, pytest.fail)), plain, early=5e-3, late=2e-2
+    )
 
 
 def test_teacher_cache(plain: Tensor, tmp_path: Path) -> None:
     def cache(preset: Preset, teacher: Teacher) -> TeacherCache:
         return TeacherCache(tmp_path / "logits.npy", teacher, preset, len(_loader().images))
 
-    _assert_close(_losses(CPU, Eager(1), cache), plain, early=5e-3, late=2e-2)
+    _assert_close(_losses(CPU, EagerRunner(1), cache), plain, early=5e-3, late=2e-2)
 
 
 @pytest.mark.slow
 def test_compiled(plain: Tensor) -> None:
-    _assert_close(_losses(CPU, Eager(1), compiled=True), plain, early=5e-3, late=2e-2)
-    _assert_close(_losses(BF16, Eager(1), compiled=True), plain, early=3e-2, late=5e-2)
+    _assert_close(_losses(CPU, EagerRunner(1), compiled=True), plain, early=5e-3, late=2e-2)
+    _assert_close(_losses(BF16, EagerRunner(1), compiled=True), plain, early=3e-2, late=5e-2)

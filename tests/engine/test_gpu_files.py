@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lskd_cli.config import load_preset
-from lskd_cli.data import create_loader, load_dataset, whole_images
+from lskd_cli.data import create_loader, eval_batches, load_splits
 from tests.image_folders import CLASSES, make_folder
 
 pytestmark = [
@@ -28,12 +28,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_batches_that_are_sent_ahead_are_those_of_a_cpu(folder: Path) -> None:
     data = load_preset("mlkd-imagenet-r34-r18", [*SETTINGS, "data.image_size=64"]).data
-    train = load_dataset(data, folder, lambda *_: None).train
+    train = load_splits(data, folder, lambda *_: None).train
     batches = []
     for device in (torch.device("cpu"), CUDA):
         loader = create_loader(train.to(device), data)
-        draw = loader.epoch(1, ["weak", "strong"], 0)
-        batches.append([loader.cut(draw(step, 1)) for step in range(loader.steps)])
+        loader.start_epoch(1, ["weak", "strong"], 0)
+        steps = range(loader.num_steps)
+        batches.append([loader.make_batch(loader.batch_spec(step, 1)) for step in steps])
     for on_cpu, on_cuda in zip(*batches, strict=True):
         assert on_cuda.target.device.type == "cuda"
         assert torch.equal(on_cuda.target.cpu(), on_cpu.target)
@@ -43,9 +44,9 @@ def test_batches_that_are_sent_ahead_are_those_of_a_cpu(folder: Path) -> None:
 
 def test_test_images_are_those_of_a_cpu(folder: Path) -> None:
     data = load_preset("kd-imagenet-r34-r18", SETTINGS).data
-    test = load_dataset(data, folder, lambda *_: None).test
+    test = load_splits(data, folder, lambda *_: None).test
     parts = [
-        torch.cat([images.cpu() for images, _ in whole_images(test.to(device), data, 64)])
+        torch.cat([images.cpu() for images, _ in eval_batches(test.to(device), data, 64)])
         for device in (torch.device("cpu"), CUDA)
     ]
     torch.testing.assert_close(*parts)

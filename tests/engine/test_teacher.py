@@ -1,4 +1,4 @@
-"""The frozen teacher computes what its network does, whatever is folded."""
+"""The frozen teacher computes what its network computes, with fused batch norms or without."""
 
 import pytest
 import torch

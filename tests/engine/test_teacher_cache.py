@@ -1,4 +1,4 @@
-"""Logits kept on disk: the same training, checked, safe against kills and a second process."""
+"""The cache of teacher logits: equal training, checksums, kills and concurrent processes."""
 
 import errno
 import os
@@ -54,7 +54,7 @@ def test_training_is_the_same_to_half_precision(
 ) -> None:
     preset = digits_preset(method)
     train([preset], tmp_path / "computed")
-    train([preset], tmp_path / "kept", teacher_cache=folder)
+    train([preset], tmp_path / "kept", cache_dir=folder)
     computed, kept = (metrics(run_path(tmp_path / r, preset)) for r in ("computed", "kept"))
     for one, other in zip(computed, kept, strict=True):
         assert other["train_loss"] == pytest.approx(one["train_loss"], rel=tolerance)
@@ -64,17 +64,17 @@ def test_a_second_student_needs_no_teacher_and_learns_the_same(
     tmp_path: Path, folder: Path, teacher_images: list[int]
 ) -> None:
     preset = digits_preset()
-    train([preset], tmp_path / "first", teacher_cache=folder)
+    train([preset], tmp_path / "first", cache_dir=folder)
     assert 150 < sum(teacher_images) <= 300  # views that come again are known
     teacher_images.clear()
-    train([preset], tmp_path / "again", teacher_cache=folder)
-    train([digits_preset(stand=True)], tmp_path / "again", teacher_cache=folder)
+    train([preset], tmp_path / "again", cache_dir=folder)
+    train([digits_preset(stand=True)], tmp_path / "again", cache_dir=folder)
     assert sum(teacher_images) == 0
     assert _student(tmp_path / "again") == _student(tmp_path / "first")
 
 
 def test_kept_logits_are_those_of_the_view(tmp_path: Path, folder: Path) -> None:
-    train([digits_preset()], tmp_path, teacher_cache=folder)
+    train([digits_preset()], tmp_path, cache_dir=folder)
     kept = np.load(_file(folder), mmap_mode="r")
     assert kept.shape == (150, 7 * 7 * 2)
     filled = kept["check"] != 0
@@ -86,13 +86,13 @@ def test_kept_logits_are_those_of_the_view(tmp_path: Path, folder: Path) -> None
 def test_a_torn_row_is_computed_again(
     tmp_path: Path, folder: Path, teacher_images: list[int]
 ) -> None:
-    train([digits_preset()], tmp_path / "first", teacher_cache=folder)
+    train([digits_preset()], tmp_path / "first", cache_dir=folder)
     rows = np.load(_file(folder), mmap_mode="r+")
     image, view = np.argwhere(rows["check"] != 0)[7]
     rows["logits"][image, view, 3] += 1
     rows.flush()
     teacher_images.clear()
-    train([digits_preset()], tmp_path / "second", teacher_cache=folder)
+    train([digits_preset()], tmp_path / "second", cache_dir=folder)
     assert teacher_images == [1]
     first, second = (metrics(run_path(tmp_path / r, digits_preset())) for r in ("first", "second"))
     # Alone, an image is rounded otherwise than in a batch.
@@ -100,31 +100,33 @@ def test_a_torn_row_is_computed_again(
 
 
 def test_another_teacher_or_precision_has_a_file_of_its_own(tmp_path: Path, folder: Path) -> None:
-    train([digits_preset()], tmp_path / "first", teacher_cache=folder)
+    train([digits_preset()], tmp_path / "first", cache_dir=folder)
     other = create_model("resnet20", 10).state_dict()
     target = tmp_path / "second" / "checkpoints" / "resnet20.safetensors"
     save_checkpoint(target, other, {"dataset": "digits"})
-    train([digits_preset()], tmp_path / "second", teacher_cache=folder)
+    train([digits_preset()], tmp_path / "second", cache_dir=folder)
     assert len(list(folder.glob("*.npy"))) == 2
-    train([digits_preset("kd", False, 2, "data.seed=3")], tmp_path / "third", teacher_cache=folder)
+    train([digits_preset("kd", False, 2, "data.seed=3")], tmp_path / "third", cache_dir=folder)
     assert len(list(folder.glob("*.npy"))) == 2  # another order is the same views
 
 
-def test_a_file_that_is_of_something_else_is_refused(tmp_path: Path, folder: Path) -> None:
-    train([digits_preset()], tmp_path / "first", teacher_cache=folder)
+def test_a_cache_of_another_teacher_is_refused(tmp_path: Path, folder: Path) -> None:
+    train([digits_preset()], tmp_path / "first", cache_dir=folder)
     beside = next(folder.glob("*.json"))
     text = beside.read_text()
     beside.write_text(text.replace("resnet20", "resnet32"))
-    with pytest.raises(RequestError, match=r"of another teacher or other images; remove"):
-        train([digits_preset()], tmp_path / "second", teacher_cache=folder)
+    with pytest.raises(RequestError, match=r"describes another teacher or other images; remove"):
+        train([digits_preset()], tmp_path / "second", cache_dir=folder)
     beside.write_text(text)
     for content in (b"", b"nonsense"):
         _file(folder).write_bytes(content)
-        with pytest.raises(RequestError, match=r"\.npy: damaged, or of other images; remove it"):
-            train([digits_preset()], tmp_path / "third", teacher_cache=folder, fresh=True)
+        with pytest.raises(
+            RequestError, match=r"\.npy: damaged or made from other images; remove it"
+        ):
+            train([digits_preset()], tmp_path / "third", cache_dir=folder, fresh=True)
 
 
-def test_a_disk_without_room_is_told_before_training(
+def test_a_full_disk_is_reported_before_training(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -132,7 +134,7 @@ def test_a_disk_without_room_is_told_before_training(
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(RequestError, match=r"needs 0\.00 GB: No space left on device"):
-        train([digits_preset()], tmp_path, teacher_cache=folder)
+        train([digits_preset()], tmp_path, cache_dir=folder)
     assert not list(folder.glob("*.npy")) + list(folder.glob("*.tmp"))
 
 
@@ -146,13 +148,13 @@ def test_logits_too_large_for_half_precision_end_the_run(
             v: Output(torch.full((len(views[v]), 10), 1e5)) for v in wanted
         },
     )
-    with pytest.raises(RunError, match="logits beyond 65504"):
-        train([digits_preset()], tmp_path, teacher_cache=folder)
+    with pytest.raises(RunError, match="a logit exceeds 65504"):
+        train([digits_preset()], tmp_path, cache_dir=folder)
 
 
 def _train_in_process(root: Path, folder: Path) -> None:
     torch.set_num_threads(1)
-    train([digits_preset()], root, teacher_cache=folder)
+    train([digits_preset()], root, cache_dir=folder)
 
 
 def test_two_processes_fill_one_file(tmp_path: Path, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Passes of one or more arms: what they share, how they stop, resume and fail."""
+"""Joint runs of one or more students: how they share, stop, resume and fail."""
 
 import json
 import math
@@ -10,11 +10,12 @@ import torch
 from safetensors import safe_open
 
 from lskd_cli.checkpoints import save_checkpoint
-from lskd_cli.config import load_preset
-from lskd_cli.engine.arm import Arm, initial_student
-from lskd_cli.engine.loop import Listener
-from lskd_cli.engine.request import Places, group_passes, prepared
+from lskd_cli.config import Preset, load_preset
+from lskd_cli.engine.callback import Callback
+from lskd_cli.engine.joint_run import UnfinishedRun
+from lskd_cli.engine.prepare import TrainingOptions, group_joint_runs, prepare
 from lskd_cli.engine.run_folder import RunFolder
+from lskd_cli.engine.student_trainer import StudentTrainer, create_student
 from lskd_cli.errors import Interrupted, RequestError, RunError
 from lskd_cli.models import create_model
 from tests.engine.helpers import (
@@ -23,13 +24,20 @@ from tests.engine.helpers import (
     digest,
     digits_preset,
     metrics,
-    places,
     run_path,
     silent,
     train,
+    training_options,
 )
 
 pytestmark = pytest.mark.usefixtures("small_digits")
+
+
+def _saved_position(folder: Path) -> tuple[int, int]:
+    state = RunFolder(folder).load_state()
+    assert state is not None
+    epoch, step = state["position"]
+    return epoch, step
 
 
 def test_a_run_leaves_the_files_of_its_contract(tmp_path: Path) -> None:
@@ -63,7 +71,7 @@ def test_an_epoch_has_a_line_of_metrics(tmp_path: Path) -> None:
     assert first["train_loss"] == pytest.approx(first["train_ce"] + first["train_kd"])
 
 
-def test_arms_of_a_pass_learn_what_they_learn_alone(tmp_path: Path) -> None:
+def test_students_of_a_joint_run_equal_those_of_single_runs(tmp_path: Path) -> None:
     plain, stand = digits_preset("mlkd"), digits_preset("kd", stand=True)
     train([plain, stand], tmp_path / "together")
     train([plain], tmp_path / "first")
@@ -74,10 +82,10 @@ def test_arms_of_a_pass_learn_what_they_learn_alone(tmp_path: Path) -> None:
         assert digest(together) == digest(alone)
 
 
-def test_a_student_without_a_teacher_learns_beside_others_what_it_learns_alone(
+def test_a_student_baseline_in_a_joint_run_equals_that_of_a_single_run(
     tmp_path: Path,
 ) -> None:
-    alone, kd = load_preset("alone-digits").rescaled(2), digits_preset()
+    alone, kd = load_preset("alone-digits").with_epochs(2), digits_preset()
     train([alone, kd], tmp_path / "together")
     train([alone], tmp_path / "alone")
     folders = [run_path(tmp_path / root, alone) for root in ("together", "alone")]
@@ -89,10 +97,10 @@ def test_a_student_without_a_teacher_learns_beside_others_what_it_learns_alone(
     assert beside["teacher_top1"] == 50.0
 
 
-def test_students_of_several_seeds_learn_in_one_pass_what_they_learn_alone(tmp_path: Path) -> None:
+def test_several_seeds_in_a_joint_run_equal_single_runs(tmp_path: Path) -> None:
     presets = [digits_preset("kd", False, 2, f"seed={seed}") for seed in (0, 1, 2)]
-    with prepared(presets, places(tmp_path), CPU, silent) as job:
-        assert [len(one.runs) for one in job.passes] == [3]
+    with prepare(presets, training_options(tmp_path), CPU, silent) as plan:
+        assert [len(run.runs) for run in plan] == [3]
     train(presets, tmp_path / "together")
     train(presets[1:2], tmp_path / "alone")
     files = [
@@ -102,9 +110,9 @@ def test_students_of_several_seeds_learn_in_one_pass_what_they_learn_alone(tmp_p
     assert digest(files[0]) == digest(files[1])
 
 
-def test_arms_start_from_the_same_weights_and_seeds_from_others() -> None:
-    plain, stand = (initial_student(digits_preset(stand=s)).state_dict() for s in (False, True))
-    other = initial_student(digits_preset("kd", False, 2, "seed=1")).state_dict()
+def test_plain_and_standardized_students_have_equal_initial_weights() -> None:
+    plain, stand = (create_student(digits_preset(stand=s)).state_dict() for s in (False, True))
+    other = create_student(digits_preset("kd", False, 2, "seed=1")).state_dict()
     assert all(torch.equal(plain[name], stand[name]) for name in plain)
     assert not torch.equal(plain["conv1.weight"], other["conv1.weight"])
 
@@ -117,7 +125,7 @@ def test_a_stopped_run_ends_with_the_weights_of_an_undisturbed_one(
     preset = digits_preset(method)
     train([preset], tmp_path / "undisturbed")
     with pytest.raises(Interrupted):
-        train([preset], tmp_path / "stopped", stopping=after(steps))
+        train([preset], tmp_path / "stopped", should_stop=after(steps))
     folder = run_path(tmp_path / "stopped", preset)
     assert json.loads((folder / "run.json").read_text())["state"] == "interrupted"
     train([preset], tmp_path / "stopped")
@@ -131,13 +139,13 @@ def test_a_stopped_run_ends_with_the_weights_of_an_undisturbed_one(
     assert timeless[0] == timeless[1]
 
 
-def test_arms_that_stopped_at_different_places_go_on_together(tmp_path: Path) -> None:
+def test_students_that_stopped_at_different_steps_resume_together(tmp_path: Path) -> None:
     plain, stand = digits_preset(epochs=3), digits_preset(stand=True, epochs=3)
     train([plain, stand], tmp_path / "undisturbed")
     with pytest.raises(Interrupted):
-        train([plain], tmp_path / "apart", stopping=after(5))
+        train([plain], tmp_path / "apart", should_stop=after(5))
     with pytest.raises(Interrupted):
-        train([stand], tmp_path / "apart", stopping=after(1))
+        train([stand], tmp_path / "apart", should_stop=after(1))
     train([plain, stand], tmp_path / "apart")
     for preset in (plain, stand):
         files = [
@@ -151,30 +159,28 @@ def test_a_kill_costs_at_most_the_time_between_two_saves(tmp_path: Path) -> None
     preset = digits_preset()
     killed = after(5)
 
-    def stopping() -> bool:
+    def should_stop() -> bool:
         if killed():
             raise MemoryError  # stands for a kill: nothing catches it, nothing is saved after it
         return False
 
     with pytest.raises(MemoryError):
-        train([preset], tmp_path, stopping=stopping, save_every=0)
-    arm = Arm(preset, CPU)
-    RunFolder(run_path(tmp_path, preset)).resume(arm)
-    assert arm.position == (2, 1)
+        train([preset], tmp_path, should_stop=should_stop, checkpoint_interval=0)
+    assert _saved_position(run_path(tmp_path, preset)) == (2, 1)
 
 
-def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:
+def test_a_finished_run_is_skipped(tmp_path: Path) -> None:
     preset = digits_preset()
     train([preset], tmp_path)
     folder = run_path(tmp_path, preset)
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    with prepared([preset], places(tmp_path), CPU, silent) as job:
-        assert job.passes == []
-        assert [finished.path for finished in job.finished] == [folder]
+    with prepare([preset], training_options(tmp_path), CPU, silent) as plan:
+        assert plan.joint_runs == []
+        assert [finished.path for finished in plan.finished] == [folder]
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
-def test_fresh_moves_the_old_run_aside(tmp_path: Path) -> None:
+def test_fresh_archives_the_previous_run(tmp_path: Path) -> None:
     preset = digits_preset()
     train([preset], tmp_path)
     before = digest(run_path(tmp_path, preset) / "run.json")
@@ -188,17 +194,17 @@ def test_fresh_moves_the_old_run_aside(tmp_path: Path) -> None:
 def test_a_run_with_other_settings_is_not_overwritten(tmp_path: Path) -> None:
     train([digits_preset()], tmp_path)
     other = digits_preset("kd", False, 2, "method.temperature=3")
-    message = r"method\.temperature is 4\.0 there, 3\.0 here.*--fresh.*--set name=NEW"
+    message = r"saved method\.temperature 4\.0, requested 3\.0.*--fresh.*--set name=NEW"
     with pytest.raises(RequestError, match=message):
         train([other], tmp_path)
 
 
-def test_an_unfinished_run_is_not_gone_on_with_in_another_precision(tmp_path: Path) -> None:
+def test_an_unfinished_run_is_not_resumed_in_another_precision(tmp_path: Path) -> None:
     preset = digits_preset()
     with pytest.raises(Interrupted):
-        train([preset], tmp_path, stopping=after(1))
+        train([preset], tmp_path, should_stop=after(1))
     folder = RunFolder(run_path(tmp_path, preset))
-    with pytest.raises(RequestError, match="precision is fp32 there, bf16 here"):
+    with pytest.raises(RequestError, match="saved precision fp32, requested bf16"):
         folder.check(preset, "bf16", None)
 
 
@@ -215,10 +221,10 @@ def test_a_folder_that_is_being_written_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_state_is_named_with_its_remedy(tmp_path: Path, content: bytes) -> None:
     preset = digits_preset()
     with pytest.raises(Interrupted):
-        train([preset], tmp_path, stopping=after(1))
+        train([preset], tmp_path, should_stop=after(1))
     state = run_path(tmp_path, preset) / "resume.pt"
     state.write_bytes(content)
-    with pytest.raises(RequestError, match=r"resume\.pt: damaged; remove .*seed0 to start over"):
+    with pytest.raises(RequestError, match=r"resume\.pt: damaged; remove .*seed0 to restart"):
         train([preset], tmp_path)
     assert state.read_bytes() == content
 
@@ -228,7 +234,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_state(
 ) -> None:
     preset = digits_preset(epochs=3)
     with pytest.raises(Interrupted):
-        train([preset], tmp_path, stopping=after(4))
+        train([preset], tmp_path, should_stop=after(4))
     folder = run_path(tmp_path, preset)
     state = torch.load(folder / "resume.pt", weights_only=True)
     state["student"]["fc.weight"].fill_(math.nan)
@@ -246,8 +252,8 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_saved(tmp_path: Path) -> No
     preset = digits_preset(epochs=3)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    class FillsTheDisk(Listener):
-        def epoch_done(self, arm: Arm) -> None:
+    class FillsTheDisk(Callback):
+        def on_epoch_end(self, student: StudentTrainer) -> None:
             # Less than the weights take: from here on they cannot be written.
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
 
@@ -258,63 +264,61 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_saved(tmp_path: Path) -> No
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     folder = run_path(tmp_path, preset)
-    arm = Arm(preset, CPU)
-    RunFolder(folder).resume(arm)
-    assert arm.position == (2, 0)
+    assert _saved_position(folder) == (2, 0)
     assert json.loads((folder / "run.json").read_text())["state"] == "failed"
     train([preset], tmp_path)
     assert len(metrics(folder)) == 3
 
 
-def test_a_run_does_not_go_on_with_another_teacher(tmp_path: Path) -> None:
+def test_a_run_is_not_resumed_with_another_teacher(tmp_path: Path) -> None:
     preset = digits_preset()
     with pytest.raises(Interrupted):
-        train([preset], tmp_path, stopping=after(1))
+        train([preset], tmp_path, should_stop=after(1))
     other = create_model("resnet20", 10).state_dict()
     save_checkpoint(tmp_path / "checkpoints" / "resnet20.safetensors", other, {})
-    with pytest.raises(RequestError, match=r"its teacher is .* there, another file here"):
+    with pytest.raises(RequestError, match=r"saved teacher .*, requested "):
         train([preset], tmp_path)
 
 
-def test_fresh_starts_a_damaged_run_over(tmp_path: Path) -> None:
+def test_fresh_restarts_a_damaged_run(tmp_path: Path) -> None:
     preset = digits_preset(epochs=1)
     train([preset], tmp_path)
     damaged = run_path(tmp_path, preset) / "run.json"
     damaged.write_text("{")
-    with pytest.raises(RequestError, match=r"run\.json: damaged; .*--fresh"):
+    with pytest.raises(RequestError, match=r"run\.json: damaged .*--fresh"):
         train([preset], tmp_path)
     train([preset], tmp_path, fresh=True)
     assert json.loads(damaged.read_text())["state"] == "done"
 
 
-def test_a_fresh_request_starts_all_its_passes_over_before_the_first(tmp_path: Path) -> None:
+def test_a_fresh_request_archives_all_runs_before_the_first_starts(tmp_path: Path) -> None:
     presets = [
         digits_preset("kd", False, 1, f"seed={seed}", f"data.seed={seed}") for seed in (0, 1)
     ]
     train(presets, tmp_path)
     with pytest.raises(Interrupted):
-        train(presets, tmp_path, stopping=after(1), fresh=True)
+        train(presets, tmp_path, should_stop=after(1), fresh=True)
     for preset in presets:
         assert run_path(tmp_path, preset).with_name(f"seed{preset.seed}.old1").exists()
     train(presets, tmp_path)
     assert all(len(metrics(run_path(tmp_path, preset))) == 1 for preset in presets)
 
 
-def test_nothing_is_written_before_every_pass_of_a_request_is_checked(tmp_path: Path) -> None:
+def test_nothing_is_written_before_all_runs_are_checked(tmp_path: Path) -> None:
     good, bad = digits_preset(), digits_preset("kd", False, 2, "seed=1", "teacher=resnet32")
     with pytest.raises(RequestError, match=r"teacher resnet32 .* is neither in"):
         train([good, bad], tmp_path)
     assert not run_path(tmp_path, good).exists()
 
 
-def test_memory_that_is_not_enough_is_told_with_its_remedy(
+def test_running_out_of_memory_is_reported_with_a_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     preset = digits_preset()
-    monkeypatch.setattr(Arm, "learn", full)
+    monkeypatch.setattr(StudentTrainer, "train_step", full)
     with pytest.raises(RunError, match=r"out of memory; .*data\.batch_size"):
         train([preset], tmp_path)
     info = json.loads((run_path(tmp_path, preset) / "run.json").read_text())
@@ -330,17 +334,17 @@ def test_the_best_epoch_is_chosen_on_the_held_out_images(tmp_path: Path) -> None
     assert best["val_top1"] == max(record["val_top1"] for record in records)
 
 
-def test_a_missing_teacher_is_told_with_its_remedies(tmp_path: Path) -> None:
-    empty = Places(tmp_path, tmp_path / "checkpoints", tmp_path / "runs")
+def test_a_missing_teacher_is_reported_with_remedies(tmp_path: Path) -> None:
+    empty = TrainingOptions(tmp_path, tmp_path / "checkpoints", tmp_path / "runs")
     with (
         pytest.raises(RequestError, match=r"'lskd train --preset teacher-digits'"),
-        prepared([digits_preset()], empty, CPU, silent),
+        prepare([digits_preset()], empty, CPU, silent),
     ):
         pass
     assert not (tmp_path / "runs" / "kd-digits" / "seed0").exists()
 
 
-def test_a_kill_after_the_last_epoch_leaves_the_whole_story(
+def test_a_kill_after_the_last_epoch_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     preset = digits_preset()
@@ -357,25 +361,25 @@ def test_a_kill_after_the_last_epoch_leaves_the_whole_story(
     assert json.loads((folder / "run.json").read_text())["last"] == metrics(folder)[-1]
 
 
-def test_a_damaged_teacher_run_of_another_name_is_passed_over(tmp_path: Path) -> None:
-    where = places(tmp_path)
-    broken = where.runs / "teacher-aaa" / "seed0" / "run.json"
+def test_a_damaged_teacher_run_of_another_name_is_ignored(tmp_path: Path) -> None:
+    where = training_options(tmp_path)
+    broken = where.runs_dir / "teacher-aaa" / "seed0" / "run.json"
     broken.parent.mkdir(parents=True)
     broken.write_text("{")
-    (where.checkpoints / "resnet20.safetensors").unlink()
+    (where.checkpoints_dir / "resnet20.safetensors").unlink()
     with (
         pytest.raises(RequestError, match="is neither in"),
-        prepared([digits_preset()], where, CPU, silent),
+        prepare([digits_preset()], where, CPU, silent),
     ):
         pass
 
 
-def test_a_damaged_state_is_told_before_the_first_pass_trains(tmp_path: Path) -> None:
+def test_a_damaged_state_is_reported_before_the_first_run_starts(tmp_path: Path) -> None:
     first, second = (
         digits_preset("kd", False, 2, f"seed={seed}", f"data.seed={seed}") for seed in (0, 1)
     )
     with pytest.raises(Interrupted):
-        train([second], tmp_path, stopping=after(1))
+        train([second], tmp_path, should_stop=after(1))
     (run_path(tmp_path, second) / "resume.pt").write_bytes(b"nonsense")
     with pytest.raises(RequestError, match="damaged; remove"):
         train([first, second], tmp_path)
@@ -386,23 +390,29 @@ def test_a_finished_teacher_run_is_found(tmp_path: Path) -> None:
     teacher = digits_preset("kd", False, 2, "name=teacher-own", "student=resnet20")
     train([teacher], tmp_path)
     (tmp_path / "checkpoints" / "resnet20.safetensors").unlink()
-    where = Places(tmp_path, tmp_path / "checkpoints", tmp_path / "runs")
-    with prepared([digits_preset("dkd")], where, CPU, silent) as job:
-        source = job.passes[0].source
-        assert source is not None
-        assert source.path == run_path(tmp_path, teacher) / "student.safetensors"
+    where = TrainingOptions(tmp_path, tmp_path / "checkpoints", tmp_path / "runs")
+    with prepare([digits_preset("dkd")], where, CPU, silent) as plan:
+        (run,) = plan
+        assert run.load_teacher is not None
+        found = run.load_teacher().checkpoint.path
+        assert found == run_path(tmp_path, teacher) / "student.safetensors"
 
 
-def test_presets_share_a_pass_where_images_teacher_and_length_agree() -> None:
+def _grouped(*presets: Preset) -> list[list[Preset]]:
+    runs = [UnfinishedRun(preset, RunFolder(Path())) for preset in presets]
+    return [[run.preset for run in group] for group in group_joint_runs(runs)]
+
+
+def test_presets_share_a_joint_run_where_images_teacher_and_length_agree() -> None:
     kd, dkd, longer = digits_preset(), digits_preset("dkd"), digits_preset(epochs=3)
     other_weights = digits_preset("kd", True, 2, "seed=1")
     other_order = digits_preset("kd", True, 2, "data.seed=1")
-    groups = group_passes([kd, other_weights, longer, dkd, other_order])
+    groups = _grouped(kd, other_weights, longer, dkd, other_order)
     assert groups == [[kd, other_weights, dkd], [longer], [other_order]]
 
 
-def test_students_alone_join_the_pass_of_those_with_a_teacher() -> None:
-    alone = load_preset("alone-digits").rescaled(2)
+def test_student_baselines_join_the_joint_run_of_distilled_students() -> None:
+    baseline = load_preset("alone-digits").with_epochs(2)
     kd = digits_preset()
-    assert group_passes([alone, digits_preset(epochs=3), kd])[1:] == [[kd, alone]]
-    assert group_passes([alone]) == [[alone]]
+    assert _grouped(baseline, digits_preset(epochs=3), kd)[1:] == [[kd, baseline]]
+    assert _grouped(baseline) == [[baseline]]

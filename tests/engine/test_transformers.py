@@ -1,4 +1,4 @@
-"""Transformers in training: resumed, in parts, with the right decay, beside other arms."""
+"""Training of transformers: resumption, micro-batches, weight decay, joint runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,18 +9,18 @@ from PIL import Image
 
 from lskd_cli.checkpoints import load_checkpoint, save_checkpoint
 from lskd_cli.config import Preset, load_preset
-from lskd_cli.data import Batch, ImageSet
+from lskd_cli.data import Batch, InMemoryImages
 from lskd_cli.engine import loop
-from lskd_cli.engine.arm import Arm
-from lskd_cli.engine.evaluation import logits_of
-from lskd_cli.engine.inspect import examine, open_subject
-from lskd_cli.engine.rehearsal import check_networks
-from lskd_cli.engine.replay import Eager, Replayed
+from lskd_cli.engine.cuda_graphs import EagerRunner, GraphRunner
+from lskd_cli.engine.dry_run import check_networks
+from lskd_cli.engine.evaluation import predict
+from lskd_cli.engine.network_outputs import evaluate_models, load_eval_model
+from lskd_cli.engine.student_trainer import StudentTrainer
 from lskd_cli.errors import Interrupted, RequestError
 from lskd_cli.models import Output, create_model
-from tests.data.test_operations import from_pillow
+from tests.data.test_image_ops import from_pillow
+from tests.engine.fake_graph_recorder import FakeGraphRecorder
 from tests.engine.helpers import CPU, after, digest, metrics, run_path, silent, train
-from tests.engine.tape import Tape
 
 # Digits instead of CIFAR-100, two by two patches: seconds instead of minutes.
 SMALL = (
@@ -70,7 +70,7 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(
         _teacher(root)
     train(presets, whole)
     with pytest.raises(Interrupted):
-        train(presets, stopped, stopping=after(steps))
+        train(presets, stopped, should_stop=after(steps))
     train(presets, stopped)
     for preset in presets:
         assert _weights(whole, preset) == _weights(stopped, preset)
@@ -78,7 +78,7 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(
         assert [epoch["train_loss"] for epoch in first] == [epoch["train_loss"] for epoch in second]
 
 
-def test_dropped_paths_are_the_same_alone_and_beside_others(tmp_path: Path) -> None:
+def test_stochastic_depth_is_the_same_in_single_and_joint_runs(tmp_path: Path) -> None:
     alone, beside = tmp_path / "alone", tmp_path / "beside"
     for root in (alone, beside):
         _teacher(root)
@@ -89,24 +89,26 @@ def test_dropped_paths_are_the_same_alone_and_beside_others(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["kd-r56g-deit-tiny", "guidance-r56g-deit-tiny"])
-def test_recorded_steps_are_those_of_python(
+def test_captured_steps_equal_eager_ones(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Without dropped paths, whose numbers a recording draws at another place.
-    preset = _preset(name, "drop_path=0", "optimizer.clip_norm=1", "optimizer.accumulate=2")
-    tape = Tape()
-    for root, execution in (
-        (tmp_path / "eager", Eager(1)),
-        (tmp_path / "replayed", Replayed(tape, 8, pytest.fail)),
+    preset = _preset(
+        name, "drop_path=0", "optimizer.clip_grad_norm=1", "optimizer.grad_accum_steps=2"
+    )
+    recorder = FakeGraphRecorder()
+    for root, runner in (
+        (tmp_path / "eager", EagerRunner(1)),
+        (tmp_path / "replayed", GraphRunner(recorder, 8, pytest.fail)),
     ):
         _teacher(root)
-        monkeypatch.setattr(loop, "execution", lambda *_, execution=execution: execution)
+        monkeypatch.setattr(loop, "create_runner", lambda *_, runner=runner: runner)
         train([preset], root)
-    assert (tape.recorded, tape.replayed) == (1, 5)  # three steps before, one at a time
+    assert (recorder.captures, recorder.replays) == (1, 5)  # three steps before, one at a time
     assert _weights(tmp_path / "eager", preset) == _weights(tmp_path / "replayed", preset)
 
 
-def test_images_of_a_batch_that_is_left_out_are_not_counted(tmp_path: Path) -> None:
+def test_images_of_a_dropped_batch_are_not_counted(tmp_path: Path) -> None:
     _teacher(tmp_path)
     preset = _preset("alone-deit-tiny", "data.limit_train=100", "data.batch_size=32")
     train([preset], tmp_path)
@@ -114,19 +116,19 @@ def test_images_of_a_batch_that_is_left_out_are_not_counted(tmp_path: Path) -> N
     assert first["images_per_second"] * first["seconds"] == pytest.approx(96)
 
 
-def _arm(*more: str) -> Arm:
-    arm = Arm(_preset("kd-r56g-deit-tiny", "drop_path=0", *more), CPU)
-    arm.begin_epoch()
+def _arm(*more: str) -> StudentTrainer:
+    arm = StudentTrainer(_preset("kd-r56g-deit-tiny", "drop_path=0", *more), CPU)
+    arm.start_epoch()
     return arm
 
 
-def _learn(arm: Arm) -> list[torch.Tensor]:
+def _learn(arm: StudentTrainer) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(12, 3, 32, 32, generator=generator)
     teacher = Output(3 * torch.randn(12, 10, generator=generator))
-    arm.rate.fill_(1e-3)
+    arm.lr.fill_(1e-3)
     batch = Batch({"weak": images}, torch.arange(12) % 10, torch.arange(12))
-    arm.learn(batch, {"weak": teacher})
+    arm.train_step(batch, {"weak": teacher})
     return [p.grad.clone() for p in arm.student.parameters() if p.grad is not None]
 
 
@@ -135,7 +137,7 @@ def test_a_batch_in_parts_gives_the_gradient_and_the_losses_of_the_whole(parts: 
     whole, split = _arm(), _arm(f"optimizer.accumulate={parts}")
     for one, other in zip(_learn(whole), _learn(split), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
-    expected, found = (arm.meters.read(1) for arm in (whole, split))
+    expected, found = (arm.meters.means() for arm in (whole, split))
     assert found == pytest.approx(expected, rel=1e-5)
 
 
@@ -152,7 +154,7 @@ def test_clipping_bounds_the_norm_of_all_gradients_together() -> None:
     "name", ["deit-tiny", "t2t-vit-7", "pit-tiny", "pvt-tiny", "pvt-v2-b0", "cvt-13"]
 )
 def test_adamw_decays_matrices_alone(name: str) -> None:
-    arm = Arm(_preset(f"alone-{name}", "data.image_size=64"), CPU)
+    arm = StudentTrainer(_preset(f"alone-{name}", "data.image_size=64"), CPU)
     by_id = {id(p): key for key, p in arm.student.named_parameters()}
     for group in arm.optimizer.param_groups:
         for parameter in group["params"]:
@@ -170,18 +172,18 @@ def test_adamw_can_be_recorded_also_after_a_resumption() -> None:
     again = _arm()
     again.load_state_dict(state)
     assert all(group["capturable"] for group in again.optimizer.param_groups)
-    assert all(group["lr"] is again.rate for group in again.optimizer.param_groups)
+    assert all(group["lr"] is again.lr for group in again.optimizer.param_groups)
 
 
 def test_parameters_that_are_fixed_stay_as_they_are() -> None:
-    arm = Arm(_preset("alone-t2t-vit-7"), CPU)
+    arm = StudentTrainer(_preset("alone-t2t-vit-7"), CPU)
     fixed = {k: p.clone() for k, p in arm.student.named_parameters() if not p.requires_grad}
     assert set(fixed) == {
         "pos_embed",
         "t2t_module.attention.0.attn.w",
         "t2t_module.attention.1.attn.w",
     }
-    arm.begin_epoch()
+    arm.start_epoch()
     _learn(arm)
     for key, before in fixed.items():
         assert torch.equal(arm.student.get_parameter(key), before)
@@ -195,8 +197,9 @@ def test_test_images_are_enlarged_as_pillow_does() -> None:
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (preset.data.mean, preset.data.std))
     with torch.no_grad():
         expected = network((large - mean) / std)
-    found, _ = logits_of(network, ImageSet(images, torch.zeros(3, dtype=torch.int64)), preset.data)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+    targets = torch.zeros(3, dtype=torch.int64)
+    output, _ = predict(network, InMemoryImages(images, targets), preset.data)
+    torch.testing.assert_close(output.logits, expected, rtol=0, atol=1e-3)
 
 
 def _enlarged(image: torch.Tensor, size: int) -> torch.Tensor:
@@ -208,12 +211,20 @@ def _enlarged(image: torch.Tensor, size: int) -> torch.Tensor:
     ("name", "override", "message"),
     [
         ("kd-r56g-deit-tiny", "data.image_size=217", "nearest: 224"),
-        ("kd-r56g-deit-tiny", "student=resnet20", "resnet20 is made for 32 pixels, not 224"),
-        ("kd-r56-r20", "drop_path=0.1", "drop_path: resnet20 has none"),
-        ("guidance-r56g-deit-tiny", "method.student_layers=[0, 1, 99]", "there is no 99"),
+        (
+            "kd-r56g-deit-tiny",
+            "student=resnet20",
+            "resnet20 supports images of at most 64 pixels, not 224",
+        ),
+        ("kd-r56-r20", "drop_path=0.1", "drop_path: resnet20 does not support it"),
+        (
+            "guidance-r56g-deit-tiny",
+            "method.student_layers=[0, 1, 99]",
+            "must be between 0 and 11, not 99",
+        ),
     ],
 )
-def test_networks_that_do_not_fit_their_preset_are_told_beforehand(
+def test_networks_that_do_not_fit_their_preset_are_refused(
     name: str, override: str, message: str
 ) -> None:
     with pytest.raises(RequestError) as caught:
@@ -229,10 +240,10 @@ def test_a_saved_transformer_is_read_under_its_published_names(tmp_path: Path) -
     train([preset], tmp_path)
     saved = load_checkpoint(run_path(tmp_path, preset) / "student.safetensors")
     assert "layers.0.attn.qkv_transform.weight" in saved.weights
-    network = saved.network("deit_tiny", 10, 32)
+    network = saved.load_network("deit_tiny", 10, 32)
     assert network.image_size == 32
     with pytest.raises(RequestError, match=r"pos_embed is \(1, 5, 192\), expected \(1, 197, 192\)"):
-        saved.network("deit_tiny", 10)
+        saved.load_network("deit_tiny", 10)
 
 
 def test_eval_finds_the_accuracy_of_the_run_again_and_its_teacher_at_its_own_size(
@@ -241,10 +252,10 @@ def test_eval_finds_the_accuracy_of_the_run_again_and_its_teacher_at_its_own_siz
     _teacher(tmp_path)
     preset = _preset("kd-r56g-deit-tiny", "data.image_size=48", "schedule.epochs=2")
     train([preset], tmp_path)
-    student = open_subject(run_path(tmp_path, preset), None, None, best=False, data_dir=tmp_path)
+    student = load_eval_model(run_path(tmp_path, preset), None, None, best=False, data_dir=tmp_path)
     weights = tmp_path / "checkpoints" / "resnet56_guide.safetensors"
-    teacher = open_subject(weights, None, None, best=False, data_dir=tmp_path)
-    [result] = examine([student], teacher, tmp_path, CPU, silent)
+    teacher = load_eval_model(weights, None, None, best=False, data_dir=tmp_path)
+    [result] = evaluate_models([student], teacher, tmp_path, CPU, silent)
     last = metrics(run_path(tmp_path, preset))[-1]
     assert result["top1"] == last["test_top1"]
     assert 0 <= float(str(result["agreement"])) <= 100

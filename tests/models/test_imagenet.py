@@ -9,13 +9,13 @@ import torchvision
 from timm.layers import convert_sync_batchnorm
 from torch import nn
 
-from lskd_cli.engine.device import Compute
+from lskd_cli.engine.runtime import Runtime
 from lskd_cli.engine.teacher import Teacher
 from lskd_cli.errors import RequestError
-from lskd_cli.models import create_model, feature_shapes, is_model, teacher_size
+from lskd_cli.models import create_model, feature_shapes, is_model, teacher_image_size
 
 IMAGENET = ["resnet18", "resnet34", "resnet50", "mobilenet_v1"]
-CPU = Compute(torch.device("cpu"), "fp32")
+CPU = Runtime(torch.device("cpu"), "fp32")
 
 
 def _images(size: int = 64) -> torch.Tensor:
@@ -104,12 +104,13 @@ def test_auxiliary_outputs_in_training_are_left_out() -> None:
 def test_sizes_are_those_that_a_network_can_take() -> None:
     assert create_model("resnet18", 10).image_size == 224
     assert create_model("timm/vit_tiny_patch16_384", 10).image_size == 384
-    with pytest.raises(RequestError, match="vit_b_32 is made for 224 pixels, not 64"):
+    with pytest.raises(RequestError, match="vit_b_32 needs images of 224 pixels, not 64"):
         create_model("torchvision/vit_b_32", 10, 64)
-    assert teacher_size("resnet34", 96) == 96
-    assert teacher_size("timm/resnet10t", 96) == 96
-    assert teacher_size("timm/vit_tiny_patch16_384", 96) == 384
-    assert teacher_size("resnet56", 224) is None
+    assert teacher_image_size("resnet34", 96) == 96
+    assert teacher_image_size("timm/resnet10t", 96) == 96
+    assert teacher_image_size("timm/vit_tiny_patch16_384", 96) == 384
+    assert teacher_image_size("resnet56", 224) is None
+    assert teacher_image_size("resnet56", 28) == 28
 
 
 @pytest.mark.parametrize(
@@ -118,10 +119,10 @@ def test_sizes_are_those_that_a_network_can_take() -> None:
         ("timm/resnet10", "timm/resnet10t"),
         ("torchvision/resnet19", "torchvision/resnet18"),
         ("resnet19", "or torchvision/NAME, timm/NAME"),
-        ("keras/resnet50", "nearest"),
+        ("keras/resnet50", "keras has no such model"),
     ],
 )
-def test_an_unknown_network_is_told_with_the_nearest(name: str, nearest: str) -> None:
+def test_an_unknown_network_is_refused_with_the_nearest(name: str, nearest: str) -> None:
     assert not is_model(name)
     with pytest.raises(RequestError, match=nearest):
         create_model(name)

@@ -67,10 +67,12 @@ def test_another_size_gives_logits_and_smaller_maps(name: str) -> None:
     assert output.feats[-1].shape[2] <= 7
 
 
-def test_convolutional_networks_have_one_size_and_no_drop_path() -> None:
-    with pytest.raises(RequestError, match=r"data\.image_size: resnet20 is made for 32"):
+def test_cifar_networks_have_small_images_and_no_drop_path() -> None:
+    with pytest.raises(
+        RequestError, match=r"data\.image_size: resnet20 supports images of at most 64"
+    ):
         create_model("resnet20", image_size=224)
-    with pytest.raises(RequestError, match=r"drop_path: resnet20 has none"):
+    with pytest.raises(RequestError, match=r"drop_path: resnet20 does not support it"):
         create_model("resnet20", drop_path=0.1)
 
 

@@ -7,19 +7,27 @@ import html5lib
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from lskd_cli.results.gallery import number_names, portraits, section
-from lskd_cli.results.page import render_page
-from tests.results.helpers import made_exhibit, made_run, made_setting
+from lskd_cli.results.grouping import group_runs
+from lskd_cli.results.page import ReportSection, render_page
+from lskd_cli.results.report_figures import (
+    TsneOptions,
+    logit_figures,
+    make_names_unique,
+    run_figures,
+)
+from tests.results.helpers import made_group, made_outputs, made_run
 
 
 def _html() -> str:
-    shown = section(made_setting())
-    shown.figures += portraits(shown.runs, made_exhibit(), 0, [], 100, print)
-    other = section(
+    group = made_group()
+    figures = run_figures(group)
+    figures += logit_figures(group, made_outputs(), 0, TsneOptions((), 100), print)
+    (other,) = group_runs(
         [made_run("dkd-v13-v8", stand, 0, [60.0, 74.0 + stand]) for stand in (False, True)]
     )
-    number_names([shown, other])
-    return render_page([shown, other], "best")
+    sections = [ReportSection(group, figures), ReportSection(other, run_figures(other))]
+    make_names_unique([figure for section in sections for figure in section.figures])
+    return render_page(sections, "best")
 
 
 def test_the_page_is_valid_html() -> None:
@@ -31,7 +39,7 @@ def test_the_page_is_valid_html() -> None:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """The page, opened from disk; everything that the browser complains of ends the test."""
+    """The page, opened from disk; every message of the browser is a failure."""
     file = tmp_path_factory.mktemp("report") / "index.html"
     file.write_text(_html(), encoding="utf-8")
     with sync_playwright() as playwright:
@@ -68,20 +76,20 @@ def test_a_table_is_sorted_by_a_click_on_a_heading(page: Page) -> None:
 
 @pytest.mark.browser
 def test_the_button_changes_between_light_and_dark(page: Page) -> None:
-    def colours() -> list[str]:
+    def colors() -> list[str]:
         return [
             page.evaluate(f"getComputedStyle(document.querySelector('{of}')).{what}")
             for of, what in (("body", "backgroundColor"), ("body", "color"), ("figure svg", "fill"))
         ]
 
-    light = colours()
+    light = colors()
     page.locator("#theme").click()
-    dark = colours()
+    dark = colors()
     assert light[0] == "rgb(255, 255, 255)"
     assert dark[0] == "rgb(17, 24, 39)"
     assert light[2] != dark[2] == dark[1]
     page.locator("#theme").click()
-    assert colours() == light
+    assert colors() == light
 
 
 @pytest.mark.browser

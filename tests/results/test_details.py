@@ -1,4 +1,4 @@
-"""Tables of settings: which runs stand together, and what is told of them."""
+"""Details tables: which runs are grouped, and what the tables contain."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from lskd_cli.config import load_preset
 from lskd_cli.errors import RequestError
 from lskd_cli.results.details import make_details
 from lskd_cli.results.runs import Run
-from lskd_cli.results.table import Table
-from tests.results.helpers import made_run
+from lskd_cli.results.table_format import Table
+from tests.results.helpers import change_info, made_run
 
 
 def _runs() -> list[Run]:
@@ -24,14 +24,14 @@ def _runs() -> list[Run]:
 
 
 def _cells(table: Table) -> list[list[str]]:
-    return [[column.heading for column in table.columns], *table.texts()]
+    return [[column.heading for column in table.columns], *table.cells()]
 
 
-def test_a_setting_has_a_row_for_each_method_with_both_epochs_and_its_time() -> None:
+def test_a_group_has_a_row_for_each_method_with_both_epochs_and_the_time() -> None:
     (table,) = make_details(_runs())
     assert _cells(table) == [
         ["Method", "n", "Best epoch", "Δ", "Last epoch", "Δ", "Published", "Time"],
-        ["alone", "1", "69.50", "", "69.00", "", "69.06", "1:02:03"],
+        ["baseline", "1", "69.50", "", "69.00", "", "69.06", "1:02:03"],
         ["KD", "2", "70.50 ± 0.71", "", "70.00 ± 1.41", "", "70.66", "1:02:03"],
         [
             "KD+Ours", "2", "72.50 ± 0.71", "+2.00 [+2.00, +2.00]", "71.50 ± 0.71",
@@ -44,74 +44,74 @@ def test_a_setting_has_a_row_for_each_method_with_both_epochs_and_its_time() -> 
 def test_the_caption_says_what_all_rows_share() -> None:
     (table,) = make_details(_runs())
     assert table.caption.startswith("resnet20 from resnet56 (79.42 %) on cifar100, 240 epochs:")
-    assert "chosen on test images" in table.caption
+    assert "selected on test images" in table.caption
     assert table.caption.endswith("together, here 2, on cpu, fp32.")
 
 
 def test_what_rows_do_not_share_has_a_column() -> None:
     runs = _runs()
-    runs[1].info |= {"device": "NVIDIA H200", "arms_in_pass": ["one"]}
+    change_info(runs[1], device="NVIDIA H200", arms_in_pass=["one"])
     (table,) = make_details(runs)
-    rows = [dict(zip(_cells(table)[0], row, strict=True)) for row in table.texts()]
+    rows = [dict(zip(_cells(table)[0], row, strict=True)) for row in table.cells()]
     assert [row["Hardware"] for row in rows[1:3]] == [
         "NVIDIA H200, fp32 / cpu, fp32", "cpu, fp32",
     ]  # fmt: skip
     assert rows[1]["Students"] == "1 / 2"
-    assert table.caption.endswith("all students of a pass together.")
+    assert "all students of a joint run together." in table.caption
 
 
-def test_other_lengths_and_teachers_are_other_tables_and_a_student_alone_stands_in_all() -> None:
+def test_other_epochs_and_teachers_have_other_tables_with_the_same_baseline() -> None:
     other = made_run("kd-r56-r20", True, 2, [70.0])
-    other.info["teacher_sha256"] = "bb"
-    short = load_preset("kd-r56-r20").rescaled(24)
+    change_info(other, teacher_sha256="bb")
+    short = load_preset("kd-r56-r20").with_epochs(24)
     shorter = Run(Path("short"), short, other.history, other.info)
     alone = made_run("alone-r32", False, 0, [70.0])
     tables = make_details([*_runs(), other, shorter, alone])
-    methods = [[row[0] for row in table.texts()] for table in tables]
+    methods = [[row[0] for row in table.cells()] for table in tables]
     assert methods == [
-        ["alone", "KD", "KD+Ours", "DKD+Ours"],
-        ["alone", "KD+Ours"],
+        ["baseline", "KD", "KD+Ours", "DKD+Ours"],
+        ["baseline", "KD+Ours"],
         ["KD"],
-        ["alone"],
+        ["baseline"],
     ]
     assert tables[-1].caption.startswith("resnet32 on cifar100")
 
 
-def test_rows_of_one_method_are_told_apart_by_their_presets() -> None:
+def test_rows_of_one_method_are_distinguished_by_their_presets() -> None:
     warmer = made_run("kd-r56-r20", True, 0, [74.0], "done", "stand.temperature=3", "name=warmer")
     (table,) = make_details([*_runs(), warmer])
-    rows = {tuple(row[:2]): row for row in table.texts()}
+    rows = {tuple(row[:2]): row for row in table.cells()}
     assert rows["warmer", "KD+Ours"][4] == "+4.00"
     assert ("kd-r56-r20", "KD+Ours") in rows
 
 
-def test_the_settings_of_a_standardization_do_not_part_runs_without_it() -> None:
+def test_settings_of_the_standardization_do_not_separate_plain_runs() -> None:
     warmer = made_run("kd-r56-r20", False, 1, [71.0], "done", "stand.temperature=3")
     standardized = made_run("kd-r56-r20", True, 1, [72.5])
     (table,) = make_details([made_run("kd-r56-r20", False, 0, [70.0]), warmer, standardized])
-    assert [row[:4] for row in table.texts()] == [
+    assert [row[:4] for row in table.cells()] == [
         ["KD", "2", "70.50 ± 0.71", ""], ["KD+Ours", "1", "72.50", "+1.50"],
     ]  # fmt: skip
 
 
-def test_students_of_other_images_stand_apart() -> None:
+def test_students_of_other_images_have_other_tables() -> None:
     runs = [made_run("alone-r20", False, 0, [60.0]), made_run("kd-r56-r20", False, 0, [70.0])]
-    runs[0].info["images_sha256"] = "other"
+    change_info(runs[0], images_sha256="other")
     assert len(make_details(runs)) == 2
 
 
 def test_times_are_hours_minutes_seconds_beyond_a_day() -> None:
     run = made_run("kd-r56-r20", False, 0, [70.0])
-    run.info["seconds"] = 26 * 3600 + 184.4
+    change_info(run, seconds=26 * 3600 + 184.4)
     (table,) = make_details([run])
-    assert table.texts()[0][-1] == "26:03:04"
+    assert table.cells()[0][-1] == "26:03:04"
 
 
-def test_images_held_out_for_the_choice_are_mentioned() -> None:
+def test_a_selection_on_held_out_images_is_mentioned() -> None:
     runs = [made_run("kd-r56-r20", False, 0, [70.0], "done", "data.val_split=0.1")]
     runs[0].history[0]["val_top1"] = 60.0
     (table,) = make_details(runs)
-    assert "chosen on val images" in table.caption
+    assert "selected on val images" in table.caption
 
 
 def test_records_hold_every_number() -> None:
@@ -127,5 +127,5 @@ def test_the_same_run_twice_is_refused() -> None:
 
 def test_unfinished_runs_do_not_count() -> None:
     run = _runs()[1]
-    run.info["state"] = "interrupted"
+    change_info(run, state="interrupted")
     assert make_details([run]) == []

@@ -1,4 +1,4 @@
-"""Figures: what they show of runs, and the files that they become."""
+"""Curves of runs, and the files of figures."""
 
 import re
 from pathlib import Path
@@ -11,10 +11,10 @@ from lskd_cli.config import list_presets, load_preset
 from lskd_cli.errors import RunError
 from lskd_cli.results.figures.curves import published_curves, published_losses, training_curves
 from lskd_cli.results.figures.style import as_svg, save, styled
-from lskd_cli.results.gallery import curves, number_names, section, write
+from lskd_cli.results.grouping import RunGroup, group_runs
+from lskd_cli.results.report_figures import curves, make_names_unique, run_figures, write
 from lskd_cli.results.runs import Run
-from lskd_cli.results.settings import by_setting
-from tests.results.helpers import made_run
+from tests.results.helpers import change_info, made_run
 
 
 def _runs() -> list[Run]:
@@ -26,6 +26,11 @@ def _runs() -> list[Run]:
     ]
 
 
+def _group(runs: list[Run]) -> RunGroup:
+    (group,) = group_runs(runs)
+    return group
+
+
 def test_every_published_log_has_a_curve() -> None:
     logs = {load_preset(name).published.log for name in list_presets()} - {None}
     assert logs == set(published_curves())
@@ -35,7 +40,7 @@ def test_every_published_log_has_a_curve() -> None:
     assert len(published_losses()) == 45
 
 
-def test_losses_stand_below_without_that_of_the_student_alone() -> None:
+def test_losses_are_drawn_without_that_of_the_baseline() -> None:
     kd = training_curves(_runs()).axes[2]
     lines = {str(line.get_label()): np.asarray(line.get_ydata()) for line in kd.get_lines()}
     assert list(lines) == ["KD+Ours, published", "KD", "KD+Ours"]
@@ -47,38 +52,40 @@ def test_curves_have_a_panel_a_method_over_the_released_curve_of_it() -> None:
     kd, dkd, *_ = training_curves(_runs()).axes
     assert (kd.get_title(), dkd.get_title()) == ("KD", "DKD")
     lines = {str(line.get_label()): np.asarray(line.get_ydata()) for line in kd.get_lines()}
-    assert list(lines) == ["KD+Ours, published", "alone", "KD", "KD+Ours"]
+    assert list(lines) == ["KD+Ours, published", "baseline", "KD", "KD+Ours"]
     assert list(lines["KD+Ours"]) == [61.0, 70.0]
     assert list(lines["KD+Ours, published"]) == published_curves()["kd,resnet56,resnet20,2,9"]
 
 
 def test_a_released_curve_ends_where_shorter_runs_do_and_says_so() -> None:
     run = made_run("kd-r56-r20", True, 0, [61.0])
-    axes, _ = training_curves([Run(run.path, run.preset.rescaled(24), run.history, {})]).axes
+    axes, _ = training_curves(
+        [Run(run.path, run.preset.with_epochs(24), run.history, run.info)]
+    ).axes
     released = axes.get_lines()[0]
     assert len(np.asarray(released.get_xdata())) == 24
-    assert "(of 240 epochs)" in str(released.get_label())
+    assert "(240 epochs)" in str(released.get_label())
 
 
-def test_a_caption_speaks_of_a_released_curve_where_there_is_one() -> None:
-    assert "Dotted: the released log" in curves(_runs()).caption
-    assert "Dotted" not in curves([made_run("alone-r20", False, 0, [60.0])]).caption
+def test_a_caption_mentions_a_released_curve_if_there_is_one() -> None:
+    assert "Dotted: the released log" in curves(_group(_runs())).caption
+    assert "Dotted" not in curves(_group([made_run("alone-r20", False, 0, [60.0])])).caption
 
 
-def test_each_setting_has_a_figure_with_a_name_of_its_own() -> None:
+def test_every_group_has_a_figure_with_a_unique_name() -> None:
     other = made_run("kd-r56-r20", True, 1, [61.0])
-    other.info["teacher_sha256"] = "bb"
+    change_info(other, teacher_sha256="bb")
     runs = [*_runs(), other, made_run("alone-r32", False, 0, [60.0])]
-    sections = [section(setting) for setting in by_setting(runs)]
-    number_names(sections)
-    assert [section.figures[0].name for section in sections] == [
+    figures = [figure for group in group_runs(runs) for figure in run_figures(group)]
+    make_names_unique(figures)
+    assert [figure.name for figure in figures] == [
         "curves-resnet56-resnet20-cifar100-240", "curves-resnet56-resnet20-cifar100-240-2",
         "curves-resnet32-cifar100-240",
     ]  # fmt: skip
 
 
 def test_figures_become_the_same_files_again(tmp_path: Path) -> None:
-    files = [write([curves(_runs())], tmp_path / name) for name in ("first", "second")]
+    files = [write([curves(_group(_runs()))], tmp_path / name) for name in ("first", "second")]
     assert [path.suffix for path in files[0]] == [".pdf", ".svg", ".png"]
     starts = (b"%PDF", b"<?xml", b"\x89PNG")
     for first, second, start in zip(*files, starts, strict=True):
@@ -86,7 +93,7 @@ def test_figures_become_the_same_files_again(tmp_path: Path) -> None:
         assert first.read_bytes() == second.read_bytes()
 
 
-def test_in_a_page_black_is_the_colour_of_the_text_and_the_words_are_told() -> None:
+def test_in_a_page_black_is_the_text_color_and_figures_have_alternative_text() -> None:
     svg = as_svg(training_curves(_runs()), "curves", "Test accuracy")
     assert svg.startswith('<svg role="img" aria-label="Test accuracy" ')
     assert "#000000" not in svg
@@ -106,7 +113,7 @@ def test_figures_of_a_page_share_no_identifier() -> None:
 def test_a_figure_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) -> None:
     (tmp_path / "figures").write_text("in the way")
     with pytest.raises(RunError, match=r"figures: cannot be written: "):
-        write([curves(_runs())], tmp_path / "figures")
+        write([curves(_group(_runs()))], tmp_path / "figures")
 
 
 def test_the_style_is_of_these_figures_alone(tmp_path: Path) -> None:

@@ -1,13 +1,13 @@
-"""docs/results.md shows what the kept metrics say."""
+"""docs/results.md agrees with the metrics in docs/results."""
 
 from pathlib import Path
 
 import pytest
 
-from lskd_cli.layout import list_runs
 from lskd_cli.results.details import make_details
 from lskd_cli.results.runs import find_runs
-from lskd_cli.results.table import as_markdown
+from lskd_cli.results.table_format import as_markdown
+from lskd_cli.run_paths import list_runs
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -1,1 +1,1 @@
-"""Figures for a page and for a paper."""
+"""Figures for the report and for papers."""

@@ -1,4 +1,4 @@
-"""Accuracy over base temperature and weight of the distillation loss."""
+"""Heat map of the accuracy by base temperature and weight of the distillation loss."""
 
 from collections.abc import Mapping
 
@@ -9,17 +9,17 @@ from matplotlib.patches import Rectangle
 from lskd_cli.results.figures.style import ONE_COLUMN, VERMILION, styled
 
 
-def ablation(
+def ablation_figure(
     accuracies: Mapping[tuple[float, float], float],
-    baseline: float | None,
-    own: tuple[float, float] | None,
+    plain: float | None,
+    default: tuple[float, float] | None,
 ) -> Figure:
     """A heat map of accuracies in percent.
 
     Args:
-        accuracies: by base temperature and weight, means over seeds; missing ones are left blank.
-        baseline: accuracy of the method alone, marked in the scale.
-        own: temperature and weight of the preset, framed.
+        accuracies: mean over seeds for each base temperature and weight; missing ones are blank.
+        plain: accuracy of the plain method, drawn as a line on the color bar.
+        default: base temperature and weight of the preset, drawn as a frame.
     """
     temperatures = sorted({temperature for temperature, _ in accuracies})
     weights = sorted({weight for _, weight in accuracies})
@@ -35,18 +35,18 @@ def ablation(
         axes.set_yticks(range(len(temperatures)), [f"{t:g}" for t in temperatures])
         axes.set_xlabel("weight of the distillation loss")
         axes.set_ylabel("base temperature")
-        if baseline is not None:
-            image.set_clim(min(np.nanmin(values), baseline), max(np.nanmax(values), baseline))
+        if plain is not None:
+            image.set_clim(min(np.nanmin(values), plain), max(np.nanmax(values), plain))
         middle = sum(image.get_clim()) / 2
         for (row, column), accuracy in np.ndenumerate(values):
             if np.isfinite(accuracy):
-                colour = "#FFFFFF" if accuracy < middle else "#010101"
-                axes.text(column, row, f"{accuracy:.2f}", ha="center", va="center", color=colour)
-        if own and own in accuracies:
-            place = weights.index(own[1]) - 0.5, temperatures.index(own[0]) - 0.5
-            axes.add_patch(Rectangle(place, 1, 1, fill=False, edgecolor=VERMILION, linewidth=2))
+                color = "#FFFFFF" if accuracy < middle else "#010101"
+                axes.text(column, row, f"{accuracy:.2f}", ha="center", va="center", color=color)
+        if default and default in accuracies:
+            corner = weights.index(default[1]) - 0.5, temperatures.index(default[0]) - 0.5
+            axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=VERMILION, linewidth=2))
         bar = figure.colorbar(image, label="top-1 test accuracy (%)")
-        if baseline is not None:
-            bar.ax.axhline(baseline, color=VERMILION, linewidth=2)
+        if plain is not None:
+            bar.ax.axhline(plain, color=VERMILION, linewidth=2)
             bar.ax.set_title("plain", color=VERMILION)
     return figure

@@ -1,31 +1,34 @@
-"""How far students' logits are from their teacher's, class by class."""
+"""Differences between the logits of teacher and students, by class."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from lskd_cli.outputs import Array, Outputs
+from lskd_cli.network_outputs import Array, NetworkOutputs
 from lskd_cli.results.figures.style import TWO_COLUMNS, styled
 
 
 def class_differences(
-    teacher: Outputs, students: Sequence[Outputs], targets: Array
+    teacher: NetworkOutputs, students: Sequence[NetworkOutputs], targets: Array
 ) -> tuple[Figure, str]:
-    """Heat maps, above of the logits as they are, below standardized; one scale for each row.
+    """Heat maps of plain logits (first row) and standardized logits (second row).
 
-    A column for each student; ``targets`` are the (N,) classes of the images.
+    Args:
+        teacher: outputs of the teacher.
+        students: outputs of the students, with a column each.
+        targets: (N,) classes of the images.
 
     Returns:
-        The figure, and its greatest and mean values in words.
+        The figure, and a text with its largest and mean values.
     """
-    told = []
+    summary = []
     with styled():
         figure = Figure(figsize=(min(TWO_COLUMNS, 1 + 2.6 * len(students)), 5.2))
         panels = figure.subplots(2, len(students), sharex=True, sharey=True, squeeze=False)
-        for row, (words, of) in enumerate((("logits", "logits"), ("standardized", "standardized"))):
+        for row, field in enumerate(("logits", "standardized")):
             maps = [
-                _mean_differences(getattr(teacher, of), getattr(student, of), targets)
+                _mean_differences(getattr(teacher, field), getattr(student, field), targets)
                 for student in students
             ]
             top = max(float(np.nanmax(values)) for values in maps)
@@ -33,14 +36,14 @@ def class_differences(
                 image = axes.imshow(values, vmin=0, vmax=top, cmap="viridis", rasterized=True)
                 axes.grid(visible=False)
                 extremes = f"max {np.nanmax(values):.2f}, mean {np.nanmean(values):.2f}"
-                axes.set_title(f"{student.name}, {words}\n{extremes}")
-                told.append(f"{student.name}, {words}: {extremes}")
+                axes.set_title(f"{student.name}, {field}\n{extremes}")
+                summary.append(f"{student.name}, {field}: {extremes}")
             figure.colorbar(image, ax=list(panels[row]), shrink=0.8, label="mean |difference|")
         for axes in panels[:, 0]:
             axes.set_ylabel("class of the image")
         for axes in panels[1]:
             axes.set_xlabel("logit of class")
-    return figure, "; ".join(told)
+    return figure, "; ".join(summary)
 
 
 def _mean_differences(teacher: Array, student: Array, targets: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Accuracy and loss by epoch."""
+"""Curves of accuracy and loss by epoch."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,36 +9,36 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lskd_cli.results.comparison import arm_name, in_tables, method_name
 from lskd_cli.results.figures.style import (
-    ALONE,
+    BASELINE,
     BLACK,
     LOCALITY,
     ONE_COLUMN,
-    OURS,
     PLAIN,
+    STANDARDIZED,
     TWO_COLUMNS,
     styled,
 )
+from lskd_cli.results.grouping import method_label, method_name, table_sort_key
 from lskd_cli.results.runs import Run
 
-_HEIGHT = 3.8  # inches of two rows of panels
-_COLOURS = {"none": ALONE, "guidance": LOCALITY}
+_HEIGHT = 3.8  # inches, of two rows of panels
+_COLORS = {"none": BASELINE, "guidance": LOCALITY}
 
 
 @cache
 def published_curves() -> dict[str, list[float]]:
-    """Top-1 test accuracy (%) by epoch of the released logs, by their names."""
-    return _released("published_curves.json")
+    """Top-1 test accuracy (%) by epoch of the released logs, by log name."""
+    return _load_curves("published_curves.json")
 
 
 @cache
 def published_losses() -> dict[str, list[float]]:
-    """Training loss by epoch of those released logs that tell it, by their names."""
-    return _released("published_losses.json")
+    """Training loss by epoch of the released logs that contain it, by log name."""
+    return _load_curves("published_losses.json")
 
 
-def _released(file: str) -> dict[str, list[float]]:
+def _load_curves(file: str) -> dict[str, list[float]]:
     curves: dict[str, list[float]] = json.loads(
         files("lskd_cli.results").joinpath(file).read_text("utf-8")
     )
@@ -46,77 +46,78 @@ def _released(file: str) -> dict[str, list[float]]:
 
 
 def training_curves(runs: Sequence[Run]) -> Figure:
-    """Test accuracy by epoch, and training loss below: a panel for each method.
+    """Test accuracy and training loss by epoch, with a column for each method.
 
     Args:
-        runs: of one setting, each with history; any methods and seeds. The student alone is beside
-            the accuracy of all methods; its loss is another.
+        runs: runs of one group with at least one finished epoch. The accuracy of the student
+            baseline is drawn in the panels of all methods, its loss only in a panel of its own.
 
-    The released curves of the standardized method are drawn up to the runs' length.
+    The released curves of the standardized method are drawn up to the number of epochs of the runs.
     """
-    alone = [run for run in runs if run.preset.method.name == "none"]
-    others = sorted((run for run in runs if run not in alone), key=in_tables)
-    names = list(dict.fromkeys(method_name(run.preset) for run in others or runs))
-    # A likelihood, as vid's loss, may be below 0.
-    is_positive = all(record.get("train_loss", 1) > 0 for run in runs for record in run.history)
+    baselines = [run for run in runs if run.preset.method.name == "none"]
+    others = sorted((run for run in runs if run not in baselines), key=table_sort_key)
+    names = list(dict.fromkeys(method_name(run) for run in others or runs))
+    # The loss of vid, a negative log-likelihood, can be negative.
+    is_positive = all(metrics.get("train_loss", 1) > 0 for run in runs for metrics in run.history)
     scale = "log" if is_positive else "linear"
     columns = min(len(names), 3)
-    lines = -(-len(names) // columns)
+    num_rows = -(-len(names) // columns)
     with styled():
-        size = (ONE_COLUMN if len(names) == 1 else TWO_COLUMNS, _HEIGHT * lines)
+        size = (ONE_COLUMN if len(names) == 1 else TWO_COLUMNS, _HEIGHT * num_rows)
         figure = Figure(figsize=size)
-        rows = figure.subplots(
-            2 * lines, columns, sharey="row", squeeze=False, height_ratios=[3, 2] * lines
+        panels = figure.subplots(
+            2 * num_rows, columns, sharey="row", squeeze=False, height_ratios=[3, 2] * num_rows
         )
-        above, below = rows[::2].flatten(), rows[1::2].flatten()
-        for accuracy, loss, name in zip(above, below, names, strict=False):
-            of_method = [run for run in runs if method_name(run.preset) == name]
-            beside = [run for run in alone if run not in of_method]
-            _panel(accuracy, [*beside, *of_method], "test_top1", published_curves())
-            _panel(loss, of_method, "train_loss", published_losses())
+        accuracy_panels, loss_panels = panels[::2].flatten(), panels[1::2].flatten()
+        for accuracy, loss, name in zip(accuracy_panels, loss_panels, names, strict=False):
+            method_runs = [run for run in runs if method_name(run) == name]
+            other_baselines = [run for run in baselines if run not in method_runs]
+            accuracy_runs = [*other_baselines, *method_runs]
+            _draw_panel(accuracy, accuracy_runs, "test_top1", published_curves())
+            _draw_panel(loss, method_runs, "train_loss", published_losses())
             accuracy.set_title(name)
             accuracy.legend(loc="lower right")
             loss.set_yscale(scale)
             loss.set_xlabel("epoch")
-        for accuracy, loss in zip(above[::columns], below[::columns], strict=True):
+        for accuracy, loss in zip(accuracy_panels[::columns], loss_panels[::columns], strict=True):
             accuracy.set_ylabel("top-1 test accuracy (%)")
             loss.set_ylabel("training loss")
-        for axes in (*above[len(names) :], *below[len(names) :]):
+        for axes in (*accuracy_panels[len(names) :], *loss_panels[len(names) :]):
             axes.set_visible(False)
     return figure
 
 
-def _panel(
+def _draw_panel(
     axes: Axes, runs: Sequence[Run], key: str, released: Mapping[str, Sequence[float]]
 ) -> None:
-    """What the records of the runs have under a key, over every released log once."""
+    """Draw a metric of the runs over the curve of every released log."""
     longest = runs[-1].preset.schedule.epochs
     for run in {run.preset.published.log: run for run in runs}.values():
-        whole = released.get(run.preset.published.log or "")
-        if whole:
-            label = f"{method_name(run.preset)}+Ours, published"
-            if len(whole) > longest:
-                label += f"\n(of {len(whole)} epochs)"
-            curve = whole[:longest]
+        curve = released.get(run.preset.published.log or "")
+        if curve:
+            label = f"{method_name(run)}+Ours, published"
+            if len(curve) > longest:
+                label += f"\n({len(curve)} epochs)"
+            drawn = curve[:longest]
             axes.plot(
-                range(1, len(curve) + 1),
-                curve,
+                range(1, len(drawn) + 1),
+                drawn,
                 color=BLACK,
                 linestyle=":",
                 linewidth=1,
                 label=label,
             )
-    named = set()
+    labels = set()
     for run in sorted(runs, key=lambda run: (bool(run.preset.teacher), run.preset.standardized)):
         preset = run.preset
-        label = arm_name(preset)
+        label = method_label(run)
         axes.plot(
-            [record["epoch"] for record in run.history],
-            [record[key] for record in run.history],
-            color=OURS if preset.standardized else _COLOURS.get(preset.method.name, PLAIN),
+            [metrics["epoch"] for metrics in run.history],
+            [metrics[key] for metrics in run.history],
+            color=STANDARDIZED if preset.standardized else _COLORS.get(preset.method.name, PLAIN),
             marker="o" if len(run.history) < 40 else None,
-            label=None if label in named else label,
+            label=None if label in labels else label,
         )
-        named.add(label)
+        labels.add(label)
     axes.set_xlim(0, 1.02 * longest)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

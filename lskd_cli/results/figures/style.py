@@ -1,4 +1,4 @@
-"""What all figures share: sizes, colours, and how they become files."""
+"""Sizes, colors and file formats of all figures."""
 
 import io
 import re
@@ -10,31 +10,36 @@ import matplotlib
 from matplotlib import style
 from matplotlib.figure import Figure
 
-from lskd_cli.outputs import Kind
+from lskd_cli.network_outputs import Role
 
-# Inches: the columns of a two-column paper.
+# Widths in inches, for a two-column paper.
 ONE_COLUMN, TWO_COLUMNS = 3.3, 6.9
 
-# Colours that are told apart with any colour vision (Okabe and Ito, jfly.uni-koeln.de/color, 2008).
+# Colours that are told apart with any color vision (Okabe and Ito, jfly.uni-koeln.de/color, 2008).
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
 )  # fmt: skip
-GREY = "#7F7F7F"
-ALONE, PLAIN, OURS, LOCALITY = GREY, BLUE, VERMILION, PURPLE
-COLOURS: dict[Kind, str] = {"teacher": BLACK, "alone": ALONE, "plain": PLAIN, "ours": OURS}
+GRAY = "#7F7F7F"
+BASELINE, PLAIN, STANDARDIZED, LOCALITY = GRAY, BLUE, VERMILION, PURPLE
+COLORS: dict[Role, str] = {
+    "teacher": BLACK,
+    "baseline": BASELINE,
+    "plain": PLAIN,
+    "standardized": STANDARDIZED,
+}
 
 FORMATS = ("pdf", "svg", "png")
 
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Context in which figures are made and written; needs no display."""
+    """Context in which figures are created and written; it needs no display."""
     with style.context("lskd_cli.results.figures.lskd"):
         yield
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure in the format of the path's suffix; the same figure gives the same bytes.
+    """Write a figure in the format of the suffix; equal figures give equal bytes.
 
     Raises:
         OSError: the file cannot be written.
@@ -44,13 +49,13 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(path, metadata=undated[path.suffix[1:]])
 
 
-def as_svg(figure: Figure, name: str, alternative: str) -> str:
-    """An <svg> element for a page, its black drawn in the colour of the page's text.
+def as_svg(figure: Figure, name: str, alternative_text: str) -> str:
+    """An <svg> element in which black is the text color of the page.
 
     Args:
-        figure: made within ``styled``.
-        name: the page's only figure of this name; begins all identifiers.
-        alternative: what the figure shows, for who cannot see it; HTML.
+        figure: created within ``styled``.
+        name: unique name of the figure on the page, the prefix of all identifiers.
+        alternative_text: description of the figure, as HTML.
     """
     text = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -59,4 +64,4 @@ def as_svg(figure: Figure, name: str, alternative: str) -> str:
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :].replace(BLACK, "currentColor")
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{alternative}" ', 1)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{alternative_text}" ', 1)

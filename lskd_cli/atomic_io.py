@@ -1,0 +1,42 @@
+"""Atomic file writes: a file is either complete or absent."""
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from lskd_cli.errors import RunError
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a temporary file in the same folder, then rename it to ``path``.
+
+    The file gets the permissions of any new file: 0666 without the bits of the umask.
+
+    Raises:
+        RunError: the file cannot be written (disk full, no permission); ``path`` is unchanged.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        temporary.touch(exist_ok=False)
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file atomically.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -1,0 +1,161 @@
+"""What the options of a command line change in the presets that it names."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lskd_cli.cli.options import DATA_DIR
+from lskd_cli.cli.training_options import TrainingArguments
+from lskd_cli.config import NO_LOGITS, FeatureMethodConfig, Override, Preset, load_preset
+from lskd_cli.errors import RequestError
+
+
+@dataclass(frozen=True)
+class PresetOverrides:
+    """Values of the options that change presets.
+
+    Attributes:
+        settings: KEY=VALUE texts of --set.
+    """
+
+    settings: Sequence[str] = ()
+    epochs: int | None = None
+    val_split: float | None = None
+    limit_train: int | None = None
+    teacher: str | None = None
+    dataset: str | None = None
+    data_dir: Path = DATA_DIR
+    stand: bool = False
+    base_temp: float | None = None
+    kd_weight: float | None = None
+
+    @classmethod
+    def from_arguments(
+        cls,
+        training: TrainingArguments,
+        stand: bool = False,
+        base_temp: float | None = None,
+        kd_weight: float | None = None,
+    ) -> "PresetOverrides":
+        """The overrides of a command line."""
+        return cls(
+            training.settings or (),
+            training.epochs,
+            training.val_split,
+            training.limit_train,
+            training.teacher,
+            training.dataset,
+            training.data_dir,
+            stand,
+            base_temp,
+            kd_weight,
+        )
+
+
+def requested_preset(name: str, requested: PresetOverrides, seed: int | None) -> Preset:
+    """The preset that a command line requests.
+
+    Args:
+        name: name or YAML file of the preset.
+        requested: values of the options.
+        seed: random seed of weight initialization; None for that of the preset.
+
+    Raises:
+        RequestError: a key or value is wrong, the method has no standardized form, or the image
+            folder does not exist.
+    """
+    overrides: list[str | Override] = []
+    if requested.dataset is not None:
+        overrides += _image_folder_overrides(load_preset(name), requested.data_dir)
+    if requested.teacher is not None:
+        _check_teacher(requested.teacher)
+        overrides += [Override("teacher", requested.teacher, "--teacher"), _NOTHING_PUBLISHED]
+    overrides += requested.settings
+    if seed is not None:
+        overrides.append(Override("seed", seed, "--seed"))
+    if requested.val_split is not None:
+        overrides.append(Override("data.val_split", requested.val_split, "--val-split"))
+    if requested.limit_train is not None:
+        overrides.append(Override("data.limit_train", requested.limit_train, "--limit-train"))
+    preset = load_preset(name, overrides)
+    if requested.stand:
+        check_standardizable("--stand", preset)
+        overrides.append(Override("stand.enabled", True, "--stand"))
+    group = "stand" if requested.stand or preset.standardized else "method"
+    if requested.base_temp is not None:
+        if not preset.method.uses_logits:
+            raise RequestError(f"--base-temp: {NO_LOGITS.format(preset.method.name)}")
+        overrides.append(Override(f"{group}.temperature", requested.base_temp, "--base-temp"))
+    if requested.kd_weight is not None:
+        overrides.append(Override(f"{group}.kd_weight", requested.kd_weight, "--kd-weight"))
+    preset = load_preset(name, overrides)
+    if isinstance(preset.method, FeatureMethodConfig) and preset.method.uses_logits:
+        # The published accuracy is that of the method without the KD term.
+        preset = load_preset(name, [*overrides, _NOTHING_PUBLISHED])
+    if requested.epochs is not None:
+        preset = preset.with_epochs(requested.epochs)
+    return preset
+
+
+_NOTHING_PUBLISHED = Override("published", {}, "--set published")
+
+
+def check_standardizable(option: str, preset: Preset) -> None:
+    """Check that a preset has logits to standardize, and the settings for it.
+
+    Raises:
+        RequestError: it has not; the message says why.
+    """
+    if preset.teacher is None:
+        raise RequestError(
+            f"{option}: preset {preset.name} has no teacher, so there is nothing to standardize"
+        )
+    if preset.stand is None:
+        raise RequestError(f"{option}: method {preset.method.name} has no standardized form")
+    if not preset.can_standardize:
+        raise RequestError(f"{option}: {NO_LOGITS.format(preset.method.name)}")
+
+
+def _check_teacher(name: str) -> None:
+    from lskd_cli.models import is_model, suggest_models
+
+    if not is_model(name):
+        raise RequestError(f"--teacher {name}: unknown model; {suggest_models(name)}")
+
+
+def _image_folder_overrides(preset: Preset, data_dir: Path) -> list[str | Override]:
+    """What turns any preset into one for an image folder."""
+    from lskd_cli.data import class_names
+
+    option = "--dataset"
+    overrides: list[str | Override] = [
+        Override("data.name", "imagefolder", option),
+        Override("data.num_classes", len(class_names(data_dir / "train")), option),
+        _NOTHING_PUBLISHED,
+    ]
+    if preset.data.augmentation is not None:
+        if "strong" in preset.method.views:  # workers make strong views from plain crops only
+            overrides += [
+                Override("data.augmentation.policy", None, option),
+                Override("data.augmentation.erasing", 0.0, option),
+            ]
+        return [*overrides, Override("data.augmentation.pipeline", "workers", option)]
+    crops = {"interpolation": "bilinear", "pipeline": "workers"}
+    return [
+        *overrides,
+        Override("data.padding", 0, option),
+        Override("data.augmentation", crops, option),
+    ]
+
+
+def select_shard(presets: Sequence[Preset], shard: str) -> list[Preset]:
+    """Shard I of N of the presets: every N-th one, starting with the I-th.
+
+    Raises:
+        RequestError: the shard is not I/N, with I from 1 to N.
+    """
+    number, _, count = shard.partition("/")
+    is_valid = number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)
+    if not is_valid:
+        raise RequestError(f"--shard {shard}: expected I/N with I from 1 to N, e.g. 1/4")
+    return list(presets)[int(number) - 1 :: int(count)]

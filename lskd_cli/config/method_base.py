@@ -1,0 +1,71 @@
+"""Base classes of the hyper-parameters of distillation methods."""
+
+from typing import ClassVar, get_args
+
+from pydantic import ConfigDict, NonNegativeFloat, PositiveFloat
+
+from lskd_cli.config.types import ConfigModel, View
+from lskd_cli.errors import RequestError
+
+
+class MethodConfig(ConfigModel):
+    """Hyper-parameters of a method; ``name`` is a literal in every subclass.
+
+    Attributes:
+        title: label of the method in tables; built-in methods have it in their YAML file.
+        views: views of each image that the method uses.
+        needs_teacher: whether the method uses outputs of a teacher.
+        epoch_fields: hyper-parameters that count epochs, which ``--epochs`` rescales.
+        uses_batch_relations: whether the loss of an image depends on the other images of its batch.
+    """
+
+    title: ClassVar[str] = ""
+    views: ClassVar[tuple[View, ...]] = ("weak",)
+    needs_teacher: ClassVar[bool] = True
+    epoch_fields: ClassVar[tuple[str, ...]] = ()
+    uses_batch_relations: ClassVar[bool] = False
+    name: str
+
+    @classmethod
+    def method_name(cls) -> str:
+        """The only value that ``name`` allows.
+
+        Raises:
+            RequestError: ``name`` is not a literal with one value.
+        """
+        names = get_args(cls.model_fields["name"].annotation)
+        if len(names) != 1 or not isinstance(names[0], str):
+            raise RequestError(f'{cls.__name__}: name must be a literal, such as Literal["mine"]')
+        return names[0]
+
+    @property
+    def uses_logits(self) -> bool:
+        """Whether the loss has a term of the teacher's logits."""
+        return self.needs_teacher
+
+    def rescale_epochs(self, before: int, after: int) -> dict[str, int]:
+        """Values of ``epoch_fields`` when training lasts ``after`` instead of ``before`` epochs.
+
+        Every value keeps its fraction of the training, rounded up.
+        """
+        return {key: -(-getattr(self, key) * after // before) for key in self.epoch_fields}
+
+
+class FeatureMethodConfig(MethodConfig):
+    """Hyper-parameters of a feature method; with a positive kd_weight, the KD loss is added."""
+
+    ce_weight: NonNegativeFloat = 1.0
+    feature_weight: NonNegativeFloat
+    kd_weight: NonNegativeFloat = 0.0
+    temperature: PositiveFloat = 4.0  # of the KD loss
+
+    @property
+    def uses_logits(self) -> bool:
+        """Whether the KD loss is added."""
+        return self.kd_weight > 0
+
+
+class UnknownMethod(MethodConfig):
+    """A method that is not loaded in this process, of a run that is only read."""
+
+    model_config = ConfigDict(extra="allow")

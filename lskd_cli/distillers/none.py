@@ -1,0 +1,32 @@
+"""No distillation: cross entropy with the labels, for student baselines and teachers."""
+
+from typing import ClassVar, Literal
+
+import torch.nn.functional as F
+from pydantic import PositiveFloat
+from torch import Tensor
+
+from lskd_cli.config import MethodConfig
+from lskd_cli.distillers.base import Distiller, StepInputs, at_least_float32
+from lskd_cli.distillers.registry import register
+
+
+class VanillaConfig(MethodConfig):
+    """Hyper-parameters of training without distillation."""
+
+    needs_teacher: ClassVar[bool] = False
+    name: Literal["none"]
+    ce_weight: PositiveFloat = 1.0
+
+
+@register(VanillaConfig)
+class Vanilla(Distiller):
+    """CE(student, target)."""
+
+    def __init__(self, config: VanillaConfig, standardized: bool) -> None:
+        super().__init__()
+        self.config = config
+
+    def losses(self, inputs: StepInputs) -> dict[str, Tensor]:
+        logits = at_least_float32(inputs.student["weak"].logits)
+        return {"ce": self.config.ce_weight * F.cross_entropy(logits, inputs.target)}

@@ -1,0 +1,235 @@
+"""Training of one or more runs that share data, number of epochs and teacher."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lskd_cli.checkpoints import Checkpoint
+from lskd_cli.config import Preset
+from lskd_cli.data import DataSplits, ImageFolderImages
+from lskd_cli.engine.callback import Callback
+from lskd_cli.engine.loop import CHECKPOINT_INTERVAL, StudentRun, train_students
+from lskd_cli.engine.run_folder import RunFolder
+from lskd_cli.engine.runtime import Runtime
+from lskd_cli.engine.student_trainer import StudentTrainer
+from lskd_cli.engine.teacher import Teacher
+from lskd_cli.engine.teacher_cache import TeacherCache, cache_path
+from lskd_cli.errors import Interrupted, RequestError, RunError
+from lskd_cli.models import Network
+
+
+@dataclass
+class LoadedTeacher:
+    """The weights of a teacher, and its network with these weights."""
+
+    checkpoint: Checkpoint
+    network: Network
+
+
+@dataclass
+class UnfinishedRun:
+    """A run to train.
+
+    Attributes:
+        preset: preset of the run.
+        folder: folder of the run.
+        state: saved state to resume from; None starts from the first step.
+    """
+
+    preset: Preset
+    folder: RunFolder
+    state: dict[str, Any] | None = None
+
+
+@dataclass
+class JointRun:
+    """Unfinished runs that are trained together: same data, number of epochs and teacher.
+
+    Attributes:
+        runs: the runs; those with a teacher come first.
+        runtime: device, precision and process group.
+        splits: images on the device.
+        load_teacher: returns the teacher; None if no method needs one.
+        cache_dir: folder of cached teacher logits; None disables the cache.
+        checkpoint_interval: seconds between two saved states within an epoch.
+    """
+
+    runs: list[UnfinishedRun]
+    runtime: Runtime
+    splits: DataSplits
+    load_teacher: Callable[[], LoadedTeacher] | None = None
+    cache_dir: Path | None = None
+    checkpoint_interval: float = CHECKPOINT_INTERVAL
+
+    def create_students(self) -> list[StudentRun]:
+        """Create the students in the state in which their runs were saved.
+
+        Raises:
+            RequestError: a saved state does not fit, or the teacher is not available.
+        """
+        teacher = self.load_teacher() if self.load_teacher else None
+        network = teacher.network if teacher else None
+        students = []
+        for run in self.runs:
+            student = StudentTrainer(run.preset, self.runtime, network, self.splits.train.targets)
+            if self.runtime.process_group.is_main_process:
+                run.folder.remove_stale_files()
+            if run.state is not None:
+                student.load_state_dict(run.state)
+            students.append(StudentRun(student, run.folder))
+        return students
+
+    def train(
+        self,
+        students: Sequence[StudentRun],
+        callback: Callback,
+        command: str,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        """Train to the last epoch; the run.json of every run describes how the training ended.
+
+        Args:
+            students: from ``create_students``.
+            callback: called after steps and epochs.
+            command: command line, for run.json.
+            should_stop: called after every launch of steps; True saves all students and stops.
+
+        Raises:
+            RequestError: the processes do not see the same files.
+            Interrupted: ``should_stop`` returned True; every state is saved.
+            RunError: a loss was not finite, memory or disk were full, or another process failed;
+                the last saved state is kept.
+        """
+        group = self.runtime.process_group
+        self._check_processes(students)
+        teacher = self.load_teacher() if self.load_teacher else None
+        try:
+            for run in students:
+                details = self._details(run.student, students, teacher, command)
+                group.on_main_process(partial(run.folder.start, run.student.preset, details))
+            with self.runtime.precision_context():
+                frozen = self._frozen_teacher(students, teacher)
+                cache = self._cache(students, teacher, frozen)
+                train_students(
+                    students,
+                    frozen,
+                    cache,
+                    self.splits,
+                    callback,
+                    should_stop,
+                    self.checkpoint_interval,
+                )
+        except Interrupted:
+            self._set_state("interrupted")
+            raise
+        except torch.OutOfMemoryError as error:
+            self._set_state("failed", error=str(error))
+            raise RunError(
+                f"{self.runtime.device}: out of memory; train fewer presets or seeds at a time, or "
+                "use --set data.batch_size=LOWER"
+            ) from error
+        except Exception as error:
+            self._set_state("failed", error=str(error))
+            if group.world_size > 1 and isinstance(error, RuntimeError):
+                reason = str(error).strip().splitlines()[0]
+                raise RunError(
+                    f"this process or another one failed: {reason}; the last saved state is kept, "
+                    "and the same command resumes the run"
+                ) from error
+            raise
+        for run in students:
+            group.on_main_process(partial(run.folder.finish, run.student))
+
+    def _check_processes(self, students: Sequence[StudentRun]) -> None:
+        """Check that all processes resume from the same states with the same images."""
+        group = self.runtime.process_group
+        if not group.all_equal(torch.tensor([run.student.position for run in students])):
+            raise RequestError(
+                f"{self.runs[0].folder.path}: the processes read different states; --runs-dir must "
+                "be a folder that all machines share"
+            )
+        checkpoint = self.load_teacher().checkpoint if self.load_teacher else None
+        if checkpoint and not group.all_equal(_digest_tensor(checkpoint.sha256)):
+            raise RequestError(
+                f"{checkpoint.path}: the processes read different teachers; --checkpoints-dir must "
+                "be a folder that all machines share"
+            )
+        if not group.all_equal(_digest_tensor(images_digest(self.splits) or "")):
+            raise RequestError("--data-dir: the processes find different files in it")
+
+    def _details(
+        self,
+        student: StudentTrainer,
+        students: Sequence[StudentRun],
+        teacher: LoadedTeacher | None,
+        command: str,
+    ) -> dict[str, Any]:
+        """Entries of run.json that describe how a run is trained."""
+        details: dict[str, Any] = {
+            "command": command,
+            "device": _device_name(self.runtime),
+            "precision": self.runtime.precision,
+            "graphs": self.runtime.graphs,
+            "compiled": self.runtime.compiled,
+            "processes": self.runtime.process_group.world_size,
+            "images_sha256": images_digest(self.splits),
+            "arms_in_pass": [run.student.preset.run_path for run in students],
+            "added_parameters": student.added_parameters,
+        }
+        if teacher is not None and student.preset.teacher is not None:
+            details |= {
+                "teacher": str(teacher.checkpoint.path),
+                "teacher_sha256": teacher.checkpoint.sha256,
+                "teacher_top1": teacher.checkpoint.top1,
+                "teacher_cache": self.cache_dir is not None,
+            }
+        return details
+
+    def _frozen_teacher(
+        self, students: Sequence[StudentRun], teacher: LoadedTeacher | None
+    ) -> Teacher | None:
+        if teacher is None:
+            return None
+        required = {field for run in students for field in run.student.distiller.required_features}
+        return Teacher(teacher.network, self.runtime, required)
+
+    def _cache(
+        self,
+        students: Sequence[StudentRun],
+        teacher: LoadedTeacher | None,
+        frozen: Teacher | None,
+    ) -> TeacherCache | None:
+        if self.cache_dir is None or teacher is None or frozen is None:
+            return None
+        preset = students[0].student.preset
+        path = cache_path(self.cache_dir, teacher.checkpoint, preset, self.runtime)
+        return TeacherCache(path, frozen, preset, len(self.splits.train))
+
+    def _set_state(self, state: str, **details: str) -> None:
+        for run in self.runs if self.runtime.process_group.is_main_process else ():
+            # On a full disk this write fails too; the first error is the one to report.
+            with suppress(RunError):
+                run.folder.update(state=state, **details)
+
+
+def images_digest(splits: DataSplits) -> str | None:
+    """Digest of the training images if they are files, which must not change between starts."""
+    return splits.train.digest if isinstance(splits.train, ImageFolderImages) else None
+
+
+def _digest_tensor(digest: str) -> torch.Tensor:
+    return torch.tensor(list(bytes.fromhex(digest)), dtype=torch.uint8)
+
+
+def _device_name(runtime: Runtime) -> str:
+    if runtime.device.type == "cuda":
+        name = torch.cuda.get_device_name(runtime.device)
+    else:
+        name = f"cpu ({torch.get_num_threads()} threads)"
+    world_size = runtime.process_group.world_size
+    return name if world_size == 1 else f"{world_size} x {name}"

@@ -1,0 +1,330 @@
+"""Preparation of a training request: every run is checked before anything is written."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+
+import torch
+
+from lskd_cli.checkpoints import Checkpoint, load_checkpoint
+from lskd_cli.config import Preset
+from lskd_cli.data import (
+    DataSplits,
+    ImageFolderImages,
+    class_names,
+    create_loader,
+    image_folder,
+    load_splits,
+)
+from lskd_cli.dist_env import local_rank
+from lskd_cli.distillers import uses_features
+from lskd_cli.download import Progress
+from lskd_cli.engine.distributed import ProcessGroup
+from lskd_cli.engine.dry_run import check_networks
+from lskd_cli.engine.joint_run import JointRun, LoadedTeacher, UnfinishedRun, images_digest
+from lskd_cli.engine.loop import CHECKPOINT_INTERVAL
+from lskd_cli.engine.run_folder import RunFolder
+from lskd_cli.engine.runtime import Runtime
+from lskd_cli.engine.teacher_files import check_classes, find_teacher, load_teacher
+from lskd_cli.errors import RequestError
+from lskd_cli.run_paths import STUDENT, weights_file
+
+TeacherKey = tuple[str, str]  # network and data set
+
+
+@dataclass
+class TrainingOptions:
+    """Folders and options of a command that trains.
+
+    Attributes:
+        data_dir: folder of the data sets.
+        checkpoints_dir: folder of the teachers.
+        runs_dir: folder of the runs.
+        teacher_checkpoint: weights of the teacher, a file or a run folder.
+        cache_dir: folder of cached teacher logits; None disables the cache.
+        skip_bad_images: leave out images that cannot be decoded.
+        checkpoint_interval: seconds between two saved states within an epoch.
+        loggers: names of the loggers.
+    """
+
+    data_dir: Path
+    checkpoints_dir: Path
+    runs_dir: Path
+    teacher_checkpoint: Path | None = None
+    cache_dir: Path | None = None
+    skip_bad_images: bool = False
+    checkpoint_interval: float = CHECKPOINT_INTERVAL
+    loggers: Sequence[str] = ()
+
+
+@dataclass
+class TrainingPlan:
+    """The runs of a request; iterating over it gives the joint runs to train, in order.
+
+    Attributes:
+        joint_runs: unfinished runs, grouped.
+        finished: folders of runs that are already finished.
+        archived: new paths of runs that ``fresh`` has moved.
+    """
+
+    joint_runs: list[JointRun]
+    finished: list[RunFolder] = field(default_factory=list)
+    archived: list[Path] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[JointRun]:
+        return iter(self.joint_runs)
+
+    def run_paths(self) -> list[str]:
+        """Paths of the unfinished runs."""
+        return [run.preset.run_path for joint in self.joint_runs for run in joint.runs]
+
+
+@contextmanager
+def prepare(
+    presets: Sequence[Preset],
+    options: TrainingOptions,
+    runtime: Runtime,
+    progress: Progress,
+    fresh: bool = False,
+    joint: bool = True,
+) -> Iterator[TrainingPlan]:
+    """Lock the folders of all runs, and load and check everything that their training needs.
+
+    Nothing but locks is written before all runs are checked; then ``fresh`` archives previous runs.
+    With several processes, the main process does this first, and the others read what it has left.
+
+    Args:
+        presets: presets of the runs.
+        options: folders and options.
+        runtime: device, precision and process group.
+        progress: progress of downloads and of the check of images.
+        fresh: archive previous runs and start from the first epoch.
+        joint: train runs together that share data, number of epochs and teacher.
+
+    Raises:
+        RequestError: networks, settings, teacher, data or folders do not fit the request; the
+            message has a line for each run with a problem.
+        RunError: a download failed.
+    """
+    group = runtime.process_group
+    with ExitStack() as stack:
+        builder = partial(_PlanBuilder, stack, presets, options, runtime, progress, joint=joint)
+        plan = group.on_main_process(lambda: builder(fresh=fresh).build())
+        # The first process of every other machine is next, so that files are checked once on each.
+        if plan is None and local_rank() == 0:
+            plan = builder(fresh=False).build()
+        group.barrier()
+        if plan is None:
+            plan = builder(fresh=False).build()
+        _check_processes(plan, group)
+        yield plan
+
+
+def _check_processes(plan: TrainingPlan, group: ProcessGroup) -> None:
+    """Check that all processes are about to train the same runs."""
+    digest = hashlib.sha256(repr(plan.run_paths()).encode()).digest()
+    if not group.all_equal(torch.tensor(list(digest), dtype=torch.uint8)):
+        raise RequestError(
+            "the processes find different runs; --runs-dir must be a folder that all machines share"
+        )
+
+
+class _PlanBuilder:
+    """Checks every run of a request once, and keeps what it loads for the training."""
+
+    def __init__(
+        self,
+        stack: ExitStack,
+        presets: Sequence[Preset],
+        options: TrainingOptions,
+        runtime: Runtime,
+        progress: Progress,
+        fresh: bool,
+        joint: bool,
+    ) -> None:
+        self.stack = stack
+        self.presets = presets
+        self.options = options
+        self.runtime = runtime
+        self.progress = progress
+        self.fresh = fresh
+        self.joint = joint
+        self.teachers: dict[TeacherKey, Callable[[], LoadedTeacher]] = {}
+        self.splits: dict[str, DataSplits] = {}
+
+    def build(self) -> TrainingPlan:
+        check_networks(self.presets)
+        by_path = presets_by_path(self.presets, self.options.runs_dir)
+        plan = TrainingPlan([])
+        unfinished: list[UnfinishedRun] = []
+        problems: list[str] = []
+        for path, preset in by_path.items():
+            try:
+                run = self._check_run(preset, RunFolder(path))
+            except RequestError as error:
+                problems.append(str(error))
+                continue
+            if run is None:
+                plan.finished.append(RunFolder(path))
+            else:
+                unfinished.append(run)
+        if problems:
+            raise RequestError("\n".join(dict.fromkeys(problems)))
+        for run in unfinished:
+            self._check_images(run)
+        groups = group_joint_runs(unfinished) if self.joint else [[run] for run in unfinished]
+        plan.joint_runs = [self._joint_run(group) for group in groups]
+        if self.fresh:
+            archived = [RunFolder(path).archive() for path in by_path]
+            plan.archived = [path for path in archived if path is not None]
+        return plan
+
+    def _check_run(self, preset: Preset, folder: RunFolder) -> UnfinishedRun | None:
+        """An unfinished run with its state, or None if it is finished."""
+        options = self.options
+        if self.runtime.process_group.is_main_process:
+            self.stack.enter_context(folder.locked())
+        if options.cache_dir and preset.data.augmentation:
+            raise RequestError("--teacher-cache: supported only without data.augmentation")
+        if options.cache_dir and uses_features(preset):
+            raise RequestError(
+                f"--teacher-cache: contains logits only, but {preset.name} uses features"
+            )
+        is_finished = not self.fresh and folder.is_finished
+        checkpoint: Checkpoint | None = None
+        if preset.teacher and not is_finished:
+            checkpoint = self._check_teacher(preset)
+        elif preset.teacher and options.teacher_checkpoint:
+            checkpoint = self._given_checkpoint()
+        state = None
+        if not self.fresh:
+            folder.check(preset, self.runtime.precision, checkpoint)
+            state = folder.load_state()
+        if is_finished:
+            if preset.data.on_disk:
+                _check_finished_run(folder, preset, options.data_dir)
+            return None
+        return UnfinishedRun(preset, folder, state)
+
+    def _check_teacher(self, preset: Preset) -> Checkpoint | None:
+        """The weights of a teacher; None if an earlier run of the request trains it."""
+        key = _teacher_key(preset)
+        if key not in self.teachers:
+            load = cache(partial(self._load_teacher, preset))
+            try:
+                load()
+            except RequestError:
+                if not self._is_trained_before(preset):
+                    raise
+                self.teachers[key] = load
+                return None
+            self.teachers[key] = load
+        try:
+            return self.teachers[key]().checkpoint
+        except RequestError:
+            return None
+
+    def _load_teacher(self, preset: Preset) -> LoadedTeacher:
+        options = self.options
+        if options.teacher_checkpoint is not None:
+            checkpoint = self._given_checkpoint()
+        else:
+            checkpoint = find_teacher(preset, options.checkpoints_dir, options.runs_dir)
+        return LoadedTeacher(checkpoint, load_teacher(checkpoint, preset))
+
+    def _given_checkpoint(self) -> Checkpoint:
+        assert self.options.teacher_checkpoint is not None
+        return load_checkpoint(weights_file(self.options.teacher_checkpoint))
+
+    def _is_trained_before(self, preset: Preset) -> bool:
+        """Whether the request trains the teacher of a preset before the preset itself."""
+        if self.joint or self.options.teacher_checkpoint is not None:
+            return False
+        earlier = self.presets[: list(self.presets).index(preset)]
+        return any(
+            other.name.startswith("teacher-")
+            and (other.student, other.data.name) == (preset.teacher, preset.data.name)
+            for other in earlier
+        )
+
+    def _check_images(self, run: UnfinishedRun) -> None:
+        data, options = run.preset.data, self.options
+        if str(data) not in self.splits:
+            splits = load_splits(data, options.data_dir, self.progress, options.skip_bad_images)
+            create_loader(splits.train, data, self.runtime.process_group.shard)
+            self.splits[str(data)] = splits.to(self.runtime.device)
+        splits = self.splits[str(data)]
+        if not self.fresh:
+            run.folder.check_images(images_digest(splits))
+        if run.preset.teacher and isinstance(splits.train, ImageFolderImages):
+            checkpoint = self._check_teacher(run.preset)
+            if checkpoint is not None:
+                check_classes(checkpoint, splits.train.classes)
+
+    def _joint_run(self, runs: list[UnfinishedRun]) -> JointRun:
+        preset = runs[0].preset
+        return JointRun(
+            runs,
+            self.runtime,
+            self.splits[str(preset.data)],
+            self.teachers[_teacher_key(preset)] if preset.teacher else None,
+            self.options.cache_dir,
+            self.options.checkpoint_interval,
+        )
+
+
+def _teacher_key(preset: Preset) -> TeacherKey:
+    assert preset.teacher is not None
+    return preset.teacher, preset.data.name
+
+
+def _check_finished_run(folder: RunFolder, preset: Preset, data_dir: Path) -> None:
+    """Check that a finished run has the classes of the images in --data-dir, if there are any."""
+    weights = folder.path / STUDENT
+    train = image_folder(preset.data, data_dir) / "train"
+    if weights.exists() and train.is_dir():
+        try:
+            check_classes(load_checkpoint(weights), class_names(train))
+        except RequestError as error:
+            raise RequestError(f"{error}; keep both runs with --set name=NEW") from None
+
+
+def presets_by_path(presets: Sequence[Preset], runs_dir: Path) -> dict[Path, Preset]:
+    """Presets by the folders of their runs; the same preset given twice is one run.
+
+    Raises:
+        RequestError: two different presets have the same folder.
+    """
+    by_path: dict[Path, Preset] = {}
+    for preset in presets:
+        path = RunFolder.of(runs_dir, preset).path
+        if by_path.setdefault(path, preset) != preset:
+            raise RequestError(
+                f"{path}: requested twice with different settings; give one preset another name"
+            )
+    return by_path
+
+
+def group_joint_runs(runs: Sequence[UnfinishedRun]) -> list[list[UnfinishedRun]]:
+    """Group runs with the same data and number of epochs, and at most one teacher.
+
+    In each group, runs with a teacher come first.
+    """
+    groups: list[list[UnfinishedRun]] = []
+    for run in sorted(runs, key=lambda run: run.preset.teacher is None):
+        preset = run.preset
+        for group in groups:
+            first = group[0].preset
+            is_same_training = (first.data, first.schedule.epochs) == (
+                preset.data,
+                preset.schedule.epochs,
+            )
+            if is_same_training and preset.teacher in (first.teacher, None):
+                group.append(run)
+                break
+        else:
+            groups.append([run])
+    return groups

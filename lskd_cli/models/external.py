@@ -1,0 +1,66 @@
+"""Classifiers of torchvision and timm, named ``torchvision/NAME`` and ``timm/NAME``.
+
+They return logits only, so feature methods cannot use them.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import timm
+import torchvision
+from torch import Tensor
+
+from lskd_cli.errors import RequestError
+from lskd_cli.models.output import Network, Output
+from lskd_cli.models.state_dict_names import rename_parameters
+
+
+class ExternalModel(Network):
+    """A network of a library, with the library's parameter names."""
+
+    can_fuse_bn = False  # an arbitrary forward pass may not be traceable
+    all_params_used = False  # some networks have auxiliary classifiers for training
+
+    def __init__(self, library: str, name: str, num_classes: int, image_size: int) -> None:
+        """Create a network without pretrained weights.
+
+        Raises:
+            RequestError: the network needs images of another size.
+        """
+        super().__init__()
+        self.network: Any = _CREATE[library](name, num_classes=num_classes)
+        required_size = fixed_input_size(library, name)
+        if required_size not in (None, image_size):
+            raise RequestError(
+                f"data.image_size: {library}/{name} needs images of {required_size} pixels, not "
+                f"{image_size}"
+            )
+        self.image_size = image_size
+        rename_parameters(self, {f"network.{key}": key for key in self.network.state_dict()})
+
+    def forward_features(self, images: Tensor) -> Output:
+        result = self.network(images)
+        return Output(getattr(result, "logits", result))  # auxiliary logits come in a named tuple
+
+
+_CREATE: dict[str, Callable[..., Any]] = {
+    "torchvision": lambda name, num_classes: torchvision.models.get_model(
+        name, num_classes=num_classes
+    ),
+    "timm": timm.create_model,
+}
+
+
+def list_external_models(library: str) -> list[str]:
+    """Names of the classifiers of torchvision or timm; empty for any other library."""
+    if library == "torchvision":
+        return list(torchvision.models.list_models(module=torchvision.models))
+    return list(timm.list_models()) if library == "timm" else []
+
+
+def fixed_input_size(library: str, name: str) -> int | None:
+    """The only image size that a network accepts, in pixels; None if it accepts several."""
+    if library == "torchvision":
+        return 224 if name.startswith(("vit_", "maxvit_")) else None  # torchvision's defaults
+    config = timm.get_pretrained_cfg(name)
+    return config.input_size[-1] if config and config.fixed_input_size else None

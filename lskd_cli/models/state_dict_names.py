@@ -1,0 +1,31 @@
+"""Renaming of the parameters of library networks in their state dictionaries."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+
+def rename_parameters(module: nn.Module, names: Mapping[str, str]) -> None:
+    """Use other parameter names in the ``state_dict`` and ``load_state_dict`` of a module.
+
+    Args:
+        module: changed in place.
+        names: for each name within the module, the name in its state dictionaries.
+    """
+
+    def rename_saved(
+        owner: nn.Module, state: dict[str, Tensor], prefix: str, metadata: Mapping[str, Any]
+    ) -> None:
+        for internal, external in names.items():
+            state[prefix + external] = state.pop(prefix + internal)
+
+    def rename_loaded(
+        owner: nn.Module, state: dict[str, Tensor], prefix: str, *others: object
+    ) -> None:
+        for internal, external in names.items():
+            if prefix + external in state:
+                state[prefix + internal] = state.pop(prefix + external)
+
+    module.register_state_dict_post_hook(rename_saved)  # type: ignore[no-untyped-call]
+    module.register_load_state_dict_pre_hook(rename_loaded)  # type: ignore[no-untyped-call]

@@ -1,0 +1,189 @@
+"""Grouping of runs: which runs are compared with each other in tables, figures and the report."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lskd_cli.config import Preset, builtin_methods, list_presets, load_preset, method_title
+from lskd_cli.results.runs import Run
+
+
+@dataclass(frozen=True, order=True)
+class ExperimentKey:
+    """What identifies the settings of a run, except its name, seed and standardization.
+
+    Attributes:
+        data: data settings, and the digest of the files of an image folder.
+        student: network of the student.
+        negative_epochs: number of epochs times -1, so that longer trainings are sorted first.
+        teacher: network and digest of the teacher; empty for student baselines and teachers.
+        settings: all other settings, and the precision.
+    """
+
+    data: str
+    student: str
+    negative_epochs: int
+    teacher: str
+    settings: str
+
+    @property
+    def training(self) -> tuple[str, str, int]:
+        """What a student baseline shares with the distilled students of the same network."""
+        return self.data, self.student, self.negative_epochs
+
+
+def experiment_key(run: Run) -> ExperimentKey:
+    """The key of a run; runs with equal keys differ at most in name, seed and standardization."""
+    preset, info = run.preset, run.info
+    excluded = {"name", "seed", "published", "stand", "teacher", "data", "student"}
+    settings = preset.model_dump(mode="json", exclude=excluded)
+    return ExperimentKey(
+        data=f"{_to_json(preset.data.model_dump(mode='json'))} {info.images_sha256}",
+        student=preset.student,
+        negative_epochs=-preset.schedule.epochs,
+        teacher=f"{preset.teacher} {info.teacher_sha256}" if preset.teacher else "",
+        settings=f"{_to_json(settings)} {info.precision}",
+    )
+
+
+@dataclass
+class MethodRuns:
+    """Runs of one method with equal settings and different seeds.
+
+    Attributes:
+        runs: the runs.
+        plain: for standardized runs, the runs with equal settings without standardization.
+    """
+
+    runs: list[Run]
+    plain: list[Run]
+
+    @property
+    def preset(self) -> Preset:
+        """Preset of the first run."""
+        return self.runs[0].preset
+
+    @property
+    def label(self) -> str:
+        """Label of the method in tables and figures, for example ``KD+Ours``."""
+        return method_label(self.runs[0])
+
+
+@dataclass
+class RunGroup:
+    """Runs of one teacher-student pair with the same data and number of epochs.
+
+    Attributes:
+        runs: the runs, student baselines first.
+        methods: the same runs by method and settings, in the order of tables.
+    """
+
+    runs: list[Run]
+    methods: list[MethodRuns]
+
+    @property
+    def title(self) -> str:
+        """Heading of the group."""
+        preset = self.runs[-1].preset
+        pair = f"{preset.teacher} → {preset.student}" if preset.teacher else preset.student
+        return f"{pair}, {preset.data.name}, {preset.schedule.epochs} epochs"
+
+
+def group_runs(runs: Sequence[Run]) -> list[RunGroup]:
+    """Group runs by teacher-student pair, data and number of epochs.
+
+    Student baselines are part of the groups of all teachers of their network; without any, they
+    form groups of their own. Longer trainings come first.
+    """
+    keyed = [(experiment_key(run), run) for run in runs]
+    baselines = _collect((key.training, run) for key, run in keyed if not key.teacher)
+    distilled = _collect(((*key.training, key.teacher), run) for key, run in keyed if key.teacher)
+    groups = [[*baselines.get(key[:3], []), *group] for key, group in distilled.items()]
+    paired_baselines = {key[:3] for key in distilled}
+    groups += [group for key, group in baselines.items() if key not in paired_baselines]
+    return [RunGroup(group, _methods(group)) for group in groups]
+
+
+def _methods(runs: Sequence[Run]) -> list[MethodRuns]:
+    by_settings: dict[tuple[ExperimentKey, str, str], list[Run]] = {}
+    for run in runs:
+        key = (experiment_key(run), _standardization(run), run.preset.name)
+        by_settings.setdefault(key, []).append(run)
+    methods = []
+    for (experiment, standardization, name), group in by_settings.items():
+        plain: list[list[Run]] = []
+        if standardization:
+            plain = [
+                other for key, other in by_settings.items() if key[0] == experiment and not key[1]
+            ]
+            # Several presets may have equal settings; the one of the same name is preferred.
+            plain.sort(key=lambda other: other[0].preset.name != name)
+        methods.append(MethodRuns(group, plain[0] if plain else []))
+    return sorted(methods, key=lambda method: table_sort_key(method.runs[0]))
+
+
+def _standardization(run: Run) -> str:
+    """Settings of the standardization; empty for plain runs, on which they have no effect."""
+    stand = run.preset.stand
+    if not run.preset.standardized or stand is None:
+        return ""
+    return _to_json({key: float(value) for key, value in stand.overrides().items()})
+
+
+def method_name(run: Run) -> str:
+    """Label of the method of a run, for example ``KD``."""
+    return run.info.method_title or method_title(run.preset.method)
+
+
+def method_label(run: Run) -> str:
+    """Label of the method of a run with its standardization, for example ``KD+Ours``."""
+    return method_name(run) + ("+Ours" if run.preset.standardized else "")
+
+
+def table_sort_key(run: Run) -> tuple[int, str, str, bool, int]:
+    """Order of runs in tables: baselines, then methods by year, plain before standardized."""
+    preset, methods = run.preset, builtin_methods()
+    name = preset.method.name
+    if not preset.teacher:
+        position = -1
+    else:
+        position = methods.index(name) if name in methods else len(methods)
+    return position, name, preset.name, preset.standardized, preset.seed
+
+
+def has_published_settings(run: Run) -> bool:
+    """Whether a run was trained with the settings of the published row: recipe, length and method.
+
+    Only then can its accuracy be compared with the published one.
+    """
+    preset = run.preset
+    if preset.name not in list_presets():
+        return False
+    published = load_preset(preset.name, allow_unknown_method=True)
+    excluded: dict[str, Any] = {
+        "seed": True, "published": True, "method": True, "stand": True, "data": {"seed"},
+    }  # fmt: skip
+    if preset.model_dump(exclude=excluded) != published.model_dump(exclude=excluded):
+        return False
+    if not _contains(preset.method.model_dump(), published.method.model_dump()):
+        return False
+    if not preset.standardized or preset.stand is None or published.stand is None:
+        return True
+    return preset.stand.overrides() == published.stand.overrides()
+
+
+def _contains(values: dict[str, Any], expected: dict[str, Any]) -> bool:
+    """Whether values contain the expected ones; defaults are not listed in a preset file."""
+    return all(values.get(key) == value for key, value in expected.items())
+
+
+def _collect(pairs: Iterable[tuple[Any, Run]]) -> dict[Any, list[Run]]:
+    groups: dict[Any, list[Run]] = {}
+    for key, run in pairs:
+        groups.setdefault(key, []).append(run)
+    return dict(sorted(groups.items()))
+
+
+def _to_json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)

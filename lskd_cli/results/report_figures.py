@@ -1,0 +1,274 @@
+"""The figures of a report with their titles and captions."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from lskd_cli.errors import RunError
+from lskd_cli.network_outputs import NetworkOutputs, OutputSet
+from lskd_cli.results.figures.ablation import ablation_figure
+from lskd_cli.results.figures.classes import class_differences
+from lskd_cli.results.figures.curves import published_curves, training_curves
+from lskd_cli.results.figures.moments import logit_moments
+from lskd_cli.results.figures.sample import sample_logits
+from lskd_cli.results.figures.shared_temperature import misranked_pair, pair_figure, toy_figure
+from lskd_cli.results.figures.style import FORMATS, save
+from lskd_cli.results.figures.tsne import tsne_figure
+from lskd_cli.results.grouping import ExperimentKey, RunGroup, experiment_key, method_name
+from lskd_cli.results.runs import Run
+
+_MIN_TSNE_IMAGES = 4
+
+Warn = Callable[[str], None]
+GridPoint = tuple[float, float]  # base temperature and weight
+
+
+@dataclass
+class ReportFigure:
+    """A figure with its title and caption.
+
+    Attributes:
+        name: name of its files, without suffix.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+
+
+@dataclass(frozen=True)
+class TsneOptions:
+    """Options of the t-SNE.
+
+    Attributes:
+        classes: class indices; all if empty.
+        points: largest number of images.
+    """
+
+    classes: Sequence[int] = ()
+    points: int = 1000
+
+
+def run_figures(group: RunGroup) -> list[ReportFigure]:
+    """The figures that need only the run folders of a group: curves and ablations."""
+    return [curves(group), *ablations(group)]
+
+
+def curves(group: RunGroup) -> ReportFigure:
+    """Accuracy and loss by epoch."""
+    caption = "Test accuracy, and training loss including the weights of its terms."
+    if any(run.preset.published.log in published_curves() for run in group.runs):
+        caption += " Dotted: the released log of the standardized method."
+    unfinished = [run.preset.run_path for run in group.runs if not run.is_finished]
+    if unfinished:
+        caption += f" Unfinished: {', '.join(unfinished)}."
+    figure = training_curves(group.runs)
+    return _report_figure("curves", group, "Accuracy and loss by epoch", caption, figure)
+
+
+def ablations(group: RunGroup) -> list[ReportFigure]:
+    """Accuracy by base temperature and weight, for each method that was run with several."""
+    plain: dict[ExperimentKey, list[Run]] = {}
+    grids: dict[tuple[ExperimentKey, str], list[Run]] = {}
+    for run in (run for run in group.runs if run.is_finished):
+        key, stand = experiment_key(run), run.preset.stand
+        if run.preset.standardized and stand:
+            grids.setdefault((key, str(_other_settings(run))), []).append(run)
+        else:
+            plain.setdefault(key, []).append(run)
+    figures = []
+    for (key, _), runs in grids.items():
+        accuracies: dict[GridPoint, list[float]] = {}
+        for run in runs:
+            accuracies.setdefault(_grid_point(run), []).append(run.top1("best"))
+        if len(accuracies) > 1:
+            means = {point: mean(values) for point, values in accuracies.items()}
+            figures.append(_ablation(group, runs[0], means, plain.get(key, [])))
+    return figures
+
+
+def _other_settings(run: Run) -> dict[str, float]:
+    """Settings of the standardization besides base temperature and weight."""
+    stand = run.preset.stand
+    assert stand is not None
+    axes = ("temperature", "kd_weight")
+    return {key: value for key, value in stand.overrides().items() if key not in axes}
+
+
+def _grid_point(run: Run) -> GridPoint:
+    """Base temperature and weight; for a plain run, those of its preset's standardization."""
+    stand = run.preset.stand
+    assert stand is not None
+    return stand.temperature, stand.kd_weight
+
+
+def _ablation(
+    group: RunGroup, example: Run, means: dict[GridPoint, float], plain: Sequence[Run]
+) -> ReportFigure:
+    method = method_name(example)
+    caption = f"Best epoch of {method}+Ours, mean over seeds"
+    caption += "".join(f", {key} {value:g}" for key, value in _other_settings(example).items())
+    caption += "."
+    reference = default = None
+    if plain:
+        reference, default = mean(run.top1("best") for run in plain), _grid_point(plain[0])
+        caption += f" Line on the color bar: plain {method}, {reference:.2f} %."
+    if default in means:
+        caption += " Frame: the default of the preset."
+    title = f"{method}+Ours by base temperature and weight"
+    figure = ablation_figure(means, reference, default)
+    return _report_figure(f"ablation-{method}", group, title, caption, figure)
+
+
+def logit_figures(
+    group: RunGroup, outputs: OutputSet, sample: int, tsne: TsneOptions, warn: Warn
+) -> list[ReportFigure]:
+    """The figures of the outputs of networks on test images.
+
+    Args:
+        group: runs of the students.
+        outputs: outputs of the teacher and the students.
+        sample: index of the test image whose logits are drawn.
+        tsne: options of the t-SNE.
+        warn: called for a figure that is left out.
+    """
+    teacher, *students = outputs.networks
+    images = f"{len(outputs.targets):,} test images, last epochs of {_join_runs(students)}"
+    (positions,) = np.nonzero(outputs.indices == sample)
+    if not len(positions):
+        warn(f"--sample {sample}: no such test image; the figure is left out of {group.title}")
+    figures = []
+    for method in dict.fromkeys(s.name.removesuffix("+Ours") for s in students):
+        pair = [s for s in students if s.name in (method, f"{method}+Ours")]
+        if pair[0].role == "baseline":
+            continue
+        if len(positions):
+            figures.append(_sample_figure(group, outputs, method, pair, int(positions[0]), sample))
+        figure, extremes = class_differences(teacher, pair, outputs.targets)
+        caption = (
+            f"Mean |teacher - student| by class of the image and class of the logit. {extremes}. "
+            f"{len(outputs.targets):,} test images, last epochs of {_join_runs(pair)}."
+        )
+        title = f"{method}: difference of logits"
+        figures.append(_report_figure(f"classes-{method}", group, title, caption, figure))
+    caption = (
+        "Images by mean and standard deviation of their logits (color: number of images, "
+        f"logarithmic), before and after standardization. {images}."
+    )
+    title = "Mean and standard deviation of logits"
+    moments = logit_moments(outputs.networks)
+    figures.append(_report_figure("moments", group, title, caption, moments))
+    figures += _tsne_figures(group, outputs, tsne, warn)
+    figures.append(_shared_temperature(group, outputs, images))
+    return figures
+
+
+def _sample_figure(
+    group: RunGroup,
+    outputs: OutputSet,
+    method: str,
+    students: Sequence[NetworkOutputs],
+    position: int,
+    sample: int,
+) -> ReportFigure:
+    caption = (
+        f"Logits of test image {sample}, plain and standardized; the mark is its class. Last "
+        f"epochs of {_join_runs(students)}."
+    )
+    networks = [outputs.networks[0], *students]
+    figure = sample_logits(networks, position, int(outputs.targets[position]))
+    return _report_figure(
+        f"sample-{method}", group, f"{method}: logits of one image", caption, figure
+    )
+
+
+def _tsne_figures(
+    group: RunGroup, outputs: OutputSet, options: TsneOptions, warn: Warn
+) -> list[ReportFigure]:
+    """The t-SNE, if networks return features and there are enough images of the classes."""
+    if all(network.pooled is None for network in outputs.networks):
+        return []
+    classes = options.classes or range(outputs.networks[0].logits.shape[1])
+    num_images = int(np.isin(outputs.targets, classes).sum())
+    if num_images < _MIN_TSNE_IMAGES:
+        warn(f"--classes: only {num_images} images; the t-SNE is left out of {group.title}")
+        return []
+    figure, drawn = tsne_figure(outputs.networks, outputs.targets, classes, options.points)
+    caption = (
+        f"t-SNE of the pooled features of {drawn:,} test images of {len(classes)} classes; color: "
+        f"class. Accuracy: on {len(outputs.targets):,} test images, last epochs."
+    )
+    return [_report_figure("tsne", group, "Features", caption, figure)]
+
+
+def _shared_temperature(group: RunGroup, outputs: OutputSet, images: str) -> ReportFigure:
+    title = "One temperature for teacher and student"
+    shared, standardized, pairs = outputs.concordant
+    counts = (
+        f"The KL at the shared temperature ranks {shared} of {pairs} student pairs in the order of "
+        f"accuracy, the KL of standardized logits {standardized} of {pairs} ({images})."
+    )
+    pair = misranked_pair(outputs.networks)
+    if pair is None:
+        caption = (
+            "An invented example: student 1 predicts the wrong class and seems closer to the "
+            "teacher at a shared temperature, student 2 has the relations of the teacher's logits. "
+            f"No two students of this group show this. {counts}"
+        )
+        return _report_figure("temperature-toy", group, title, caption, toy_figure())
+    worse, better = pair
+    baseline = next((s for s in pair if s.role == "baseline"), None)
+    note = f" {baseline.name} is the student baseline, trained without teacher." if baseline else ""
+    caption = (
+        f"Measured: by the KL at a shared temperature, {worse.name} is closer to the teacher than "
+        f"{better.name}, which is more accurate; by the KL of standardized logits, {better.name} "
+        f"is closer.{note} {counts}"
+    )
+    return _report_figure("temperature", group, title, caption, pair_figure(pair, outputs))
+
+
+def _join_runs(networks: Sequence[NetworkOutputs]) -> str:
+    return ", ".join(network.run for network in networks)
+
+
+def _report_figure(
+    prefix: str, group: RunGroup, title: str, caption: str, figure: Figure
+) -> ReportFigure:
+    preset = group.runs[-1].preset
+    pair = [preset.teacher, preset.student] if preset.teacher else [preset.student]
+    words = [prefix, *pair, preset.data.name, str(preset.schedule.epochs)]
+    name = re.sub(r"[^\w.-]+", "-", "-".join(words)).lower()
+    return ReportFigure(name, title, caption, figure)
+
+
+def make_names_unique(figures: Sequence[ReportFigure]) -> None:
+    """Number the figures whose names are equal, because their groups differ in other settings."""
+    counts: dict[str, int] = {}
+    for figure in figures:
+        counts[figure.name] = counts.get(figure.name, 0) + 1
+        if counts[figure.name] > 1:
+            figure.name += f"-{counts[figure.name]}"
+
+
+def write(figures: Sequence[ReportFigure], folder: Path) -> list[Path]:
+    """Write figures as PDF, SVG and PNG.
+
+    Raises:
+        RunError: a file cannot be written.
+    """
+    paths = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for figure in figures:
+            for suffix in FORMATS:
+                paths.append(folder / f"{figure.name}.{suffix}")
+                save(figure.figure, paths[-1])
+    except OSError as error:
+        raise RunError(f"{error.filename or folder}: cannot be written: {error.strerror}") from None
+    return paths

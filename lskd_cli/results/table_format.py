@@ -1,0 +1,168 @@
+"""Tables of results and their text formats."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence, Set
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from tabulate import tabulate
+
+from lskd_cli.results.seed_stats import SeedStats
+
+# standardized: measured with standardization; published: published values.
+ColumnRole = Literal["text", "number", "standardized", "published"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: its heading, its role, and the text of a row."""
+
+    heading: str
+    role: ColumnRole
+    text: Callable[[Any], str]
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the column is left-aligned and sorted as text."""
+        return self.role == "text"
+
+
+@dataclass
+class Table:
+    """Rows of results with the columns that are shown.
+
+    Attributes:
+        caption: explanation of the columns.
+        columns: the visible columns.
+        rows: arguments of ``Column.text``.
+        records: the rows as flat mappings, for machine-readable output.
+    """
+
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Any]
+    records: Sequence[dict[str, Any]]
+
+    def cells(self) -> list[list[str]]:
+        """The texts of all cells, row by row."""
+        return [[column.text(row) for column in self.columns] for row in self.rows]
+
+
+def format_value(value: float | None, format_spec: str = ".2f") -> str:
+    """A number, or an empty text for None."""
+    return "" if value is None else format(value, format_spec)
+
+
+def format_published(value: float | None, matches: bool, format_spec: str = ".2f") -> str:
+    """A published value, with an asterisk if the runs have other settings."""
+    text = format_value(value, format_spec)
+    return text if matches or not text else f"{text}*"
+
+
+def format_stats(stats: SeedStats | None) -> str:
+    """Mean and standard deviation, or an empty text for None."""
+    return stats.text() if stats else ""
+
+
+def format_gain(stats: SeedStats | None) -> str:
+    """Mean difference with its interval, or an empty text for None."""
+    return stats.difference_text() if stats else ""
+
+
+def flatten_row(row: Any, stats_fields: Sequence[str]) -> dict[str, Any]:
+    """A row as a flat mapping; statistics become NAME_n, NAME_mean, NAME_std, NAME_ci_low, ..."""
+    flat: dict[str, Any] = {}
+    for name, value in vars(row).items():
+        if name not in stats_fields:
+            flat[name] = value
+        elif value is None:
+            flat |= {f"{name}_{item.name}": None for item in fields(SeedStats)} | {f"{name}_n": 0}
+        else:
+            flat |= {f"{name}_{item}": number for item, number in vars(value).items()}
+    return flat
+
+
+def visible_columns(
+    columns: Sequence[Column], rows: Sequence[Any], hidden: Set[str]
+) -> list[Column]:
+    """The columns that are not hidden and not empty."""
+    return [
+        column
+        for column in columns
+        if column.heading not in hidden and any(column.text(row) for row in rows)
+    ]
+
+
+def format_duration(seconds: float) -> str:
+    """A duration as h:mm:ss."""
+    minutes, remainder = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{remainder:02}"
+
+
+def format_n(*stats: SeedStats | None) -> str:
+    """Number of runs behind the statistics of a row; several numbers if they differ."""
+    return "/".join(map(str, sorted({item.n for item in stats if item}, reverse=True)))
+
+
+def format_epochs(row: Any) -> str:
+    """Number of epochs of a row, and whether the best one was selected on held-out images."""
+    return f"{row.epochs} (val)" if row.selection == "val" else str(row.epochs)
+
+
+def interval_note(gains: Iterable[SeedStats | None]) -> str:
+    """Part of a caption that explains the intervals of differences, if there are any."""
+    has_interval = any(gain and gain.n > 1 for gain in gains)
+    return ", with its 95 % t interval" if has_interval else ""
+
+
+def published_note(rows: Iterable[Any]) -> str:
+    """Sentence of a caption that explains the asterisks of published values, if there are any."""
+    differs = any(row.has_published and not row.published_settings for row in rows)
+    return " * Published for other settings, e.g. another number of epochs." if differs else ""
+
+
+def epoch_note(accuracy: str) -> str:
+    """Part of a caption that explains which epoch an accuracy belongs to."""
+    return "the best epoch, as published" if accuracy == "best" else "the last epoch"
+
+
+def as_markdown(tables: Sequence[Table]) -> str:
+    """Markdown tables with their captions."""
+    return "\n".join(f"{table.caption}\n\n{_tabulate(table, 'pipe')}\n" for table in tables)
+
+
+def as_latex(tables: Sequence[Table]) -> str:
+    """LaTeX tabulars for the booktabs package, with captions as comments."""
+    texts = [f"% {table.caption}\n{_tabulate(table, 'latex_booktabs')}\n" for table in tables]
+    return "\n".join(texts).replace("Δ", r"$\Delta$").replace("±", r"$\pm$")
+
+
+def _tabulate(table: Table, format_name: str) -> str:
+    return tabulate(
+        table.cells(),
+        [column.heading for column in table.columns],
+        tablefmt=format_name,
+        colalign=["left" if column.is_text else "right" for column in table.columns],
+        disable_numparse=True,
+    )
+
+
+def as_csv(tables: Sequence[Table]) -> str:
+    """Comma-separated values of the records of all tables."""
+    records = [record for table in tables for record in table.records]
+    names = dict.fromkeys(name for record in records for name in record)
+    text = io.StringIO()
+    if records:
+        writer = csv.DictWriter(text, list(names), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(records)
+    return text.getvalue()
+
+
+TEXT_FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {
+    "md": as_markdown,
+    "latex": as_latex,
+    "csv": as_csv,
+}

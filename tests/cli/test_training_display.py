@@ -1,0 +1,30 @@
+"""The display of a training on a terminal."""
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from lskd_cli.cli import training_display
+from lskd_cli.cli.training_display import TrainingDisplay
+from tests.engine.helpers import digits_preset, train
+
+
+@pytest.mark.usefixtures("small_digits")
+def test_a_terminal_shows_bars_losses_and_accuracies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = io.StringIO()
+    terminal = Console(file=text, force_terminal=True, width=120, height=30)
+    monkeypatch.setattr(training_display, "err", terminal)
+    monkeypatch.setattr(training_display, "_REFRESH_INTERVAL", 0.0)
+    presets = [digits_preset(), digits_preset(stand=True)]
+    with TrainingDisplay(presets, 150, "resnet20 → resnet8") as shown:
+        train(presets, tmp_path, shown)
+    last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.getvalue()).split("resnet20 → resnet8")[-1]
+    assert re.search(r"training .* 300/300", last)
+    assert re.search(r"epoch 2/2 .* 150/150", last)
+    assert re.search(r"run +loss +ce +kd +train top-1 +test top-1 +best +lr", last)
+    assert re.search(r"kd-digits\+stand +\d+\.\d{4} .*\(epoch [12]\)", last)

@@ -1,0 +1,154 @@
+"""The program that tests of several processes start, with or without torchrun.
+
+``python -m tests.engine.distributed_target SCENARIO ROOT`` trains on 151 digits with a batch size
+of 64: the last batch of an epoch has 23 images, an odd number for two processes.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lskd_cli.config import Data, Preset
+from lskd_cli.data import Batch, BatchSpec, CropLoader, InMemoryImages, datasets
+from lskd_cli.dist_env import rank
+from lskd_cli.distillers.base import AllGather
+from lskd_cli.distillers.crd import CRD
+from lskd_cli.download import Progress
+from lskd_cli.engine.distributed import init_distributed
+from lskd_cli.engine.meters import Meters
+from lskd_cli.engine.runtime import resolve_runtime
+from lskd_cli.engine.student_trainer import StudentTrainer
+from lskd_cli.errors import RunError
+from tests.engine.helpers import digits_preset, train
+
+SMALL_STEPS = "optimizer.lr=0.002"
+
+
+def scenario_presets(scenario: str) -> list[Preset]:
+    """The presets that a scenario trains together."""
+    if scenario in ("killed", "whole", "nan"):
+        return [digits_preset("kd", True, 3)]
+    if scenario == "features":
+        return [digits_preset(method, False, 2, SMALL_STEPS) for method in ("at", "crd")]
+    # The warm-up ends within the run, so that both phases are tested.
+    return [
+        digits_preset("kd", True, 2, SMALL_STEPS),
+        digits_preset("dkd", False, 2, SMALL_STEPS, "method.warmup=1"),
+    ]
+
+
+def _limit_images() -> None:
+    load_all = datasets._LOADERS["digits"]
+
+    def load_few(
+        data: Data, folder: Path, progress: Progress
+    ) -> tuple[InMemoryImages, InMemoryImages]:
+        train_set, test_set = load_all(data, folder, progress)
+        return (
+            InMemoryImages(train_set.images[:151], train_set.targets[:151]),
+            InMemoryImages(test_set.images[:51], test_set.targets[:51]),
+        )
+
+    datasets._LOADERS["digits"] = load_few
+
+
+def _freeze_batch_norms() -> None:
+    """Use running statistics in training; otherwise those of the processes differ."""
+    start_epoch = StudentTrainer.start_epoch
+
+    def start_frozen_epoch(student: StudentTrainer) -> None:
+        start_epoch(student)
+        for module in student.module.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+
+    StudentTrainer.start_epoch = start_frozen_epoch  # type: ignore[method-assign]
+
+
+def _log_images(root: Path) -> None:
+    """Write the indices of this process's images, one line per step."""
+    make_batch: Callable[..., Batch] = CropLoader.make_batch
+
+    def make_logged_batch(loader: CropLoader, spec: BatchSpec) -> Batch:
+        with (root / f"images{rank()}.jsonl").open("a") as file:
+            file.write(json.dumps(spec.index.tolist()) + "\n")
+        return make_batch(loader, spec)
+
+    CropLoader.make_batch = make_logged_batch  # type: ignore[method-assign]
+
+
+def _log_memory_bank(root: Path) -> None:
+    """Write sums of this process's memory bank of crd, one line per step."""
+    on_step_end = CRD.on_step_end
+
+    def end_logged_step(method: CRD, all_gather: AllGather) -> None:
+        on_step_end(method, all_gather)
+        banks = (method.student_bank, method.teacher_bank)
+        sums = [part.double().sum().item() for b in banks for part in (b.entries, b.constant)]
+        with (root / f"memory{rank()}.jsonl").open("a") as file:
+            file.write(json.dumps([*sums, method.student_bank.entries[:, 0].tolist()]) + "\n")
+
+    CRD.on_step_end = end_logged_step  # type: ignore[method-assign]
+
+
+def _kill_once(steps: int) -> None:
+    """Kill the second process in the given step of the first attempt."""
+    train_step = StudentTrainer.train_step
+    step = 0
+
+    def train_killed_step(student: StudentTrainer, *inputs: object) -> None:
+        nonlocal step
+        step += 1
+        if rank() == 1 and step == steps and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+            os.kill(os.getpid(), signal.SIGKILL)
+        train_step(student, *inputs)  # type: ignore[arg-type]
+
+    StudentTrainer.train_step = train_killed_step  # type: ignore[method-assign]
+
+
+def _make_loss_nan(steps: int) -> None:
+    """Make the loss of the second process NaN in the given step."""
+    update = Meters.update
+    step = 0
+
+    def update_nan(
+        meters: Meters, losses: Mapping[str, Tensor], logits: Tensor, target: Tensor
+    ) -> None:
+        nonlocal step
+        step += 1
+        factor = float("nan") if rank() == 1 and step == steps else 1.0
+        update(meters, {name: factor * loss for name, loss in losses.items()}, logits, target)
+
+    Meters.update = update_nan  # type: ignore[method-assign]
+
+
+def main(scenario: str, root: Path) -> None:
+    torch.set_num_threads(1)
+    _limit_images()
+    if scenario in ("equal", "features"):
+        _freeze_batch_norms()
+        _log_images(root)
+        _log_memory_bank(root)
+    if scenario == "killed":
+        _kill_once(5)
+    if scenario == "nan":
+        _make_loss_nan(2)
+    runtime = resolve_runtime("cpu", "fp32")
+    with init_distributed(on_cuda=False) as group:
+        presets = scenario_presets(scenario)
+        try:
+            runtime = replace(runtime, process_group=group)
+            train(presets, root, runtime=runtime, checkpoint_interval=0)
+        except RunError as error:
+            (root / f"error{rank()}").write_text(str(error))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -1,0 +1,184 @@
+"""Captured steps: a replay computes what Python computes, and reads nothing from the device."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from lskd_cli.config import Preset
+from lskd_cli.data import BatchSpec
+from lskd_cli.engine import loop
+from lskd_cli.engine.callback import Callback
+from lskd_cli.engine.compile import Warn
+from lskd_cli.engine.cuda_graphs import EagerRunner, GraphRunner, StepRunner
+from lskd_cli.engine.runtime import Runtime
+from tests.engine.fake_graph_recorder import FakeGraphRecorder
+from tests.engine.helpers import CPU, after, digest, digits_preset, metrics, run_path, train
+
+pytestmark = pytest.mark.usefixtures("small_digits")
+EPOCHS = 6  # three of them run before the capture
+
+
+def _use(monkeypatch: pytest.MonkeyPatch, create: Callable[[Warn], StepRunner]) -> None:
+    def create_runner(runtime: Runtime, warn: Warn) -> StepRunner:
+        return create(warn)
+
+    monkeypatch.setattr(loop, "create_runner", create_runner)
+
+
+def _students(root: Path, presets: list[Preset]) -> list[str]:
+    return [digest(run_path(root, preset) / "student.safetensors") for preset in presets]
+
+
+@pytest.mark.parametrize(
+    ("methods", "precision"),
+    [
+        (methods, precision)
+        for methods in (("kd", "dkd"), ("mlkd",), ("ctkd", "ctkd+stand"))
+        for precision in ("fp32", "bf16")
+    ]
+    + [
+        (("fitnet", "at", "ofd", "rkd"), "bf16"),
+        pytest.param(("nst", "pkt", "vid", "sp"), "bf16", marks=pytest.mark.slow),
+    ],
+)
+def test_replayed_steps_give_the_weights_and_metrics_of_eager_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, methods: tuple[str, ...], precision: str
+) -> None:
+    runtime = Runtime(torch.device("cpu"), precision)  # type: ignore[arg-type]
+    presets = [
+        # Weight, lambda and learning rate change while the recording does not.
+        digits_preset(m.removesuffix("+stand"), m.endswith("+stand"), EPOCHS)
+        for m in methods
+    ]
+    recorder = FakeGraphRecorder()
+    _use(monkeypatch, lambda warn: EagerRunner(2))
+    train(presets, tmp_path / "eager", runtime=runtime)
+    _use(monkeypatch, lambda warn: GraphRunner(recorder, 2, pytest.fail))
+    train(presets, tmp_path / "replayed", runtime=runtime)
+    assert (recorder.captures, recorder.replays) == (
+        2,
+        2 * 3,
+    )  # two whole steps, and the partial one
+    assert _students(tmp_path / "replayed", presets) == _students(tmp_path / "eager", presets)
+    for preset in presets:
+        eager, replayed = (metrics(run_path(tmp_path / r, preset)) for r in ("eager", "replayed"))
+        for one, other in zip(eager, replayed, strict=True):
+            assert {k: v for k, v in one.items() if "second" not in k} == {
+                k: v for k, v in other.items() if "second" not in k
+            }
+
+
+# crd draws other images than eager steps do; reviewkd's convolutions round otherwise in the memory
+# of this recorder.
+@pytest.mark.parametrize("method", ["crd", "kdsvd", "reviewkd"])
+def test_steps_of_other_methods_read_nothing_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    preset = digits_preset(method, False, EPOCHS)
+    recorder = FakeGraphRecorder()
+    _use(monkeypatch, lambda warn: GraphRunner(recorder, 2, pytest.fail))
+    train([preset], tmp_path)
+    assert (recorder.captures, recorder.replays) == (2, 2 * 3)
+
+
+def test_students_that_join_later_are_captured_together_with_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, stand = digits_preset(epochs=EPOCHS), digits_preset(stand=True, epochs=EPOCHS)
+    train([plain, stand], tmp_path / "undisturbed")
+    _use(monkeypatch, lambda warn: GraphRunner(FakeGraphRecorder(), 1, pytest.fail))
+    with pytest.raises(Exception, match="stopped at epoch 5"):
+        train([plain], tmp_path / "apart", should_stop=after(13))
+    train([plain, stand], tmp_path / "apart")
+    undisturbed = _students(tmp_path / "undisturbed", [plain, stand])
+    assert _students(tmp_path / "apart", [plain, stand]) == undisturbed
+
+
+def test_a_failed_capture_is_reported_once_and_training_continues_eagerly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refuses(FakeGraphRecorder):
+        def capture(self, function: Callable[[], None]) -> Callable[[], None]:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    class Hears(Callback):
+        def __init__(self) -> None:
+            self.heard: list[str] = []
+
+        def on_warning(self, message: str) -> None:
+            self.heard.append(message)
+
+    preset, hears = digits_preset(epochs=EPOCHS), Hears()
+    train([preset], tmp_path / "eager")
+    _use(monkeypatch, lambda warn: GraphRunner(Refuses(), 1, warn))
+    train([preset], tmp_path / "refused", hears)
+    assert hears.heard == [
+        "--graphs: failed; falling back to eager execution: "
+        "operation not permitted when stream is capturing"
+    ]
+    assert _students(tmp_path / "refused", [preset]) == _students(tmp_path / "eager", [preset])
+
+
+def _spec(value: float) -> BatchSpec:
+    return BatchSpec(torch.full((3,), value), {})
+
+
+def _index(spec: BatchSpec) -> torch.Tensor:
+    return spec.index
+
+
+def test_running_out_of_memory_during_a_capture_is_not_a_failed_capture() -> None:
+    class Full(FakeGraphRecorder):
+        def capture(self, function: Callable[[], None]) -> Callable[[], None]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    runner = GraphRunner(Full(), 1, pytest.fail)
+    for _ in range(3):
+        runner.run("key", _spec(0.0), _index, [])
+    with pytest.raises(torch.OutOfMemoryError):
+        runner.run("key", _spec(0.0), _index, [])
+
+
+def test_a_replay_reads_new_inputs() -> None:
+    total = torch.zeros(())
+
+    def add(index: torch.Tensor) -> None:
+        total.add_(index.sum())
+
+    runner = GraphRunner(FakeGraphRecorder(), 1, pytest.fail)
+    for value in range(8):
+        runner.run("key", _spec(float(value)), _index, [add])
+    assert total.item() == 3 * sum(range(8))
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda index: index.sum().item(),
+        lambda index: index.nonzero(),
+        lambda index: index + torch.tensor([1.0]),
+    ],
+)
+def test_the_fake_recorder_refuses_operations_that_synchronize_a_device(
+    read: Callable[[torch.Tensor], object],
+) -> None:
+    heard: list[str] = []
+    runner = GraphRunner(FakeGraphRecorder(), 1, heard.append)
+    for _ in range(5):
+        runner.run("key", _spec(1.0), _index, [read])  # type: ignore[list-item]
+    assert len(heard) == 1
+    assert "not permitted" in heard[0]
+
+
+def test_several_steps_per_launch_give_the_losses_of_single_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preset = digits_preset("mlkd", True, 3)
+    train([preset], tmp_path / "one", runtime=CPU)
+    _use(monkeypatch, lambda warn: EagerRunner(4))
+    train([preset], tmp_path / "ahead", runtime=CPU)
+    one, ahead = (metrics(run_path(tmp_path / root, preset)) for root in ("one", "ahead"))
+    for early, late in zip(one, ahead, strict=True):
+        assert late["train_loss"] == pytest.approx(early["train_loss"], rel=1e-4)
