@@ -13,36 +13,36 @@ help: ## show this help
 
 setup: $(INSTALLED) ## create .venv and install lskd with its development tools
 
-# Done again when the project's dependencies change.
+# Reinstalled when pyproject.toml changes.
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-demo: setup ## the main job on handwritten digits: teacher, KD, KD+Ours, the table, the page
+demo: setup ## train a teacher, KD and KD+Ours on handwritten digits; write table and page
 	$(BIN)/lskd train --preset teacher-digits
 	$(BIN)/lskd compare --train --preset kd-digits --seeds 0,1,2
 	$(BIN)/lskd report
 
-test: setup ## the test suite (no network, no GPU, under ten minutes on two cores)
+test: setup ## run the test suite (no network, no GPU, under ten minutes on two cores)
 	$(BIN)/python -m pytest
 
-test-slow: setup ## checks that take minutes: twenty kills in a row, a step of every preset, the worked example
+test-slow: setup ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow -n 0
 
-test-gpu: setup ## checks that need a CUDA device
+test-gpu: setup ## run the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu -n 0
 
-test-browser: setup ## the report's page in Chromium (Debian: apt install chromium)
+test-browser: setup ## test the report page in Chromium (Debian: apt install chromium)
 	$(BIN)/python -m pytest -m browser -n 0
 
-check: setup ## lint, format and types
+check: setup ## run ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup ## the engine against a plain PyTorch loop: ratios, shares of a step, all pairs and methods, transformers, image files
+bench: setup ## compare the engine with a plain PyTorch loop, and print all benchmark tables
 	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.parts
 	$(BIN)/python -m benchmarks.pairs
@@ -53,7 +53,7 @@ bench: setup ## the engine against a plain PyTorch loop: ratios, shares of a ste
 fetch-teachers: setup ## download the six published CIFAR-100 teachers
 	$(BIN)/lskd fetch-teachers
 
-headline: setup ## the headline row on CIFAR-100, three seeds (hours; wants a GPU)
+headline: setup ## train resnet32x4 to resnet8x4 on CIFAR-100 with three seeds (needs a GPU)
 	$(BIN)/lskd fetch-teachers resnet32x4
 	$(BIN)/lskd compare --train --preset kd-r32x4-r8x4 --seeds 0,1,2
 
