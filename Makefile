@@ -4,9 +4,10 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+LOWEST_TESTS := tests/config tests/engine/test_parts.py tests/engine/test_transformers.py tests/cli tests/results
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-gpu test-browser check bench fetch-teachers headline clean
+.PHONY: help setup demo test test-lowest test-slow test-gpu test-browser check bench fetch-teachers headline clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +28,11 @@ demo: setup ## train a teacher, KD and KD+Ours on handwritten digits; write tabl
 
 test: setup ## run the test suite (no network, no GPU, under ten minutes on two cores)
 	$(BIN)/python -m pytest
+
+test-lowest: setup ## run short tests with the lowest versions that pyproject.toml allows
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-lowest
+	$(BIN)/uv pip install --quiet --python $(VENV)-lowest/bin/python --resolution lowest-direct --editable '.[dev]'
+	$(VENV)-lowest/bin/python -m pytest $(LOWEST_TESTS)
 
 test-slow: setup ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow -n 0
@@ -58,5 +64,5 @@ headline: setup ## train resnet32x4 to resnet8x4 on CIFAR-100 with three seeds (
 	$(BIN)/lskd compare --train --preset kd-r32x4-r8x4 --seeds 0,1,2
 
 clean: ## remove the virtual environment and caches; runs, data and checkpoints stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) $(VENV)-lowest .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

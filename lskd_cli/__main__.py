@@ -1,4 +1,4 @@
-"""python -m lskd_cli."""
+"""Entry point of ``python -m lskd_cli``, which torchrun needs."""
 
 from lskd_cli.cli import main
 

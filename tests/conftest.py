@@ -21,12 +21,12 @@ torch.set_num_threads(1)
 @pytest.fixture
 def small_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The digits set with 150 training and 50 test images: an epoch is three steps."""
-    whole = datasets._LOADERS["digits"]
+    load_all = datasets._LOADERS["digits"]
 
     def small(
         data: Data, folder: Path, progress: Progress
     ) -> tuple[InMemoryImages, InMemoryImages]:
-        train, test = whole(data, folder, progress)
+        train, test = load_all(data, folder, progress)
         return (
             InMemoryImages(train.images[:150], train.targets[:150]),
             InMemoryImages(test.images[:50], test.targets[:50]),

@@ -1,4 +1,4 @@
-"""Folders of small JPEG images whose classes can be learnt."""
+"""Folders of small JPEG images whose classes can be learned."""
 
 from pathlib import Path
 

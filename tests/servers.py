@@ -36,14 +36,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         content = self.server.files.get(self.path.lstrip("/"))
-        asked = self.headers.get("Range")
-        self.server.ranges.append(asked)
+        range_header = self.headers.get("Range")
+        self.server.ranges.append(range_header)
         if content is None:
             self.send_error(404)
             return
         start = 0
-        if asked and self.server.resumes:
-            start = int(asked.removeprefix("bytes=").rstrip("-"))
+        if range_header and self.server.resumes:
+            start = int(range_header.removeprefix("bytes=").rstrip("-"))
             if start >= len(content):
                 self.send_error(416)
                 return

@@ -1,4 +1,4 @@
-"""Weights in files: ours, and the pickles of others."""
+"""Weight files: safetensors, and pickled files of other programs."""
 
 import argparse
 import pickle

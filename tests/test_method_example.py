@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 TEXT = (Path(__file__).parents[1] / "docs" / "methods.md").read_text()
-EXAMPLE = TEXT.partition("## A method of your own")[2]
+EXAMPLE = TEXT.partition("## Your own method")[2]
 
 
 def _files(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The command line: one file a command; each parses, calls, prints."""
+"""The command-line interface: one module per command, and what the commands share."""
 
 from lskd_cli.cli.app import app, main
 

@@ -109,6 +109,7 @@ def _dry_run(presets: Sequence[Preset], training: TrainingArguments) -> None:
 
     with runtime_context(training) as runtime:
         for preset in presets:
-            losses = dry_run(preset, runtime)
+            metrics = dry_run(preset, runtime).items()
+            values = ", ".join(f"{name} {value:.4g}" for name, value in metrics)
             out.print(to_yaml(preset), end="", markup=False, highlight=False)
-            out.print(f"# one step on random data: {losses}", markup=False, highlight=False)
+            out.print(f"# one step on random data: {values}", markup=False, highlight=False)

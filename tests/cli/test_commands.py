@@ -262,11 +262,12 @@ class TestCompare:
         for run in ("kd-digits/seed0", "kd-digits/seed1", "kd-digits+stand/seed0"):
             (tmp_path / "runs" / run / "student.safetensors").unlink()
         command = ["report", "--runs-dir", tmp_path / "runs", "--out", tmp_path / "report"]
-        told = lskd(capsys, *command).err
+        messages = lskd(capsys, *command).err
         assert (
-            f"left out of the figures of logits: {tmp_path}/runs/kd-digits/seed0: contains" in told
+            f"left out of the figures of logits: {tmp_path}/runs/kd-digits/seed0: contains"
+            in messages
         )
-        assert "computing logits of 2 networks" in told  # the other seed has its weights
+        assert "computing logits of 2 networks" in messages  # the other seed has its weights
         for run in (tmp_path / "runs").glob("*/*/run.json"):
             run.write_text(run.read_text().replace("resnet20.safetensors", "gone.safetensors"))
         assert "figures of logits are left out: " in lskd(capsys, *command).err

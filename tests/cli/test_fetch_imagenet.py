@@ -61,7 +61,7 @@ def test_a_teacher_is_stored_under_the_name_of_its_data(
     assert "already exists; use --fresh to replace it" in again.err
 
 
-def test_a_broken_download_goes_on(server: FileServer, tmp_path: Path, capsys: Capture) -> None:
+def test_a_broken_download_is_resumed(server: FileServer, tmp_path: Path, capsys: Capture) -> None:
     command = ("fetch-teachers", "resnet34", "--from", server.url("models"))
     server.break_after = 1_000_000
     broken = lskd(capsys, *command, "--checkpoints-dir", tmp_path)

@@ -92,7 +92,7 @@ def test_a_teacher_has_a_preset_with_its_published_accuracy(network: str, top1: 
 
 
 @pytest.mark.parametrize(("network", "top1"), PUBLISHED["cifar100_students_alone"].items())
-def test_a_student_alone_has_a_preset_with_its_published_accuracy(
+def test_a_student_baseline_has_a_preset_with_its_published_accuracy(
     network: str, top1: float
 ) -> None:
     preset = load_preset(f"alone-{SHORT[network]}")
@@ -167,11 +167,11 @@ def _losses(name: str) -> list[float]:
     # Networks of ImageNet take any size; their own is slow here.
     preset = load_preset(name, ["data.image_size=64"] if "imagenet" in name else [])
     runtime = Runtime(torch.device("cpu"), "fp32")
-    arms = [preset, preset.with_stand(True)] if preset.can_standardize else [preset]
-    return [dry_run(arm, runtime)["train_loss"] for arm in arms]
+    variants = [preset, preset.with_stand(True)] if preset.can_standardize else [preset]
+    return [dry_run(variant, runtime)["train_loss"] for variant in variants]
 
 
-# Methods of logits alone know nothing of networks: one pair tells as much as all.
+# Logit methods do not depend on the networks, so one pair is enough for them.
 NEWER = ("normkd", "ttm", "wttm", "rld", "luminet", "dist")
 PAIRS_OF_NEWER = ("r56-r20", "digits", "imagenet-r34-r18")
 PUBLISHED_METHODS = ("dkd", "mlkd", "ctkd")
@@ -184,7 +184,7 @@ PAIRS_OF_FEATURES = ("r56-r20", "v13-mv2")
 
 
 def _is_slow(name: str) -> bool:
-    """Whether its step tells what others tell, or nothing is published of it."""
+    """Whether a step of another preset tests the same, or nothing is published for this one."""
     method, _, pair = name.partition("-")
     if method in NEWER:
         return pair not in PAIRS_OF_NEWER
@@ -207,7 +207,7 @@ def test_every_other_preset_trains_a_step(name: str) -> None:
 
 
 @pytest.mark.parametrize("row", PUBLISHED["cifar100_other_methods"], ids=_name)
-def test_another_method_has_its_published_value_beside(row: dict) -> None:
+def test_another_method_has_its_published_value(row: dict) -> None:
     preset = load_preset(_name(row))
     assert (preset.teacher, preset.student) == (row["teacher"], row["student"])
     assert (preset.method.name, preset.published.top1) == (row["method"], row["top1"])
@@ -267,7 +267,7 @@ def test_a_method_of_features_is_standardized_with_a_kl_term_alone(method: str) 
     assert not method_title(load_preset(f"{method}-r56-r20").method).endswith("+KD")
 
 
-def test_methods_that_compare_images_see_whole_batches() -> None:
+def test_methods_that_compare_images_see_full_batches() -> None:
     for method in ("mlkd", "dist", "luminet", "rkd", "pkt", "sp"):
         with pytest.raises(RequestError, match=f"grad_accum_steps: must be 1 with method {method}"):
             load_preset(f"{method}-r56-r20", ["optimizer.grad_accum_steps=2"])

@@ -125,9 +125,9 @@ def test_a_held_out_split_is_stratified_disjoint_and_always_the_same() -> None:
     assert len(first.val) == 144
     assert torch.equal(first.val.images, second.val.images)
     assert first.val.targets.bincount().min() >= 13
-    whole = load_splits(load_data("digits"), Path(), _silent).train.images
+    complete = load_splits(load_data("digits"), Path(), _silent).train.images
     parts = torch.cat([first.train.images, first.val.images])
-    assert torch.equal(parts.sum(0), whole.sum(0))
+    assert torch.equal(parts.sum(0), complete.sum(0))
 
 
 def test_a_split_that_leaves_classes_empty_is_refused() -> None:

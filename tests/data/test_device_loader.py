@@ -1,4 +1,4 @@
-"""timm's transform on batches: the same distribution, the same views whenever asked for."""
+"""timm's transform on batches: the same distribution, and reproducible views."""
 
 import random
 
@@ -64,10 +64,10 @@ def test_processes_share_the_views_of_a_single_process(pipeline: str) -> None:
 
 def test_without_a_policy_images_are_only_cropped_and_flipped() -> None:
     data = _with(policy=None, erasing=0.0)
-    whole = InMemoryImages(
+    complete = InMemoryImages(
         torch.full((60, 32, 32, 3), 255, dtype=torch.uint8), torch.arange(60) % 10
     )
-    loader = create_loader(whole, data)
+    loader = create_loader(complete, data)
     white = _first_batch(loader).views["weak"]
     assert white.shape == (50, 3, 48, 48)
     for channel, mean, std in zip(white.unbind(1), data.mean, data.std, strict=True):
@@ -133,15 +133,15 @@ def test_a_moved_image_is_that_of_pillow_but_for_its_sharper_filter(
     batch = images(60)[1::6].repeat_interleave(7, dim=2).repeat_interleave(7, dim=3)
     parameter = torch.tensor(values, dtype=torch.float64).repeat(4)[: len(batch)]
     matrix = affine_matrix(batch, torch.full((len(batch),), OP_CODES[name]), parameter)
-    ours = affine_transform(batch, matrix, interpolation, torch.tensor(FILL).view(3, 1, 1))
+    result = affine_transform(batch, matrix, interpolation, torch.tensor(FILL).view(3, 1, 1))
     filter_ = getattr(Image.Resampling, interpolation.upper())
-    theirs = torch.stack(
+    expected = torch.stack(
         [
             from_pillow(function(to_pillow(one), value, resample=filter_, fillcolor=FILL))
             for one, value in zip(batch, parameter.tolist(), strict=True)
         ]
     )
-    difference = (ours.int() - theirs.int()).abs().float()
+    difference = (result.int() - expected.int()).abs().float()
     assert difference.mean().item() < 1.0
     assert difference.quantile(0.999).item() <= (1 if interpolation == "bilinear" else 12)
 
@@ -162,8 +162,8 @@ def test_choices_are_what_timm_would_draw_from_the_same_seed() -> None:
         assert choices.flip[number].item() == (random.random() < 0.5)
         drawn.clear()
         augment(None)
-        ours = [(OPERATIONS[c[number]], p[number].item()) for c, p in choices.layers]
-        named = [one for one in ours if one[0] != "Identity"]
+        operations = [(OPERATIONS[c[number]], p[number].item()) for c, p in choices.layers]
+        named = [one for one in operations if one[0] != "Identity"]
         assert [name for name, _ in named] == [name.removesuffix("Rel") for name, _ in drawn]
         for (_, parameter), (_, levels) in zip(named, drawn, strict=True):
             assert parameter == pytest.approx(levels[0] if levels else 0.0)
@@ -185,10 +185,10 @@ def test_batches_are_distributed_as_timms_images() -> None:
         ),
         data.model_copy(update={"batch_size": 2000}),
     )
-    ours = _first_batch(loader).views["weak"]
+    result = _first_batch(loader).views["weak"]
     transform = timm_transform(data)
     seed_everything(1)
-    theirs = default_collate([transform(to_pillow(image)) for image in repeated])
+    expected = default_collate([transform(to_pillow(image)) for image in repeated])
     for measure, tolerance in (
         (lambda x: x.mean(dim=(1, 2, 3)), 0.06),
         (lambda x: x.std(dim=(1, 2, 3)), 0.04),
@@ -197,6 +197,6 @@ def test_batches_are_distributed_as_timms_images() -> None:
         (lambda x: x.amax(dim=(1, 2, 3)), 0.12),
         (lambda x: x[:, 0].mean(dim=(1, 2)) - x[:, 2].mean(dim=(1, 2)), 0.06),  # colour
     ):
-        mine, other = measure(ours).sort().values, measure(theirs).sort().values
+        mine, other = measure(result).sort().values, measure(expected).sort().values
         # The distance of two distributions: the mean gap of their sorted values.
         assert (mine - other).abs().mean().item() < tolerance

@@ -90,10 +90,10 @@ def test_several_steps_at_once_equal_single_steps() -> None:
 
 
 def test_an_epoch_can_start_in_its_middle() -> None:
-    whole = _batches(_loader(), 4, ["weak", "strong"])
+    complete = _batches(_loader(), 4, ["weak", "strong"])
     rest = _batches(_loader(), 4, ["weak", "strong"], start=1)
     assert len(rest) == 2
-    for early, late in zip(whole[1:], rest, strict=True):
+    for early, late in zip(complete[1:], rest, strict=True):
         assert torch.equal(early.target, late.target)
         assert torch.equal(early.views["strong"], late.views["strong"])
 

@@ -38,9 +38,9 @@ def _by_pillow(batch: Tensor, flip: Tensor, size: int, interpolation: str) -> Te
 def test_a_crop_has_the_pixels_of_pillow_but_for_rounding(size: int, interpolation: str) -> None:
     batch = images(COUNT)
     flip = torch.arange(COUNT) % 3 == 0
-    ours = crop_and_resize(batch, torch.tensor(_boxes()), flip, size, interpolation)
-    difference = (ours.int() - _by_pillow(batch, flip, size, interpolation).int()).abs()
-    assert ours.dtype == torch.uint8
+    result = crop_and_resize(batch, torch.tensor(_boxes()), flip, size, interpolation)
+    difference = (result.int() - _by_pillow(batch, flip, size, interpolation).int()).abs()
+    assert result.dtype == torch.uint8
     # Pillow takes columns first for some sizes, and then cuts overshoots at another time.
     assert difference.max().item() <= (2 if size >= 32 else 12)
     assert (difference > 0).float().mean().item() < 0.05
@@ -49,8 +49,8 @@ def test_a_crop_has_the_pixels_of_pillow_but_for_rounding(size: int, interpolati
 
 def test_the_whole_image_at_its_own_size_is_itself() -> None:
     batch = images(12)
-    whole = torch.tensor([[0, 0, 32, 32]]).expand(12, 4)
-    same = crop_and_resize(batch, whole, torch.zeros(12, dtype=torch.bool), 32, "bicubic")
-    mirrored = crop_and_resize(batch, whole, torch.ones(12, dtype=torch.bool), 32, "bicubic")
+    full_box = torch.tensor([[0, 0, 32, 32]]).expand(12, 4)
+    same = crop_and_resize(batch, full_box, torch.zeros(12, dtype=torch.bool), 32, "bicubic")
+    mirrored = crop_and_resize(batch, full_box, torch.ones(12, dtype=torch.bool), 32, "bicubic")
     assert torch.equal(same, batch)
     assert np.array_equal(mirrored.numpy(), batch.flip(3).numpy())

@@ -15,8 +15,8 @@ from lskd_cli.models import Output
 METHODS = ["kd", "dkd", "mlkd", "ctkd"]
 NEWER = ["normkd", "ttm", "wttm", "rld", "luminet", "dist"]
 # Each, plain and, where it has something to standardize, standardized.
-ARMS = [(method, stand) for method in [*METHODS, "rld"] for stand in (False, True)]
-ARMS += [(method, False) for method in NEWER if method != "rld"]
+VARIANTS = [(method, stand) for method in [*METHODS, "rld"] for stand in (False, True)]
+VARIANTS += [(method, False) for method in NEWER if method != "rld"]
 
 
 def _distiller(method: str, stand: bool) -> Distiller:
@@ -44,7 +44,7 @@ def _logits(scale: float = 3.0, rows: int = 8) -> tuple[Tensor, Tensor, Tensor]:
     return student.requires_grad_(), teacher, torch.randint(0, 100, (rows,), generator=generator)
 
 
-@pytest.mark.parametrize(("method", "stand"), ARMS)
+@pytest.mark.parametrize(("method", "stand"), VARIANTS)
 class TestExtremeLogits:
     def _is_finite(
         self, method: str, stand: bool, student: Tensor, teacher: Tensor, target: Tensor

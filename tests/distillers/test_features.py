@@ -54,11 +54,13 @@ def _golden(case: dict[str, Any]) -> tuple[Tensor, list[Tensor]]:
         margin = -(0.2 + chirp((1, 16, 1, 1), 0.4, 0.9).abs())
         return ofd_loss(student, chirp((4, 16, 8, 8), 1.1, 0.9), margin), [student]
     shapes = GOLDEN["student_shapes"]
-    others = shapes if "note" in case else case.get("teacher_shapes", GOLDEN["teacher_shapes"])
-    ours = [feature.requires_grad_() for feature in _maps(shapes, 0.3)]
+    teacher_maps = (
+        shapes if "note" in case else case.get("teacher_shapes", GOLDEN["teacher_shapes"])
+    )
+    student_maps = [feature.requires_grad_() for feature in _maps(shapes, 0.3)]
     settings = {key: case[key] for key in ("p", "k") if key in case}
-    loss = OF_MAPS[name](ours, _maps(others, 1.1), **settings)
-    return loss, ours[-1:] if name == "sp" else ours
+    loss = OF_MAPS[name](student_maps, _maps(teacher_maps, 1.1), **settings)
+    return loss, student_maps[-1:] if name == "sp" else student_maps
 
 
 @pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda case: case["name"])
@@ -147,7 +149,7 @@ def test_a_method_fits_the_features_of_every_pair(method: str, pair: str) -> Non
 def test_extreme_features_stay_finite(method: str, kind: str) -> None:
     name = f"{method}-r32x4-shv2"
     distiller = _distiller(name).train()
-    ours, theirs = _shapes(name)
+    student_shapes, teacher_shapes = _shapes(name)
     rows = 1 if kind == "one" else 4
 
     def make(*shape: int) -> Tensor:
@@ -157,8 +159,8 @@ def test_extreme_features_stay_finite(method: str, kind: str) -> None:
             return torch.randn(shape[1:]).expand(shape).clone()
         return torch.randn(shape, dtype=torch.bfloat16 if kind == "bfloat16" else None)
 
-    student = _outputs(ours, rows, torch.zeros if kind == "student_zero" else make)
-    teacher = _outputs(theirs, rows, make)
+    student = _outputs(student_shapes, rows, torch.zeros if kind == "student_zero" else make)
+    teacher = _outputs(teacher_shapes, rows, make)
     step = _step(student, teacher)
     if kind == "bfloat16":
         step.precision = lambda: torch.autocast("cpu", torch.bfloat16)
@@ -179,8 +181,8 @@ def test_a_students_features_and_adapters_learn_to_lower_the_loss(method: str) -
     name = f"{method}-digits"
     distiller = _distiller(name).train()
     student, teacher = (_outputs(shapes, 4) for shapes in _shapes(name))
-    learnt = [*student.feats, *student.preacts, student.pooled, *distiller.parameters()]
-    optimizer = torch.optim.Adam(learnt, lr=0.01)
+    parameters = [*student.feats, *student.preacts, student.pooled, *distiller.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=0.01)
     values = []
     for _ in range(20):
         loss = distiller.losses(_step(student, teacher))[method]
@@ -274,13 +276,13 @@ class TestOFD:
         distiller = _distiller("ofd-digits").eval()
         student, teacher = (_outputs(shapes, 2) for shapes in _shapes("ofd-digits"))
         assert isinstance(distiller, OFD)
-        whole = distiller.distillation_loss(student, teacher, _step(student, teacher))
+        total = distiller.distillation_loss(student, teacher, _step(student, teacher))
         maps = zip(distiller.connectors, student.preacts[1:], teacher.preacts[1:], strict=True)
         parts = [
             ofd_loss(connect(own), goal, distiller.get_buffer(f"margin{number}"))
             for number, (connect, own, goal) in enumerate(maps)
         ]
-        assert whole.item() == pytest.approx((parts[0] / 4 + parts[1] / 2 + parts[2]).item())
+        assert total.item() == pytest.approx((parts[0] / 4 + parts[1] / 2 + parts[2]).item())
 
     def test_a_teacher_without_batch_norms_is_refused(self) -> None:
         preset = load_preset("ofd-r32x4-r8x4", ["teacher=MobileNetV2"])
@@ -364,11 +366,14 @@ def test_maps_that_are_no_numbers_are_decomposed_all_the_same() -> None:
 
 class TestAdapters:
     @pytest.mark.parametrize(
-        ("ours", "theirs"), [(32, 16), (16, 32), (8, 8), (14, 8), (4, 16), (14, 16)]
+        ("student_size", "teacher_size"), [(32, 16), (16, 32), (8, 8), (14, 8), (4, 16), (14, 16)]
     )
-    def test_a_hint_has_the_size_of_the_teachers_stage(self, ours: int, theirs: int) -> None:
-        distiller = _hint(ours, theirs)
-        assert distiller.regressor(torch.zeros(2, 3, ours, ours)).shape == (2, 5, theirs, theirs)
+    def test_a_hint_has_the_size_of_the_teachers_stage(
+        self, student_size: int, teacher_size: int
+    ) -> None:
+        distiller = _hint(student_size, teacher_size)
+        hint = distiller.regressor(torch.zeros(2, 3, student_size, student_size))
+        assert hint.shape == (2, 5, teacher_size, teacher_size)
 
     def test_a_stage_that_does_not_exist_is_refused(self) -> None:
         with pytest.raises(RequestError, match="hint_stage: must be between 1 and 3, not 4"):
@@ -402,12 +407,14 @@ class TestAdapters:
     @pytest.mark.parametrize("levels", [2, 3, 6])
     def test_any_number_of_levels_is_reviewed(self, levels: int) -> None:
         sides = [2 ** (levels - number) for number in range(levels)]
-        ours = FeatureShapes([(4 + n, side, side) for n, side in enumerate(sides)], [], 9)
-        theirs = FeatureShapes([(6 + n, side, side) for n, side in enumerate(sides)], [], 11)
+        student_shapes = FeatureShapes([(4 + n, side, side) for n, side in enumerate(sides)], [], 9)
+        teacher_shapes = FeatureShapes(
+            [(6 + n, side, side) for n, side in enumerate(sides)], [], 11
+        )
         method = load_preset("reviewkd-digits").method
-        pair = FeatureSpec(ours, theirs, create_model("resnet8"), torch.arange(4))
-        distiller = ReviewKD(method, False, pair)
-        student, teacher = _outputs(ours, 2), _outputs(theirs, 2)
+        spec = FeatureSpec(student_shapes, teacher_shapes, create_model("resnet8"), torch.arange(4))
+        distiller = ReviewKD(method, False, spec)
+        student, teacher = _outputs(student_shapes, 2), _outputs(teacher_shapes, 2)
         losses = distiller.losses(_step(student, teacher))
         _total(losses).backward()
         assert len(distiller.fusions) == levels  # all but the stem, and the pooled features
@@ -423,10 +430,10 @@ class TestAdapters:
         assert first.item() == pytest.approx(full.item() / 20, rel=1e-5)
 
 
-def _hint(ours: int, theirs: int) -> FitNet:
+def _hint(student_size: int, teacher_size: int) -> FitNet:
     shapes = [
         FeatureShapes([(3, side, side)] + [(channels, side, side)] * 2, [], 8)
-        for channels, side in ((3, ours), (5, theirs))
+        for channels, side in ((3, student_size), (5, teacher_size))
     ]
     method = load_preset("fitnet-digits").method
     return FitNet(method, False, FeatureSpec(*shapes, create_model("resnet8"), torch.arange(4)))

@@ -19,10 +19,13 @@ def test_equal_maps_cost_nothing_and_a_shift_its_square() -> None:
     assert guidance_loss(shifted, maps).item() == pytest.approx(0.5**2 + 2.0**2)
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [(14, 32), (14, 8), (14, 16), (56, 32)])
-def test_the_smaller_map_is_enlarged_whichever_it_is(ours: int, theirs: int) -> None:
-    student, teacher = chirp((2, 4, ours, ours), 0.1, 0.7), chirp((2, 4, theirs, theirs), 0.2, 0.9)
-    side = (max(ours, theirs),) * 2
+@pytest.mark.parametrize(("student_side", "teacher_side"), [(14, 32), (14, 8), (14, 16), (56, 32)])
+def test_the_smaller_map_is_enlarged_whichever_it_is(student_side: int, teacher_side: int) -> None:
+    student, teacher = (
+        chirp((2, 4, student_side, student_side), 0.1, 0.7),
+        chirp((2, 4, teacher_side, teacher_side), 0.2, 0.9),
+    )
+    side = (max(student_side, teacher_side),) * 2
     large = [F.interpolate(one, side, mode="bilinear") for one in (student, teacher)]
     expected = (large[0] - large[1]).square().mean().item()
     assert guidance_loss([student], [teacher]).item() == pytest.approx(expected, rel=1e-12)

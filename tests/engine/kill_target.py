@@ -13,20 +13,20 @@ EPOCHS = 4
 
 
 def main(root: Path) -> None:
-    whole = datasets._LOADERS["digits"]
+    load_all = datasets._LOADERS["digits"]
 
     def smaller(
         data: Data, folder: Path, progress: Progress
     ) -> tuple[InMemoryImages, InMemoryImages]:
-        train_set, test_set = whole(data, folder, progress)
+        train_set, test_set = load_all(data, folder, progress)
         return InMemoryImages(train_set.images[:600], train_set.targets[:600]), test_set
 
     datasets._LOADERS["digits"] = smaller
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    arms = [digits_preset(epochs=EPOCHS), digits_preset(stand=True, epochs=EPOCHS)]
+    presets = [digits_preset(epochs=EPOCHS), digits_preset(stand=True, epochs=EPOCHS)]
     # Saved often, so that kills fall on saves within an epoch too.
-    train(arms, root, runtime=resolve_runtime("cpu"), checkpoint_interval=0.2)
+    train(presets, root, runtime=resolve_runtime("cpu"), checkpoint_interval=0.2)
 
 
 if __name__ == "__main__":

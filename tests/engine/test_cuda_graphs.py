@@ -60,7 +60,7 @@ def test_replayed_steps_give_the_weights_and_metrics_of_eager_ones(
     assert (recorder.captures, recorder.replays) == (
         2,
         2 * 3,
-    )  # two whole steps, and the partial one
+    )  # two full steps, and the partial one
     assert _students(tmp_path / "replayed", presets) == _students(tmp_path / "eager", presets)
     for preset in presets:
         eager, replayed = (metrics(run_path(tmp_path / r, preset)) for r in ("eager", "replayed"))
@@ -178,7 +178,7 @@ def test_several_steps_per_launch_give_the_losses_of_single_steps(
     preset = digits_preset("mlkd", True, 3)
     train([preset], tmp_path / "one", runtime=CPU)
     _use(monkeypatch, lambda warn: EagerRunner(4))
-    train([preset], tmp_path / "ahead", runtime=CPU)
-    one, ahead = (metrics(run_path(tmp_path / root, preset)) for root in ("one", "ahead"))
-    for early, late in zip(one, ahead, strict=True):
+    train([preset], tmp_path / "several", runtime=CPU)
+    one, several = (metrics(run_path(tmp_path / root, preset)) for root in ("one", "several"))
+    for early, late in zip(one, several, strict=True):
         assert late["train_loss"] == pytest.approx(early["train_loss"], rel=1e-4)

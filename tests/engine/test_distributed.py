@@ -99,14 +99,14 @@ def test_only_the_main_process_writes(one_and_two: tuple[Path, Path]) -> None:
 
 
 def test_a_run_with_a_killed_process_equals_an_uninterrupted_one(tmp_path: Path) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    _target(whole, "whole")
+    complete, killed = tmp_path / "whole", tmp_path / "killed"
+    _target(complete, "whole")
     _target(killed, "killed", "--max-restarts=1")
     (preset,) = scenario_presets("killed")
     for name in ("student.safetensors", "best.safetensors"):
-        files = [run_path(root, preset) / name for root in (whole, killed)]
+        files = [run_path(root, preset) / name for root in (complete, killed)]
         assert digest(files[0]) == digest(files[1])
-    losses = [[e["train_loss"] for e in metrics(run_path(r, preset))] for r in (whole, killed)]
+    losses = [[e["train_loss"] for e in metrics(run_path(r, preset))] for r in (complete, killed)]
     assert losses[0] == losses[1]
 
 
@@ -142,7 +142,7 @@ def test_two_processes_share_the_memory_bank_of_a_feature_method(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_one_process_goes_on_with_a_run_of_two(tmp_path: Path) -> None:
+def test_one_process_resumes_a_run_of_two(tmp_path: Path) -> None:
     training_options(tmp_path)
     target = ["-m", "tests.engine.distributed_target", "killed", str(tmp_path)]
     assert _launched(*target).returncode != 0

@@ -90,8 +90,8 @@ def test_batch_norms_of_adapters_are_synchronized_too() -> None:
         patch.object(ProcessGroup, "wrap_ddp", lambda group, module, all_params_used: module),
         patch("lskd_cli.engine.student_trainer.create_optimizer"),
     ):
-        arm = StudentTrainer(preset, runtime, create_model("resnet20", 10), torch.arange(10))
-    norms = [m for m in arm.module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        trainer = StudentTrainer(preset, runtime, create_model("resnet20", 10), torch.arange(10))
+    norms = [m for m in trainer.module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     assert {type(norm) for norm in norms} == {nn.SyncBatchNorm}
 
 

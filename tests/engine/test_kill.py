@@ -38,16 +38,16 @@ def _kill_and_resume(root: Path, kills: int) -> tuple[list[str], list[list[str]]
         The digests of an undisturbed run, and those of each run that was killed and resumed.
     """
     process = _start(root / "undisturbed")
-    began = time.monotonic()
+    start = time.monotonic()
     assert process.wait() == 0
-    whole = time.monotonic() - began
+    duration = time.monotonic() - start
     chance = random.Random(0)
     killed, ended = 0, 0
     while killed < kills:
         process = _start(root / str(ended))
-        began = time.monotonic()
+        start = time.monotonic()
         try:
-            assert process.wait(timeout=chance.uniform(0.0, whole)) == 0
+            assert process.wait(timeout=chance.uniform(0.0, duration)) == 0
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -55,7 +55,7 @@ def _kill_and_resume(root: Path, kills: int) -> tuple[list[str], list[list[str]]
         else:
             ended += 1
             # A busy moment at the start must not let all later runs end before they are killed.
-            whole = min(whole, time.monotonic() - began)
+            duration = min(duration, time.monotonic() - start)
     assert _start(root / str(ended)).wait() == 0
     killed_runs = [_students(root / str(number)) for number in range(ended + 1)]
     return _students(root / "undisturbed"), killed_runs

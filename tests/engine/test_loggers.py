@@ -62,13 +62,13 @@ class _Notices(Callback):
 
 
 def test_a_failing_logger_is_disabled_with_one_warning() -> None:
-    arm = StudentTrainer(digits_preset(), CPU)
-    arm.history.append({"epoch": 1})
+    trainer = StudentTrainer(digits_preset(), CPU)
+    trainer.history.append({"epoch": 1})
     log, notices = _Failing(), _Notices()
-    listener = LoggingCallback(notices, {arm.preset.run_path: [log]})
-    listener.on_epoch_end(arm)
-    listener.on_epoch_end(arm)
-    listener.close()
+    callback = LoggingCallback(notices, {trainer.preset.run_path: [log]})
+    callback.on_epoch_end(trainer)
+    callback.on_epoch_end(trainer)
+    callback.close()
     assert log.epochs == 1
     assert notices.messages == ["kd-digits/seed0: _Failing logging disabled: disk full"]
 

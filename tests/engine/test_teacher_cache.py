@@ -47,7 +47,7 @@ def teacher_images(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-# mlkd counts samples below a median, which steps where rounding brings one across.
+# mlkd counts samples below a median; rounding may move a sample across it.
 @pytest.mark.parametrize(("method", "tolerance"), [("kd", 2e-3), ("mlkd", 1e-2)])
 def test_training_is_the_same_to_half_precision(
     tmp_path: Path, folder: Path, method: str, tolerance: float
@@ -112,12 +112,12 @@ def test_another_teacher_or_precision_has_a_file_of_its_own(tmp_path: Path, fold
 
 def test_a_cache_of_another_teacher_is_refused(tmp_path: Path, folder: Path) -> None:
     train([digits_preset()], tmp_path / "first", cache_dir=folder)
-    beside = next(folder.glob("*.json"))
-    text = beside.read_text()
-    beside.write_text(text.replace("resnet20", "resnet32"))
+    description = next(folder.glob("*.json"))
+    text = description.read_text()
+    description.write_text(text.replace("resnet20", "resnet32"))
     with pytest.raises(RequestError, match=r"describes another teacher or other images; remove"):
         train([digits_preset()], tmp_path / "second", cache_dir=folder)
-    beside.write_text(text)
+    description.write_text(text)
     for content in (b"", b"nonsense"):
         _file(folder).write_bytes(content)
         with pytest.raises(

@@ -50,7 +50,7 @@ def _weights(root: Path, preset: Preset) -> str:
 
 
 @pytest.mark.parametrize(
-    "arms",
+    "names",
     [
         ("kd-r56g-t2t-vit-7",),
         ("kd-r56g-deit-tiny",),
@@ -61,31 +61,31 @@ def _weights(root: Path, preset: Preset) -> str:
 )
 @pytest.mark.parametrize("steps", [2, 5])
 def test_a_stopped_run_ends_as_an_undisturbed_one(
-    arms: Sequence[str], steps: int, tmp_path: Path
+    names: Sequence[str], steps: int, tmp_path: Path
 ) -> None:
-    presets = [_preset(name) for name in arms]
+    presets = [_preset(name) for name in names]
     presets = [p.with_stand(True) if p.stand else p for p in presets]
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    for root in (whole, stopped):
+    complete, stopped = tmp_path / "complete", tmp_path / "stopped"
+    for root in (complete, stopped):
         _teacher(root)
-    train(presets, whole)
+    train(presets, complete)
     with pytest.raises(Interrupted):
         train(presets, stopped, should_stop=after(steps))
     train(presets, stopped)
     for preset in presets:
-        assert _weights(whole, preset) == _weights(stopped, preset)
-        first, second = (metrics(run_path(root, preset)) for root in (whole, stopped))
+        assert _weights(complete, preset) == _weights(stopped, preset)
+        first, second = (metrics(run_path(root, preset)) for root in (complete, stopped))
         assert [epoch["train_loss"] for epoch in first] == [epoch["train_loss"] for epoch in second]
 
 
 def test_stochastic_depth_is_the_same_in_single_and_joint_runs(tmp_path: Path) -> None:
-    alone, beside = tmp_path / "alone", tmp_path / "beside"
-    for root in (alone, beside):
+    single, joint = tmp_path / "single", tmp_path / "joint"
+    for root in (single, joint):
         _teacher(root)
     preset = _preset("kd-r56g-deit-tiny")
-    train([preset], alone)
-    train([preset.with_stand(True), preset], beside)
-    assert _weights(alone, preset) == _weights(beside, preset)
+    train([preset], single)
+    train([preset.with_stand(True), preset], joint)
+    assert _weights(single, preset) == _weights(joint, preset)
 
 
 @pytest.mark.parametrize("name", ["kd-r56g-deit-tiny", "guidance-r56g-deit-tiny"])
@@ -116,28 +116,28 @@ def test_images_of_a_dropped_batch_are_not_counted(tmp_path: Path) -> None:
     assert first["images_per_second"] * first["seconds"] == pytest.approx(96)
 
 
-def _arm(*more: str) -> StudentTrainer:
-    arm = StudentTrainer(_preset("kd-r56g-deit-tiny", "drop_path=0", *more), CPU)
-    arm.start_epoch()
-    return arm
+def _trainer(*more: str) -> StudentTrainer:
+    trainer = StudentTrainer(_preset("kd-r56g-deit-tiny", "drop_path=0", *more), CPU)
+    trainer.start_epoch()
+    return trainer
 
 
-def _learn(arm: StudentTrainer) -> list[torch.Tensor]:
+def _train_step(trainer: StudentTrainer) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(12, 3, 32, 32, generator=generator)
     teacher = Output(3 * torch.randn(12, 10, generator=generator))
-    arm.lr.fill_(1e-3)
+    trainer.lr.fill_(1e-3)
     batch = Batch({"weak": images}, torch.arange(12) % 10, torch.arange(12))
-    arm.train_step(batch, {"weak": teacher})
-    return [p.grad.clone() for p in arm.student.parameters() if p.grad is not None]
+    trainer.train_step(batch, {"weak": teacher})
+    return [p.grad.clone() for p in trainer.student.parameters() if p.grad is not None]
 
 
 @pytest.mark.parametrize("parts", [2, 3, 5])
 def test_a_batch_in_parts_gives_the_gradient_and_the_losses_of_the_whole(parts: int) -> None:
-    whole, split = _arm(), _arm(f"optimizer.accumulate={parts}")
-    for one, other in zip(_learn(whole), _learn(split), strict=True):
+    full, split = _trainer(), _trainer(f"optimizer.accumulate={parts}")
+    for one, other in zip(_train_step(full), _train_step(split), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
-    expected, found = (arm.meters.means() for arm in (whole, split))
+    expected, found = (trainer.meters.means() for trainer in (full, split))
     assert found == pytest.approx(expected, rel=1e-5)
 
 
@@ -145,18 +145,18 @@ def test_clipping_bounds_the_norm_of_all_gradients_together() -> None:
     def norm(gradients: Sequence[torch.Tensor]) -> float:
         return torch.stack([one.norm() for one in gradients]).norm().item()
 
-    free = norm(_learn(_arm()))
+    free = norm(_train_step(_trainer()))
     assert free > 0.1
-    assert norm(_learn(_arm("optimizer.clip_norm=0.1"))) == pytest.approx(0.1, rel=1e-3)
+    assert norm(_train_step(_trainer("optimizer.clip_norm=0.1"))) == pytest.approx(0.1, rel=1e-3)
 
 
 @pytest.mark.parametrize(
     "name", ["deit-tiny", "t2t-vit-7", "pit-tiny", "pvt-tiny", "pvt-v2-b0", "cvt-13"]
 )
 def test_adamw_decays_matrices_alone(name: str) -> None:
-    arm = StudentTrainer(_preset(f"alone-{name}", "data.image_size=64"), CPU)
-    by_id = {id(p): key for key, p in arm.student.named_parameters()}
-    for group in arm.optimizer.param_groups:
+    trainer = StudentTrainer(_preset(f"alone-{name}", "data.image_size=64"), CPU)
+    by_id = {id(p): key for key, p in trainer.student.named_parameters()}
+    for group in trainer.optimizer.param_groups:
         for parameter in group["params"]:
             key = by_id[id(parameter)]
             is_free = parameter.ndim <= 1 or "cls_token" in key or "pos_embed" in key
@@ -164,29 +164,29 @@ def test_adamw_decays_matrices_alone(name: str) -> None:
 
 
 def test_adamw_can_be_recorded_also_after_a_resumption() -> None:
-    arm = _arm()
-    _learn(arm)
-    state = arm.state_dict()
+    trainer = _trainer()
+    _train_step(trainer)
+    state = trainer.state_dict()
     for group in state["optimizer"]["param_groups"]:
         assert group["capturable"]
-    again = _arm()
+    again = _trainer()
     again.load_state_dict(state)
     assert all(group["capturable"] for group in again.optimizer.param_groups)
     assert all(group["lr"] is again.lr for group in again.optimizer.param_groups)
 
 
 def test_parameters_that_are_fixed_stay_as_they_are() -> None:
-    arm = StudentTrainer(_preset("alone-t2t-vit-7"), CPU)
-    fixed = {k: p.clone() for k, p in arm.student.named_parameters() if not p.requires_grad}
+    trainer = StudentTrainer(_preset("alone-t2t-vit-7"), CPU)
+    fixed = {k: p.clone() for k, p in trainer.student.named_parameters() if not p.requires_grad}
     assert set(fixed) == {
         "pos_embed",
         "t2t_module.attention.0.attn.w",
         "t2t_module.attention.1.attn.w",
     }
-    arm.start_epoch()
-    _learn(arm)
+    trainer.start_epoch()
+    _train_step(trainer)
     for key, before in fixed.items():
-        assert torch.equal(arm.student.get_parameter(key), before)
+        assert torch.equal(trainer.student.get_parameter(key), before)
 
 
 def test_test_images_are_enlarged_as_pillow_does() -> None:

@@ -37,7 +37,7 @@ def test_published_names_load_and_give_the_reference_logits_and_features(name: s
     tolerance = TOLERANCE[golden["dtype"]]
     expected = torch.tensor(golden["eval_logits"], dtype=output.logits.dtype)
     torch.testing.assert_close(output.logits[:, :10], expected, rtol=0, atol=tolerance)
-    # Ours start with the embedding, the reference with the first layer or stage.
+    # Features start with the embedding, those of the reference with the first layer or stage.
     assert len(output.feats) == len(golden["features"]) + 1
     for feat, reference in zip(output.feats[1:], golden["features"], strict=True):
         assert list(feat.shape) == reference["shape"]

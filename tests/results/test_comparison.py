@@ -69,7 +69,7 @@ def test_a_row_has_the_published_values() -> None:
     ]  # fmt: skip
 
 
-def test_one_run_has_no_deviation() -> None:
+def test_one_run_has_no_standard_deviation() -> None:
     (row,) = _rows(_runs()[:1], "best")
     assert (row.plain.std, row.standardized, row.difference) == (None, None, None)
     assert (row.plain.ci_low, row.plain.ci_high) == (None, None)

@@ -118,7 +118,10 @@ def test_a_figure_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path)
 
 def test_the_style_is_of_these_figures_alone(tmp_path: Path) -> None:
     with styled():
-        ours = Figure()
-    assert (ours.get_layout_engine() is None, Figure().get_layout_engine() is None) == (False, True)
-    save(ours, tmp_path / "empty.png")
+        styled_figure = Figure()
+    assert (styled_figure.get_layout_engine() is None, Figure().get_layout_engine() is None) == (
+        False,
+        True,
+    )
+    save(styled_figure, tmp_path / "empty.png")
     assert (tmp_path / "empty.png").exists()

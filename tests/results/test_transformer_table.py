@@ -108,7 +108,7 @@ def test_the_same_run_twice_is_refused() -> None:
         _rows([*_runs(), _runs()[0]])
 
 
-def test_transformers_have_their_own_table_beside_the_others() -> None:
+def test_transformers_have_a_table_of_their_own() -> None:
     runs = [
         *_runs(),
         made_run("kd-r32x4-r8x4", True, 0, [76.0]),
@@ -128,7 +128,7 @@ def test_transformers_have_their_own_table_beside_the_others() -> None:
     json.dumps([record for table in tables for record in table.records])
 
 
-def test_the_page_has_both_tables_and_one_figure_a_transformer() -> None:
+def test_the_page_has_both_tables_and_one_figure_per_transformer() -> None:
     runs = [*_runs(), made_run("kd-r32x4-r8x4", True, 0, [76.0])]
     sections = [ReportSection(group, run_figures(group)) for group in group_runs(runs)]
     page = render_page(sections, "best")
