@@ -4,7 +4,8 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-LOWEST_TESTS := tests/config tests/engine/test_parts.py tests/engine/test_transformers.py tests/cli tests/results
+LOWEST_TESTS := tests/config tests/results tests/engine/test_parts.py tests/engine/test_transformers.py \
+  tests/cli/test_multi_run.py tests/cli/test_sweep.py tests/cli/test_image_folder.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-lowest test-slow test-gpu test-browser check bench fetch-teachers headline clean
@@ -32,7 +33,7 @@ test: setup ## run the test suite (no network, no GPU, under ten minutes on two 
 test-lowest: setup ## run short tests with the lowest versions that pyproject.toml allows
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-lowest
 	$(BIN)/uv pip install --quiet --python $(VENV)-lowest/bin/python --resolution lowest-direct --editable '.[dev]'
-	$(VENV)-lowest/bin/python -m pytest $(LOWEST_TESTS)
+	$(VENV)-lowest/bin/python -m pytest --disable-warnings $(LOWEST_TESTS)
 
 test-slow: setup ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow -n 0

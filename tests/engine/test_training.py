@@ -11,6 +11,7 @@ from safetensors import safe_open
 
 from lskd_cli.checkpoints import save_checkpoint
 from lskd_cli.config import Preset, load_preset
+from lskd_cli.engine import teacher_files
 from lskd_cli.engine.callback import Callback
 from lskd_cli.engine.joint_run import UnfinishedRun
 from lskd_cli.engine.prepare import TrainingOptions, group_joint_runs, prepare
@@ -386,8 +387,9 @@ def test_a_damaged_state_is_reported_before_the_first_run_starts(tmp_path: Path)
     assert not run_path(tmp_path, first).exists()
 
 
-def test_a_finished_teacher_run_is_found(tmp_path: Path) -> None:
-    teacher = digits_preset("kd", False, 16, "name=teacher-own", "student=resnet20")
+def test_a_finished_teacher_run_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teacher_files, "_shortened", lambda *_: None)
+    teacher = digits_preset("kd", False, 2, "name=teacher-own", "student=resnet20")
     train([teacher], tmp_path)
     (tmp_path / "checkpoints" / "resnet20.safetensors").unlink()
     where = TrainingOptions(tmp_path, tmp_path / "checkpoints", tmp_path / "runs")
