@@ -4,7 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-LOWEST_TESTS := tests/config tests/results tests/engine/test_parts.py tests/engine/test_transformers.py \
+LOWEST_TESTS := tests/config tests/results tests/engine/test_eval_metrics.py tests/engine/test_transformers.py \
   tests/cli/test_multi_run.py tests/cli/test_sweep.py tests/cli/test_image_folder.py
 
 .DEFAULT_GOAL := help

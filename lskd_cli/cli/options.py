@@ -53,7 +53,7 @@ def load_method_files(paths: Sequence[Path] | None) -> None:
 
 
 def parse_ints(option: str, text: str) -> list[int]:
-    """The whole numbers in a comma-separated list.
+    """The integers in a comma-separated list.
 
     Raises:
         RequestError: the text is not such a list.
@@ -61,7 +61,7 @@ def parse_ints(option: str, text: str) -> list[int]:
     try:
         return [int(number) for number in text.split(",")]
     except ValueError:
-        raise RequestError(f"{option} {text}: expected whole numbers, e.g. 0,1,2") from None
+        raise RequestError(f"{option} {text}: expected integers, e.g. 0,1,2") from None
 
 
 def given_options(context: typer.Context, parameters: Collection[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The files of ``presets/``, and what they say about the built-in methods."""
+"""The files of ``presets/``, and the built-in methods that they describe."""
 
 from functools import cache
 from pathlib import Path

@@ -110,7 +110,7 @@ def test_a_shard_that_is_none_is_refused(shard: str) -> None:
     ("arguments", "message"),
     [
         (("--seed", "1", "--seeds", "0,1"), "--seed and --seeds are mutually exclusive"),
-        (("--seeds", "0,x"), "--seeds 0,x: expected whole numbers"),
+        (("--seeds", "0,x"), "--seeds 0,x: expected integers"),
     ],
 )
 def test_seeds_are_given_in_one_way(

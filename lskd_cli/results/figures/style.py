@@ -15,7 +15,7 @@ from lskd_cli.network_outputs import Role
 # Widths in inches, for a two-column paper.
 ONE_COLUMN, TWO_COLUMNS = 3.3, 6.9
 
-# Colours that are told apart with any color vision (Okabe and Ito, jfly.uni-koeln.de/color, 2008).
+# Colors that are distinct with any color vision (Okabe and Ito, jfly.uni-koeln.de/color, 2008).
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
 )  # fmt: skip
