@@ -13,7 +13,7 @@ from lskd_cli.download import Progress
 
 settings.register_profile("lskd", deadline=None)
 settings.load_profile("lskd")
-# Tests run side by side, one a core; so do the processes that they start.
+# There is one test process per core, so each of them and its child processes use one thread.
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
