@@ -100,7 +100,7 @@ def _tutorial_epoch(root: Path, workers: int) -> None:
 def _epoch(loader: Loader, views: Sequence[View]) -> None:
     loader.start_epoch(1, views, 0)
     for step in range(loader.num_steps):
-        loader.make_batch(loader.batch_spec(step, 1))
+        loader.batch_spec(step, 1)
 
 
 def _print_waiting(images: ImageFolderImages, runtime: Runtime, steps: int) -> None:

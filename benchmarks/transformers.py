@@ -61,7 +61,7 @@ def _print_pipelines(runtime: Runtime, rounds: int) -> None:
 def _epoch(loader: Loader) -> None:
     loader.start_epoch(1, ["weak"], 0)
     for step in range(loader.num_steps):
-        loader.make_batch(loader.batch_spec(step, 1))
+        loader.batch_spec(step, 1)
 
 
 def _specs(loader: Loader) -> Iterator[BatchSpec]:
