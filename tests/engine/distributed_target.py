@@ -15,17 +15,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lskd_cli.config import Data, Preset
-from lskd_cli.data import Batch, BatchSpec, CropLoader, InMemoryImages, datasets
+from lskd_cli.config import Preset
+from lskd_cli.data import Batch, BatchSpec, CropLoader, datasets
 from lskd_cli.dist_env import rank
 from lskd_cli.distillers.base import AllGather
 from lskd_cli.distillers.crd import CRD
-from lskd_cli.download import Progress
 from lskd_cli.engine.distributed import init_distributed
 from lskd_cli.engine.meters import Meters
 from lskd_cli.engine.runtime import resolve_runtime
 from lskd_cli.engine.student_trainer import StudentTrainer
 from lskd_cli.errors import RunError
+from tests.digits import digits_loader
 from tests.engine.helpers import digits_preset, train
 
 SMALL_STEPS = "optimizer.lr=0.002"
@@ -42,21 +42,6 @@ def scenario_presets(scenario: str) -> list[Preset]:
         digits_preset("kd", True, 2, SMALL_STEPS),
         digits_preset("dkd", False, 2, SMALL_STEPS, "method.warmup=1"),
     ]
-
-
-def _limit_images() -> None:
-    load_all = datasets._LOADERS["digits"]
-
-    def load_few(
-        data: Data, folder: Path, progress: Progress
-    ) -> tuple[InMemoryImages, InMemoryImages]:
-        train_set, test_set = load_all(data, folder, progress)
-        return (
-            InMemoryImages(train_set.images[:151], train_set.targets[:151]),
-            InMemoryImages(test_set.images[:51], test_set.targets[:51]),
-        )
-
-    datasets._LOADERS["digits"] = load_few
 
 
 def _freeze_batch_norms() -> None:
@@ -131,7 +116,7 @@ def _make_loss_nan(steps: int) -> None:
 
 def main(scenario: str, root: Path) -> None:
     torch.set_num_threads(1)
-    _limit_images()
+    datasets._LOADERS["digits"] = digits_loader(151, 51)
     if scenario in ("equal", "features"):
         _freeze_batch_norms()
         _log_images(root)

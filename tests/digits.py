@@ -1,0 +1,24 @@
+"""The digits data set with fewer images."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from lskd_cli.config import Data
+from lskd_cli.data import InMemoryImages, datasets
+from lskd_cli.download import Progress
+
+Loader = Callable[[Data, Path, Progress], tuple[InMemoryImages, InMemoryImages]]
+
+
+def digits_loader(num_train: int, num_test: int | None = None) -> Loader:
+    """A loader of the first training and test images; None keeps all test images."""
+    load_all = datasets._LOADERS["digits"]
+
+    def load(data: Data, folder: Path, progress: Progress) -> tuple[InMemoryImages, InMemoryImages]:
+        train, test = load_all(data, folder, progress)
+        return (
+            InMemoryImages(train.images[:num_train], train.targets[:num_train]),
+            InMemoryImages(test.images[:num_test], test.targets[:num_test]),
+        )
+
+    return load
