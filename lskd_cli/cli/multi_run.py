@@ -14,6 +14,7 @@ from lskd_cli.engine.prepare import TrainingOptions, presets_by_path
 from lskd_cli.engine.run_folder import RunFolder
 from lskd_cli.engine.runtime import Runtime
 from lskd_cli.errors import RunError
+from lskd_cli.results.table_format import format_value
 
 
 def train_separately(
@@ -66,8 +67,7 @@ def _table(records: Sequence[dict[str, Any]]) -> Table:
     table.add_column("best top-1", justify="right")
     table.add_column("last top-1", justify="right")
     for record in records:
-        accuracies = (record["best_top1"], record["last_top1"])
-        texts = ("" if value is None else f"{value:.2f}" for value in accuracies)
+        texts = [format_value(record[key]) for key in ("best_top1", "last_top1")]
         style = "red" if record["error"] else ""
         table.add_row(record["run"], record["state"], *texts, style=style)
     return table

@@ -22,7 +22,7 @@ from lskd_cli.cli.console import err, info
 from lskd_cli.config import Preset
 from lskd_cli.engine.callback import Callback, RunningMetrics
 from lskd_cli.engine.student_trainer import StudentTrainer
-from lskd_cli.results.table_format import format_duration
+from lskd_cli.results.table_format import format_duration, format_value
 
 _REFRESH_INTERVAL = 0.5  # seconds between two reads of the losses of the current epoch
 _WIDE = 100  # columns; a narrower terminal does not show the number of the best epoch
@@ -135,17 +135,17 @@ class TrainingDisplay(Callback):
             table.add_column(heading, justify="right")
         for path, label in self.labels.items():
             metrics, student = self.metrics.get(path, {}), self.students.get(path)
-            losses = [_format(metrics.get(key), ".4f") for key in ("train_loss", *terms)]
+            losses = [format_value(metrics.get(key), ".4f") for key in ("train_loss", *terms)]
             last = student.history[-1] if student else {}
             best = student.best if student and student.best else {}
             best_epoch = f" (epoch {best['epoch']})" if best and err.width >= _WIDE else ""
             table.add_row(
                 Text(label, style="green" if "+stand" in label else ""),
                 *losses,
-                _format(metrics.get("train_top1"), ".2f"),
-                _format(last.get("test_top1"), ".2f"),
-                _format(best.get("test_top1"), ".2f") + best_epoch,
-                _format(last.get("lr"), "g"),
+                format_value(metrics.get("train_top1")),
+                format_value(last.get("test_top1")),
+                format_value(best.get("test_top1")) + best_epoch,
+                format_value(last.get("lr"), "g"),
             )
         return table
 
@@ -169,7 +169,3 @@ class TrainingDisplay(Callback):
 def _loss_terms(metrics: dict[str, float]) -> list[str]:
     totals = ("train_loss", "train_top1")
     return [key for key in metrics if key.startswith(_LOSS_PREFIX) and key not in totals]
-
-
-def _format(value: float | None, format_spec: str) -> str:
-    return "" if value is None else format(value, format_spec)

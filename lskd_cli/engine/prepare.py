@@ -211,21 +211,14 @@ class _PlanBuilder:
 
     def _check_teacher(self, preset: Preset) -> Checkpoint | None:
         """The weights of a teacher; None if an earlier run of the request trains it."""
-        key = _teacher_key(preset)
-        if key not in self.teachers:
-            load = cache(partial(self._load_teacher, preset))
-            try:
-                load()
-            except RequestError:
-                if not self._is_trained_before(preset):
-                    raise
-                self.teachers[key] = load
-                return None
-            self.teachers[key] = load
+        create = cache(partial(self._load_teacher, preset))
+        load = self.teachers.setdefault(_teacher_key(preset), create)
         try:
-            return self.teachers[key]().checkpoint
+            return load().checkpoint
         except RequestError:
-            return None
+            if self._is_trained_before(preset):
+                return None
+            raise
 
     def _load_teacher(self, preset: Preset) -> LoadedTeacher:
         options = self.options

@@ -15,10 +15,10 @@ from lskd_cli.results.table_format import (
     format_epochs,
     format_gain,
     format_n,
-    format_published,
     format_stats,
     format_value,
     interval_note,
+    published_column,
     published_note,
     visible_columns,
 )
@@ -126,21 +126,9 @@ _COLUMNS = (
     Column("Plain", "number", lambda row: format_stats(row.plain)),
     Column("+Ours", "standardized", lambda row: format_stats(row.standardized)),
     Column("Δ", "standardized", lambda row: format_gain(row.difference)),
-    Column(
-        "Published",
-        "published",
-        lambda row: format_published(row.published_plain, row.published_settings),
-    ),
-    Column(
-        "+Ours",
-        "published",
-        lambda row: format_published(row.published_standardized, row.published_settings),
-    ),
-    Column(
-        "Δ",
-        "published",
-        lambda row: format_published(row.published_difference, row.published_settings, "+.2f"),
-    ),
+    published_column("Published", "published_plain"),
+    published_column("+Ours", "published_standardized"),
+    published_column("Δ", "published_difference", "+.2f"),
 )
 
 

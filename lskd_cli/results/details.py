@@ -14,9 +14,9 @@ from lskd_cli.results.table_format import (
     flatten_row,
     format_duration,
     format_gain,
-    format_published,
     format_stats,
     interval_note,
+    published_column,
     published_note,
     visible_columns,
 )
@@ -113,11 +113,7 @@ _COLUMNS = (
     Column("Δ", "standardized", lambda row: format_gain(row.best_gain)),
     Column("Last epoch", "number", lambda row: format_stats(row.last)),
     Column("Δ", "number", lambda row: format_gain(row.last_gain)),
-    Column(
-        "Published",
-        "published",
-        lambda row: format_published(row.published, row.published_settings),
-    ),
+    published_column("Published", "published"),
     Column("Time", "number", lambda row: format_duration(row.seconds)),
     Column("Hardware", "text", lambda row: row.hardware),
     Column("Students", "number", lambda row: row.students),

@@ -60,6 +60,15 @@ def format_published(value: float | None, matches: bool, format_spec: str = ".2f
     return text if matches or not text else f"{text}*"
 
 
+def published_column(heading: str, field: str, format_spec: str = ".2f") -> Column:
+    """A column of published values, from a field of the rows."""
+    return Column(
+        heading,
+        "published",
+        lambda row: format_published(getattr(row, field), row.published_settings, format_spec),
+    )
+
+
 def format_stats(stats: SeedStats | None) -> str:
     """Mean and standard deviation, or an empty text for None."""
     return stats.text() if stats else ""

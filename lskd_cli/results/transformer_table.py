@@ -18,10 +18,10 @@ from lskd_cli.results.table_format import (
     format_epochs,
     format_gain,
     format_n,
-    format_published,
     format_stats,
     format_value,
     interval_note,
+    published_column,
     published_note,
     visible_columns,
 )
@@ -179,21 +179,9 @@ _COLUMNS = (
     Column("KD", "number", lambda row: format_stats(row.kd)),
     Column("KD+Ours", "standardized", lambda row: format_stats(row.standardized)),
     Column("Δ", "standardized", lambda row: format_gain(row.gain)),
-    Column(
-        "Published baseline",
-        "published",
-        lambda row: format_published(row.published_baseline, row.published_settings),
-    ),
-    Column(
-        "Locality",
-        "published",
-        lambda row: format_published(row.published_locality, row.published_settings),
-    ),
-    Column(
-        "KD+Ours",
-        "published",
-        lambda row: format_published(row.published_standardized, row.published_settings),
-    ),
+    published_column("Published baseline", "published_baseline"),
+    published_column("Locality", "published_locality"),
+    published_column("KD+Ours", "published_standardized"),
 )
 
 
