@@ -111,7 +111,7 @@ def _requested_presets(
         raise RequestError("--train: select what to train with --preset")
     if any(setting.partition("=")[0].strip() == "seed" for setting in training.settings or []):
         raise RequestError("--set seed: use --seeds with --train")
-    requested = PresetOverrides.from_arguments(training)
+    requested = PresetOverrides(training)
     axes = parse_axes(sweep)
     presets = []
     for name in names:

@@ -94,22 +94,17 @@ def _print_result(result: dict[str, Any], temperature: float, as_json: bool) -> 
 
 
 def _print_results(results: list[dict[str, Any]], temperature: float, as_json: bool) -> None:
-    from lskd_cli.engine.eval_metrics import concordant_pairs
+    from lskd_cli.engine.eval_metrics import concordance
 
-    concordance: dict[str, int] = {}
-    if "teacher" in results[0]:
-        accuracies = [result["top1"] for result in results]
-        for key in ("kl", "kl_standardized"):
-            divergences = [result[key] for result in results]
-            concordance[key], concordance["pairs"] = concordant_pairs(accuracies, divergences)
+    counts = concordance(results) if "teacher" in results[0] else {}
     if as_json:
-        out.print_json(json.dumps({"students": results, "concordant_pairs": concordance}))
+        out.print_json(json.dumps({"students": results, "concordant_pairs": counts}))
         return
     out.print(as_rich_table(result_table(results, temperature), out.width))
-    if concordance:
-        pairs = concordance["pairs"]
+    if counts:
+        pairs = counts["pairs"]
         info(
-            f"The KL at the shared temperature ranks {concordance['kl']} of {pairs} student pairs "
+            f"The KL at the shared temperature ranks {counts['kl']} of {pairs} student pairs "
             "in the order of accuracy, the KL of standardized logits "
-            f"{concordance['kl_standardized']} of {pairs}."
+            f"{counts['kl_standardized']} of {pairs}."
         )

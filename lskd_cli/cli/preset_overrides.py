@@ -1,12 +1,11 @@
 """What the options of a command line change in the presets that it names."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from lskd_cli.cli.options import DATA_DIR
 from lskd_cli.cli.training_options import TrainingArguments
-from lskd_cli.config import NO_LOGITS, FeatureMethodConfig, Override, Preset, load_preset
+from lskd_cli.config import NO_LOGITS, Override, Preset, is_feature_method, load_preset
 from lskd_cli.errors import RequestError
 
 
@@ -15,41 +14,13 @@ class PresetOverrides:
     """Values of the options that change presets.
 
     Attributes:
-        settings: KEY=VALUE texts of --set.
+        training: the shared options; those that do not change presets are ignored.
     """
 
-    settings: Sequence[str] = ()
-    epochs: int | None = None
-    val_split: float | None = None
-    limit_train: int | None = None
-    teacher: str | None = None
-    dataset: str | None = None
-    data_dir: Path = DATA_DIR
+    training: TrainingArguments = field(default_factory=TrainingArguments)
     stand: bool = False
     base_temp: float | None = None
     kd_weight: float | None = None
-
-    @classmethod
-    def from_arguments(
-        cls,
-        training: TrainingArguments,
-        stand: bool = False,
-        base_temp: float | None = None,
-        kd_weight: float | None = None,
-    ) -> "PresetOverrides":
-        """The overrides of a command line."""
-        return cls(
-            training.settings or (),
-            training.epochs,
-            training.val_split,
-            training.limit_train,
-            training.teacher,
-            training.dataset,
-            training.data_dir,
-            stand,
-            base_temp,
-            kd_weight,
-        )
 
 
 def requested_preset(name: str, requested: PresetOverrides, seed: int | None) -> Preset:
@@ -64,19 +35,20 @@ def requested_preset(name: str, requested: PresetOverrides, seed: int | None) ->
         RequestError: a key or value is wrong, the method has no standardized form, or the image
             folder does not exist.
     """
+    training = requested.training
     overrides: list[str | Override] = []
-    if requested.dataset is not None:
-        overrides += _image_folder_overrides(load_preset(name), requested.data_dir)
-    if requested.teacher is not None:
-        _check_teacher(requested.teacher)
-        overrides += [Override("teacher", requested.teacher, "--teacher"), _NOTHING_PUBLISHED]
-    overrides += requested.settings
+    if training.dataset is not None:
+        overrides += _image_folder_overrides(load_preset(name), training.data_dir)
+    if training.teacher is not None:
+        _check_teacher(training.teacher)
+        overrides += [Override("teacher", training.teacher, "--teacher"), _NOTHING_PUBLISHED]
+    overrides += training.settings or ()
     if seed is not None:
         overrides.append(Override("seed", seed, "--seed"))
-    if requested.val_split is not None:
-        overrides.append(Override("data.val_split", requested.val_split, "--val-split"))
-    if requested.limit_train is not None:
-        overrides.append(Override("data.limit_train", requested.limit_train, "--limit-train"))
+    if training.val_split is not None:
+        overrides.append(Override("data.val_split", training.val_split, "--val-split"))
+    if training.limit_train is not None:
+        overrides.append(Override("data.limit_train", training.limit_train, "--limit-train"))
     preset = load_preset(name, overrides)
     if requested.stand:
         check_standardizable("--stand", preset)
@@ -89,11 +61,11 @@ def requested_preset(name: str, requested: PresetOverrides, seed: int | None) ->
     if requested.kd_weight is not None:
         overrides.append(Override(f"{group}.kd_weight", requested.kd_weight, "--kd-weight"))
     preset = load_preset(name, overrides)
-    if isinstance(preset.method, FeatureMethodConfig) and preset.method.uses_logits:
+    if is_feature_method(preset.method) and preset.method.uses_logits:
         # The published accuracy is that of the method without the KD term.
         preset = load_preset(name, [*overrides, _NOTHING_PUBLISHED])
-    if requested.epochs is not None:
-        preset = preset.with_epochs(requested.epochs)
+    if training.epochs is not None:
+        preset = preset.with_epochs(training.epochs)
     return preset
 
 

@@ -8,6 +8,7 @@ import torch
 from lskd_cli.checkpoints import load_checkpoint
 from lskd_cli.cli.console import info
 from lskd_cli.cli.progress import ProgressBar
+from lskd_cli.config import is_feature_method
 from lskd_cli.engine.network_outputs import (
     EvalModel,
     OutputSource,
@@ -94,8 +95,7 @@ def _temperature(runs: Sequence[Run]) -> float:
     """The temperature of the first plain logit method that has one."""
     for run in runs:
         method = run.preset.method
-        is_feature_method = hasattr(method, "feature_weight")
         is_learned = hasattr(method, "temperature_range")
-        if not (run.preset.standardized or is_feature_method or is_learned):
+        if not (run.preset.standardized or is_feature_method(method) or is_learned):
             return float(getattr(method, "temperature", _DEFAULT_TEMPERATURE))
     return _DEFAULT_TEMPERATURE

@@ -47,12 +47,13 @@ def grid_presets(
                 f"--sweep {key}: method {base.method.name} has no such hyper-parameter; choose "
                 f"from {keys}"
             )
-    presets = []
+    training, presets = requested.training, []
     for values in product(*axes.values()):
         pairs = list(zip(axes, values, strict=True))
         suffix = "-".join(f"{key}{value:g}" for key, value in pairs)
-        settings = [*requested.settings, *(f"stand.{key}={value:g}" for key, value in pairs)]
+        settings = [*(training.settings or ()), *(f"stand.{key}={value:g}" for key, value in pairs)]
         settings += [f"name={base.name}-{suffix}", "published={}"]
-        preset = requested_preset(name, replace(requested, settings=settings), seed)
+        changed = replace(requested, training=replace(training, settings=settings))
+        preset = requested_preset(name, changed, seed)
         presets.append((base if preset.stand == base.stand else preset).with_stand(True))
     return presets

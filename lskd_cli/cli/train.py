@@ -70,7 +70,7 @@ def train(
     if dry_run:
         options.refuse_options(context, _NOT_IN_DRY_RUN, "not valid with --dry-run")
     options.load_method_files(method_files)
-    requested = PresetOverrides.from_arguments(training, stand, base_temp, kd_weight)
+    requested = PresetOverrides(training, stand, base_temp, kd_weight)
     selected_seeds = [seed] if seeds is None else options.parse_ints("--seeds", seeds)
     runs = [
         requested_preset(name, requested, number) for name in presets for number in selected_seeds

@@ -10,7 +10,12 @@ from lskd_cli.config.loading import (
     to_yaml,
 )
 from lskd_cli.config.method_base import FeatureMethodConfig, MethodConfig
-from lskd_cli.config.method_registry import method_names, method_title, register_method
+from lskd_cli.config.method_registry import (
+    is_feature_method,
+    method_names,
+    method_title,
+    register_method,
+)
 from lskd_cli.config.overrides import Override
 from lskd_cli.config.plugin_errors import format_plugin_error
 from lskd_cli.config.plugins import load_method_file
@@ -44,6 +49,7 @@ __all__ = [
     "View",
     "builtin_methods",
     "format_plugin_error",
+    "is_feature_method",
     "list_networks",
     "list_pairs",
     "list_presets",

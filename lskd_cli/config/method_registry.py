@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from lskd_cli.config.builtin_methods import NO_METHOD, builtin_methods, builtin_title
-from lskd_cli.config.method_base import FeatureMethodConfig, MethodConfig, UnknownMethod
+from lskd_cli.config.method_base import MethodConfig, UnknownMethod
 from lskd_cli.config.plugin_errors import describe_error, plugin_files
 from lskd_cli.errors import RequestError
 
@@ -133,8 +133,12 @@ def method_title(method: MethodConfig) -> str:
     """Label of a method in tables and figures, for example ``KD`` or ``AT+KD``."""
     title = builtin_title(method.name) or type(method).title or method.name
     kd_weight = getattr(method, "kd_weight", 0.0)
-    is_feature_method = isinstance(method, FeatureMethodConfig) or hasattr(method, "feature_weight")
-    return f"{title}+KD" if is_feature_method and kd_weight > 0 else title
+    return f"{title}+KD" if is_feature_method(method) and kd_weight > 0 else title
+
+
+def is_feature_method(method: MethodConfig) -> bool:
+    """Whether a method is a feature method; also for a method whose module is not imported."""
+    return hasattr(method, "feature_weight")
 
 
 def _load_entry_point(name: str) -> None:

@@ -1,6 +1,6 @@
 """Metrics of logits: accuracy, loss, calibration, spread of logits, and fidelity to a teacher."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import torch
@@ -79,6 +79,25 @@ def fidelity(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> dict
         "kl": plain,
         "kl_standardized": standardized,
     }
+
+
+def concordance(students: Sequence[Mapping[str, float]]) -> dict[str, int]:
+    """Count concordant pairs of students by each divergence.
+
+    Args:
+        students: metrics of each student: top1, kl and kl_standardized.
+
+    Returns:
+        kl, kl_standardized: the numbers of pairs in which the more accurate student has the smaller
+            divergence.
+        pairs: the number of pairs with different accuracies.
+    """
+    accuracies = [student["top1"] for student in students]
+    counts: dict[str, int] = {}
+    for key in ("kl", "kl_standardized"):
+        divergences = [student[key] for student in students]
+        counts[key], counts["pairs"] = concordant_pairs(accuracies, divergences)
+    return counts
 
 
 def concordant_pairs(accuracies: Sequence[float], divergences: Sequence[float]) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from lskd_cli.data import ImageFolderImages, Images, class_names, load_splits, n
 from lskd_cli.download import Progress
 from lskd_cli.engine.eval_metrics import (
     accuracy_and_loss,
-    concordant_pairs,
+    concordance,
     expected_calibration_error,
     fidelity,
     logit_stats,
@@ -190,20 +190,22 @@ def compute_outputs(
         indices = np.union1d(indices, [sample])
     images = test.subset(indices).to(runtime.device)
     networks: list[NetworkOutputs] = []
+    students: list[dict[str, float]] = []
     teacher_logits: Tensor | None = None
     results = _run_models([source.model for source in sources], images, runtime)
     for source, (_, output, targets) in zip(sources, results, strict=True):
-        metrics: dict[str, float] = {}
+        metrics = accuracy_and_loss(output.logits, targets)
         if teacher_logits is None:
             teacher_logits = output.logits
         else:
-            metrics = fidelity(output.logits, teacher_logits, temperature)
+            metrics |= fidelity(output.logits, teacher_logits, temperature)
+            students.append(metrics)
         networks.append(
             NetworkOutputs(
                 source.name,
                 source.run,
                 source.role,
-                accuracy_and_loss(output.logits, targets)["top1"],
+                metrics["top1"],
                 output.logits.cpu().numpy(),
                 standardize(output.logits).cpu().numpy(),
                 None if output.pooled is None else output.pooled.cpu().numpy(),
@@ -211,9 +213,9 @@ def compute_outputs(
                 metrics.get("kl_standardized"),
             )
         )
-    return OutputSet(
-        indices, targets.cpu().numpy(), networks, temperature, _concordance(networks[1:])
-    )
+    counts = concordance(students)
+    concordant = (counts["kl"], counts["kl_standardized"], counts["pairs"])
+    return OutputSet(indices, targets.cpu().numpy(), networks, temperature, concordant)
 
 
 def _run_models(
@@ -237,12 +239,3 @@ def _metrics(logits: Tensor, targets: Tensor) -> dict[str, float]:
         "ece": expected_calibration_error(logits, targets),
         **logit_stats(logits),
     }
-
-
-def _concordance(students: Sequence[NetworkOutputs]) -> tuple[int, int, int]:
-    accuracies = [student.top1 for student in students]
-    shared, pairs = concordant_pairs(accuracies, [student.kl or 0.0 for student in students])
-    standardized, _ = concordant_pairs(
-        accuracies, [student.kl_standardized or 0.0 for student in students]
-    )
-    return shared, standardized, pairs

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from lskd_cli.cli.preset_overrides import PresetOverrides, requested_preset
+from lskd_cli.cli.training_options import TrainingArguments
 from tests.cli.helpers import Result, lskd
 from tests.image_folders import make_folder
 
@@ -144,7 +145,7 @@ def test_a_finished_run_of_other_classes_is_not_taken_for_this_one(
 
 def test_a_transformer_learns_from_a_folder_with_every_method(folder: Path) -> None:
     for method in ("kd", "mlkd"):
-        changes = PresetOverrides(dataset="imagefolder", data_dir=folder)
+        changes = PresetOverrides(TrainingArguments(dataset="imagefolder", data_dir=folder))
         preset = requested_preset(f"{method}-r56g-deit-tiny", changes, seed=None)
         assert preset.data.num_classes == 4
         assert preset.data.augmentation is not None

@@ -5,6 +5,7 @@ import torch
 import yaml
 
 from lskd_cli.cli.preset_overrides import PresetOverrides, requested_preset
+from lskd_cli.cli.training_options import TrainingArguments
 from lskd_cli.config import (
     list_networks,
     list_pairs,
@@ -255,7 +256,9 @@ def test_a_method_of_features_is_standardized_with_a_kl_term_alone(method: str) 
     with pytest.raises(RequestError, match=r"--base-temp: .* uses no logits"):
         requested_preset(f"{method}-r56-r20", PresetOverrides(base_temp=3.0), None)
     settings = ["method.kd_weight=1"]
-    preset = requested_preset(f"{method}-r56-r20", PresetOverrides(settings, stand=True), None)
+    preset = requested_preset(
+        f"{method}-r56-r20", PresetOverrides(TrainingArguments(settings), stand=True), None
+    )
     applied = preset.effective_method()
     assert (applied.temperature, applied.kd_weight) == (2, 9)
     assert preset.run_name == f"{method}-r56-r20+stand"
