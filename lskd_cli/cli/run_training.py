@@ -218,9 +218,9 @@ def _heading(run: JointRun) -> str:
         f"{networks} on {preset.data.name}, seed {seeds}, batch {preset.data.batch_size}, "
         f"{', '.join(modes)}"
     )
-    if run.load_teacher is None:
+    if run.teacher is None:
         return heading
-    checkpoint = run.load_teacher().checkpoint
+    checkpoint = run.teacher.checkpoint
     accuracy = "" if checkpoint.top1 is None else f" ({checkpoint.top1:.2f} % top-1)"
     return f"{heading}\nteacher: {checkpoint.path}{accuracy}"
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +66,18 @@ class JointRun:
     cache_dir: Path | None = None
     checkpoint_interval: float = CHECKPOINT_INTERVAL
 
+    @cached_property
+    def teacher(self) -> LoadedTeacher | None:
+        """The teacher, loaded on first use; None if no method needs one."""
+        return self.load_teacher() if self.load_teacher else None
+
     def create_students(self) -> list[StudentRun]:
         """Create the students in the state in which their runs were saved.
 
         Raises:
             RequestError: a saved state does not fit, or the teacher is not available.
         """
-        teacher = self.load_teacher() if self.load_teacher else None
-        network = teacher.network if teacher else None
+        network = self.teacher.network if self.teacher else None
         students = []
         for run in self.runs:
             student = StudentTrainer(run.preset, self.runtime, network, self.splits.train.targets)
@@ -107,18 +111,16 @@ class JointRun:
         """
         group = self.runtime.process_group
         self._check_processes(students)
-        teacher = self.load_teacher() if self.load_teacher else None
         try:
             for run in students:
-                details = self._details(run.student, students, teacher, command)
+                details = self._details(run.student, students, command)
                 group.on_main_process(partial(run.folder.start, run.student.preset, details))
             with self.runtime.precision_context():
-                frozen = self._frozen_teacher(students, teacher)
-                cache = self._cache(students, teacher, frozen)
+                teacher = self._frozen_teacher(students)
                 train_students(
                     students,
-                    frozen,
-                    cache,
+                    teacher,
+                    self._cache(teacher),
                     self.splits,
                     callback,
                     should_stop,
@@ -153,21 +155,17 @@ class JointRun:
                 f"{self.runs[0].folder.path}: the processes read different states; --runs-dir must "
                 "be a folder that all machines share"
             )
-        checkpoint = self.load_teacher().checkpoint if self.load_teacher else None
-        if checkpoint and not group.all_equal(_digest_tensor(checkpoint.sha256)):
+        teacher = self.teacher
+        if teacher and not group.all_equal(_digest_tensor(teacher.checkpoint.sha256)):
             raise RequestError(
-                f"{checkpoint.path}: the processes read different teachers; --checkpoints-dir must "
-                "be a folder that all machines share"
+                f"{teacher.checkpoint.path}: the processes read different teachers; "
+                "--checkpoints-dir must be a folder that all machines share"
             )
         if not group.all_equal(_digest_tensor(images_digest(self.splits) or "")):
             raise RequestError("--data-dir: the processes find different files in it")
 
     def _details(
-        self,
-        student: StudentTrainer,
-        students: Sequence[StudentRun],
-        teacher: LoadedTeacher | None,
-        command: str,
+        self, student: StudentTrainer, students: Sequence[StudentRun], command: str
     ) -> dict[str, Any]:
         """Entries of run.json that describe how a run is trained."""
         details: dict[str, Any] = {
@@ -181,34 +179,28 @@ class JointRun:
             "arms_in_pass": [run.student.preset.run_path for run in students],
             "added_parameters": student.added_parameters,
         }
-        if teacher is not None and student.preset.teacher is not None:
+        if self.teacher and student.preset.teacher:
+            checkpoint = self.teacher.checkpoint
             details |= {
-                "teacher": str(teacher.checkpoint.path),
-                "teacher_sha256": teacher.checkpoint.sha256,
-                "teacher_top1": teacher.checkpoint.top1,
+                "teacher": str(checkpoint.path),
+                "teacher_sha256": checkpoint.sha256,
+                "teacher_top1": checkpoint.top1,
                 "teacher_cache": self.cache_dir is not None,
             }
         return details
 
-    def _frozen_teacher(
-        self, students: Sequence[StudentRun], teacher: LoadedTeacher | None
-    ) -> Teacher | None:
-        if teacher is None:
+    def _frozen_teacher(self, students: Sequence[StudentRun]) -> Teacher | None:
+        if self.teacher is None:
             return None
         required = {field for run in students for field in run.student.distiller.required_features}
-        return Teacher(teacher.network, self.runtime, required)
+        return Teacher(self.teacher.network, self.runtime, required)
 
-    def _cache(
-        self,
-        students: Sequence[StudentRun],
-        teacher: LoadedTeacher | None,
-        frozen: Teacher | None,
-    ) -> TeacherCache | None:
-        if self.cache_dir is None or teacher is None or frozen is None:
+    def _cache(self, teacher: Teacher | None) -> TeacherCache | None:
+        if self.cache_dir is None or self.teacher is None or teacher is None:
             return None
-        preset = students[0].student.preset
-        path = cache_path(self.cache_dir, teacher.checkpoint, preset, self.runtime)
-        return TeacherCache(path, frozen, preset, len(self.splits.train))
+        preset = self.runs[0].preset
+        path = cache_path(self.cache_dir, self.teacher.checkpoint, preset, self.runtime)
+        return TeacherCache(path, teacher, preset, len(self.splits.train))
 
     def _set_state(self, state: str, **details: str) -> None:
         for run in self.runs if self.runtime.process_group.is_main_process else ():

@@ -53,11 +53,6 @@ class ComparisonRow(ResultRow):
             return None
         return self.published_standardized - self.published_plain
 
-    @property
-    def has_published(self) -> bool:
-        """Whether there is a published value."""
-        return self.published_plain is not None or self.published_standardized is not None
-
 
 def make_comparison(groups: Sequence[RunGroup], accuracy: str) -> Table | None:
     """The comparison table of finished runs; None if there are none.

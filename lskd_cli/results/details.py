@@ -52,11 +52,6 @@ class DetailsRow(ResultRow):
     hardware: str
     students: str
 
-    @property
-    def has_published(self) -> bool:
-        """Whether there is a published value."""
-        return self.published is not None
-
 
 def make_details(runs: Sequence[Run]) -> list[Table]:
     """A table for each group of finished runs.

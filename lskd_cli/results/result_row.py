@@ -34,6 +34,12 @@ class ResultRow:
     precision: str | None
     published_settings: bool
 
+    @property
+    def has_published(self) -> bool:
+        """Whether there is a published value."""
+        published = {name for name in vars(self) if name.startswith("published")}
+        return any(getattr(self, name) is not None for name in published - {"published_settings"})
+
 
 def training_fields(runs: Sequence[Run]) -> dict[str, Any]:
     """The fields of ``ResultRow``; distilled runs take precedence over student baselines."""

@@ -55,14 +55,6 @@ class TransformerRow(ResultRow):
     published_locality: float | None
     published_standardized: float | None
 
-    @property
-    def has_published(self) -> bool:
-        """Whether there is a published value."""
-        published = (
-            self.published_baseline, self.published_locality, self.published_standardized,
-        )  # fmt: skip
-        return any(value is not None for value in published)
-
 
 def is_transformer_run(run: Run) -> bool:
     """Whether a run belongs to this table."""
