@@ -1,5 +1,6 @@
-"""Atomic file writes: a file is either complete or absent."""
+"""Atomic file writes: a file is either complete or absent; and reading of regular files only."""
 
+import errno
 import os
 import secrets
 from collections.abc import Callable
@@ -40,3 +41,20 @@ def write_text(path: Path, text: str) -> None:
         RunError: the file cannot be written.
     """
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def regular_file(path: Path) -> Path:
+    """The path of an existing regular file; anything else, such as a pipe, could block a reader.
+
+    Raises:
+        OSError: the path does not exist, or is not a regular file.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return path
+
+
+def remove_temporary_files(folder: Path, name: str = "*") -> None:
+    """Remove what killed processes left of writes to files of this name or glob pattern."""
+    for path in folder.glob(f".{name}.*.tmp"):
+        path.unlink(missing_ok=True)

@@ -1,8 +1,11 @@
 """Weight files: reading and writing safetensors, and loading pickled checkpoints safely."""
 
 import argparse
+import hashlib
 import json
 import pickle
+import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +34,10 @@ _SAFE_GLOBALS: list[Any] = [
 ]
 
 
+# Entry of a safetensors file's metadata: SHA-256 of the rest of the header and of the tensors.
+_DIGEST = "content_sha256"
+
+
 @dataclass
 class Checkpoint:
     """Weights by parameter name, and their metadata (model, num_classes, dataset, ...)."""
@@ -46,28 +53,34 @@ class Checkpoint:
 
     @property
     def top1(self) -> float | None:
-        """Top-1 test accuracy in the metadata, percent; None if it is missing."""
-        top1 = self.metadata.get("top1")
-        return float(top1) if top1 else None
+        """Top-1 test accuracy in the metadata, percent; None if it is missing or no percentage."""
+        try:
+            top1 = float(self.metadata.get("top1", ""))
+        except ValueError:
+            return None
+        return top1 if 0 <= top1 <= 100 else None
 
     def load_network(self, model: str, num_classes: int, image_size: int | None = None) -> Network:
         """A network with these weights, in evaluation mode, without gradients.
 
         Raises:
             RequestError: the weights belong to another architecture, number of classes or image
-                size.
+                size, or are not finite.
         """
         network = create_model(model, num_classes, image_size)
-        self.check_shapes(model, network)
+        self.check(model, network)
         network.load_state_dict(self.weights)
         return network.eval().requires_grad_(False)
 
-    def check_shapes(self, model: str, network: Network) -> None:
-        """Check that parameter names and shapes are those of a network.
+    def check(self, model: str, network: Network) -> None:
+        """Check that all weights are finite and have the names and shapes of a network.
 
         Raises:
-            RequestError: they differ; the message names the first difference.
+            RequestError: they do not; the message names the first difference.
         """
+        bad = first_non_finite(self.weights)
+        if bad is not None:
+            raise RequestError(f"{self.path}: damaged: {bad} contains values that are not finite")
         expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
         actual = {name: tensor.shape for name, tensor in self.weights.items()}
         if expected == actual:
@@ -82,6 +95,14 @@ class Checkpoint:
         )
 
 
+def first_non_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """Name of the first tensor with a value that is not finite; None if all are finite."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            return name
+    return None
+
+
 def save_checkpoint(path: Path, weights: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write weights and metadata to a safetensors file atomically.
 
@@ -89,26 +110,40 @@ def save_checkpoint(path: Path, weights: dict[str, Tensor], metadata: dict[str, 
         RunError: the file cannot be written.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    content = _with_sorted_metadata(serialize(tensors, metadata))
+    content = _with_digest(serialize(tensors, metadata))
     write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
-def _with_sorted_metadata(content: bytes) -> bytes:
-    """The same safetensors file with sorted metadata keys.
+def _with_digest(content: bytes) -> bytes:
+    """The same safetensors file with sorted metadata keys and the digest of its content.
 
     The library writes the keys in an order that changes from call to call, but equal weights should
     give equal files. The format is 8 bytes with the header's length, the JSON header, the tensors.
     """
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
+    header, tensors = _split(content)
+    header["__metadata__"][_DIGEST] = _content_digest(header, tensors)
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     text = json.dumps(header, separators=(",", ":")).encode()
     text = text.ljust(-(-len(text) // 8) * 8)  # tensors start at a multiple of 8 bytes
-    return len(text).to_bytes(8, "little") + text + content[8 + length :]
+    return len(text).to_bytes(8, "little") + text + tensors
+
+
+def _split(content: bytes) -> tuple[dict[str, Any], bytes]:
+    """The header and the tensors of a safetensors file."""
+    length = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + length]), content[8 + length :]
+
+
+def _content_digest(header: Mapping[str, Any], tensors: bytes) -> str:
+    metadata = {key: value for key, value in header["__metadata__"].items() if key != _DIGEST}
+    described = json.dumps({**header, "__metadata__": metadata}, sort_keys=True)
+    return hashlib.sha256(described.encode() + tensors).hexdigest()
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Load a .safetensors file, or a .pth file with ``torch.load(weights_only=True)``.
+
+    A safetensors file that lskd has written contains a digest, which is checked.
 
     Raises:
         RequestError: the file is missing, damaged, of another format, or contains code.
@@ -124,9 +159,35 @@ def _load_safetensors(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return Checkpoint(path, weights, file.metadata() or {})
+            metadata = file.metadata() or {}
+        if _DIGEST in metadata and metadata[_DIGEST] != _content_digest(*_split(path.read_bytes())):
+            raise RequestError(f"{path}: damaged: its content does not match its digest")
     except (SafetensorError, OSError) as error:
         raise RequestError(f"{path}: not a readable safetensors file: {error}") from None
+    return Checkpoint(path, weights, {k: v for k, v in metadata.items() if k != _DIGEST})
+
+
+def check_torch_archive(path: Path) -> None:
+    """Check the checksums of a file of ``torch.save``, which ``torch.load`` does not check.
+
+    Files of PyTorch before 1.6 are pickles without checksums and pass.
+
+    Raises:
+        ValueError: a member of the ZIP archive is damaged or compressed.
+        zipfile.BadZipFile: the archive is damaged.
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":
+            return
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            # torch.save does not compress; a compressed member could fill the memory.
+            if member.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{member.filename} is compressed")
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"wrong checksum of {damaged}")
 
 
 def read_pickled_weights(path: Path) -> dict[str, Tensor]:
@@ -140,6 +201,7 @@ def read_pickled_weights(path: Path) -> dict[str, Tensor]:
         RequestError: the file is damaged, contains code, or contains no weights.
     """
     try:
+        check_torch_archive(path)
         with torch.serialization.safe_globals(_SAFE_GLOBALS):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

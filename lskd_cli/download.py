@@ -2,21 +2,45 @@
 
 import hashlib
 import http.client
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.message import Message
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from filelock import FileLock
-
+from lskd_cli.atomic_io import regular_file, write_text
 from lskd_cli.errors import RunError
+from lskd_cli.file_lock import file_lock
 
 _CHUNK = 1 << 20
 _TIMEOUT = 60.0  # seconds without a byte
+_MAX_SIZE = 2 << 30  # bytes; the largest published file has 364 MB
+_URL_SCHEMES = ("http://", "https://", "ftp://")
 
 # Called with the number of bytes on disk and, where the server reports it, the total.
 Progress = Callable[[int, int | None], None]
+
+
+def is_url(source: str) -> bool:
+    """Whether a source is a URL that can be downloaded, rather than a local path."""
+    return source.startswith(_URL_SCHEMES)
+
+
+def public_url(source: str) -> str:
+    """A source without what may be secret: user name, password, query and fragment of a URL."""
+    if not is_url(source):
+        return source
+    parts = urlsplit(source)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def with_source(target: Path, source: str) -> Path:
+    """A path whose name contains a digest of its source, so that two sources are never mixed."""
+    digest = hashlib.sha256(source.encode()).hexdigest()[:8]
+    return target.with_name(f"{target.stem}.{digest}{target.suffix}")
 
 
 @contextmanager
@@ -29,69 +53,124 @@ def download_lock(target: Path) -> Iterator[None]:
     Raises:
         RunError: the folder of ``target`` cannot be written.
     """
-    lock = FileLock(target.with_name(f".{target.name}.lock"))
+    lock = file_lock(target, wait=True)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        lock.__enter__()
     except OSError as error:
         raise RunError(f"{target.parent}: cannot be written: {error.strerror or error}") from None
     try:
         yield
     finally:
-        lock.release()
+        lock.__exit__(None, None, None)
 
 
 def download(url: str, target: Path, progress: Progress) -> None:
     """Download ``url`` to ``target`` and resume from the partial file of an earlier attempt.
 
-    The partial file stays when the connection breaks, so the next call resumes there; ``target``
-    appears only when the file is complete. Hold ``download_lock(target)`` during the call.
+    The partial file stays when the connection breaks, so the next call resumes there if the server
+    still has the same file, which its ETag or modification date shows; ``target`` appears only when
+    the file is complete. Hold ``download_lock(target)`` during the call.
 
     Raises:
-        RunError: no connection, an answer other than the file, or fewer bytes than announced.
+        RunError: no connection, an answer other than the file, fewer bytes than announced, or more
+            than 2 GiB.
     """
-    # The name contains the source, so the bytes of two mirrors are never mixed.
-    source = hashlib.sha256(url.encode()).hexdigest()[:8]
-    partial = target.with_name(f"{target.name}.{source}.part")
+    source = public_url(url)
+    partial = target.with_name(f"{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        size = partial.stat().st_size if partial.exists() else 0
-        headers = {"Range": f"bytes={size}-"} if size else {}
-        request = urllib.request.Request(url, headers=headers)
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
-            is_resumed = getattr(response, "status", 200) == 206
-            size = size if is_resumed else 0
-            length = response.headers.get("Content-Length")
-            total = size + int(length) if length else None
-            with partial.open("ab" if is_resumed else "wb") as file:
-                progress(size, total)
-                while chunk := response.read(_CHUNK):
-                    file.write(chunk)
-                    size += len(chunk)
-                    progress(size, total)
+        size, total = _receive(url, partial, progress)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing is left to send: the partial file is complete or too long
+        if error.code == 416 and partial.exists():  # the partial file is complete or too long
             partial.unlink()
             return download(url, target, progress)
-        raise RunError(f"{url}: the server answered {error.code} {error.reason}") from None
+        raise RunError(f"{source}: the server answered {error.code} {error.reason}") from None
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise RunError(
-            f"{url}: {reason}; run the command again to resume, or download the file by other means"
+            f"{source}: {reason}; run the command again to resume, or download the file by other "
+            "means"
         ) from None
     if total is not None and size != total:
         raise RunError(
-            f"{url}: the connection broke after {size} of {total} bytes; run the command again to "
-            "resume"
+            f"{source}: the connection broke after {size} of {total} bytes; run the command again "
+            "to resume"
         )
     partial.replace(target)
+    _version_file(partial).unlink(missing_ok=True)
     return None
 
 
+def _receive(url: str, partial: Path, progress: Progress) -> tuple[int, int | None]:
+    """Append what is missing to the partial file; its size, and the announced size of the file."""
+    version = _saved_version(partial)
+    size = partial.stat().st_size if version and partial.exists() else 0
+    headers = {"Range": f"bytes={size}-", "If-Range": version} if version and size else {}
+    request = urllib.request.Request(url, headers=headers)
+    with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
+        is_resumed = getattr(response, "status", 200) == 206
+        if is_resumed and not _continues(response.headers, size, version):
+            partial.unlink()
+            return _receive(url, partial, progress)
+        size = size if is_resumed else 0
+        length = response.headers.get("Content-Length")
+        total = size + int(length) if length else None
+        _check_size(total or 0)
+        with partial.open("ab" if is_resumed else "wb") as file:
+            _save_version(partial, _version(response.headers))
+            progress(size, total)
+            while chunk := response.read1(_CHUNK):
+                file.write(chunk)
+                size += len(chunk)
+                _check_size(size)
+                progress(size, total)
+    return size, total
+
+
+def _check_size(size: int) -> None:
+    if size > _MAX_SIZE:
+        raise ValueError(f"larger than {_MAX_SIZE >> 30} GiB")
+
+
+def _continues(headers: Message, size: int, version: str | None) -> bool:
+    """Whether a partial answer starts where the partial file ends, and has the same version."""
+    match = re.match(r"bytes (\d+)-", headers.get("Content-Range", ""))
+    return match is not None and int(match[1]) == size and _version(headers) == version
+
+
+def _version(headers: Message) -> str | None:
+    """What identifies the content that a server sends: a strong ETag, else its date."""
+    etag: str | None = headers.get("ETag")
+    if etag is not None and not etag.startswith("W/"):
+        return etag
+    date: str | None = headers.get("Last-Modified")
+    return date
+
+
+def _version_file(partial: Path) -> Path:
+    return partial.with_name(f"{partial.name}.version")
+
+
+def _saved_version(partial: Path) -> str | None:
+    """The version of a partial file; None if it is unknown, so that nothing can be resumed."""
+    try:
+        return _version_file(partial).read_text(encoding="utf-8") or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _save_version(partial: Path, version: str | None) -> None:
+    write_text(_version_file(partial), version or "")
+
+
 def file_digest(path: Path, algorithm: str = "sha256") -> str:
-    """Hexadecimal digest of a file."""
+    """Hexadecimal digest of a regular file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     state = hashlib.new(algorithm, usedforsecurity=False)
-    with path.open("rb") as file:
+    with regular_file(path).open("rb") as file:
         while chunk := file.read(_CHUNK):
             state.update(chunk)
     return state.hexdigest()

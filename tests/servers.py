@@ -12,9 +12,12 @@ class FileServer(ThreadingHTTPServer):
 
     Attributes:
         break_after: number of bytes after which the next answer ends; None sends everything.
+        etag: version of the files; None sends none.
+        requires_same_version: whether If-Range headers are respected.
         delay: seconds before the content is sent.
         ranges: Range headers of all requests.
         resumes: whether Range headers are respected.
+        shift: number of bytes by which partial answers start too late.
     """
 
     daemon_threads = True
@@ -23,9 +26,12 @@ class FileServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files = files
         self.break_after: int | None = None
+        self.etag: str | None = '"1"'
+        self.requires_same_version = True
         self.delay = 0.0
         self.ranges: list[str | None] = []
         self.resumes = True
+        self.shift = 0
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.server_port}/{path}"
@@ -42,12 +48,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         start = 0
-        if range_header and self.server.resumes:
-            start = int(range_header.removeprefix("bytes=").rstrip("-"))
+        etag = self.server.etag
+        is_same = self.headers.get("If-Range") == etag or not self.server.requires_same_version
+        if range_header and self.server.resumes and is_same:
+            start = int(range_header.removeprefix("bytes=").rstrip("-")) + self.server.shift
             if start >= len(content):
                 self.send_error(416)
                 return
         self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        if etag is not None:
+            self.send_header("ETag", etag)
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
         time.sleep(self.server.delay)

@@ -2,6 +2,7 @@
 
 import argparse
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,47 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes()[:-1000])
         with pytest.raises(RequestError, match=name):
             load_checkpoint(path)
+
+
+@pytest.mark.parametrize("position", [40, 600, 5_000, -1])
+def test_a_flipped_bit_in_a_stored_file_is_found(tmp_path: Path, position: int) -> None:
+    path = tmp_path / "resnet8.safetensors"
+    save_checkpoint(path, _weights(), METADATA)
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(RequestError, match=r"damaged|not a readable safetensors file"):
+        load_checkpoint(path)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "resnet8.safetensors"
+    weights = _weights()
+    weights["bn1.running_var"] = torch.full_like(weights["bn1.running_var"], torch.inf)
+    save_checkpoint(path, weights, METADATA)
+    with pytest.raises(RequestError, match=r"bn1\.running_var contains values that are not finite"):
+        load_checkpoint(path).load_network("resnet8", 100)
+
+
+@pytest.mark.parametrize("top1", ["x", "nan", "-1", "1e400", ""])
+def test_an_accuracy_that_is_no_percentage_is_ignored(tmp_path: Path, top1: str) -> None:
+    save_checkpoint(tmp_path / "a.safetensors", _weights(), METADATA | {"top1": top1})
+    assert load_checkpoint(tmp_path / "a.safetensors").top1 is None
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_damaged_or_compressed_pickle_is_refused(tmp_path: Path, compression: int) -> None:
+    saved, path = tmp_path / "saved.pth", tmp_path / "resnet8.pth"
+    torch.save(_weights(), saved)
+    with zipfile.ZipFile(saved) as source, zipfile.ZipFile(path, "w", compression) as target:
+        for member in source.infolist():
+            target.writestr(member.filename, source.read(member))
+    if compression == zipfile.ZIP_STORED:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    with pytest.raises(RequestError, match=r"wrong checksum|is compressed"):
+        read_pickled_weights(path)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

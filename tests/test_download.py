@@ -1,13 +1,12 @@
 """Downloads: complete, resumed, interrupted, refused, and in two processes at once."""
 
-import hashlib
 import multiprocessing
 import socket
 from pathlib import Path
 
 import pytest
 
-from lskd_cli.download import download, download_lock, file_digest
+from lskd_cli.download import download, download_lock, file_digest, public_url
 from lskd_cli.errors import RunError
 from tests.servers import serving
 
@@ -18,8 +17,9 @@ def _silent(done: int, total: int | None) -> None:
     pass
 
 
-def _part(folder: Path, url: str) -> Path:
-    return folder / f"a.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part"
+def _write_partial(folder: Path, content: bytes) -> None:
+    (folder / "a.part").write_bytes(content)
+    (folder / "a.part.version").write_text('"1"')
 
 
 def test_a_file_arrives_completely_and_progress_is_reported(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_a_broken_download_resumes_where_it_stopped(tmp_path: Path) -> None:
         with pytest.raises(RunError, match="run the command again to resume"):
             download(server.url("a"), tmp_path / "a", _silent)
         assert not (tmp_path / "a").exists()
-        assert next(tmp_path.glob("a.*.part")).stat().st_size == 300_000
+        assert (tmp_path / "a.part").stat().st_size == 300_000
         download(server.url("a"), tmp_path / "a", _silent)
         assert server.ranges == [None, "bytes=300000-"]
     assert (tmp_path / "a").read_bytes() == CONTENT
@@ -46,7 +46,7 @@ def test_a_broken_download_resumes_where_it_stopped(tmp_path: Path) -> None:
 
 def test_a_server_that_cannot_resume_sends_everything_again(tmp_path: Path) -> None:
     with serving({"a": CONTENT}) as server:
-        _part(tmp_path, server.url("a")).write_bytes(b"x" * 100)
+        _write_partial(tmp_path, b"x" * 100)
         server.resumes = False
         download(server.url("a"), tmp_path / "a", _silent)
     assert (tmp_path / "a").read_bytes() == CONTENT
@@ -54,9 +54,66 @@ def test_a_server_that_cannot_resume_sends_everything_again(tmp_path: Path) -> N
 
 def test_a_partial_file_that_is_too_long_is_discarded(tmp_path: Path) -> None:
     with serving({"a": CONTENT}) as server:
-        _part(tmp_path, server.url("a")).write_bytes(b"x" * (len(CONTENT) + 1))
+        _write_partial(tmp_path, b"x" * (len(CONTENT) + 1))
         download(server.url("a"), tmp_path / "a", _silent)
     assert (tmp_path / "a").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("honest", [True, False], ids=["If-Range", "no If-Range"])
+def test_a_file_that_changed_between_two_parts_is_downloaded_again(
+    tmp_path: Path, honest: bool
+) -> None:
+    with serving({"a": CONTENT}) as server:
+        server.break_after = 300_000
+        with pytest.raises(RunError):
+            download(server.url("a"), tmp_path / "a", _silent)
+        server.files["a"] = CONTENT[::-1]
+        server.etag = '"2"'
+        server.requires_same_version = honest
+        download(server.url("a"), tmp_path / "a", _silent)
+    assert (tmp_path / "a").read_bytes() == CONTENT[::-1]
+
+
+def test_without_a_version_nothing_is_resumed(tmp_path: Path) -> None:
+    with serving({"a": CONTENT}) as server:
+        server.etag, server.break_after = None, 300_000
+        with pytest.raises(RunError):
+            download(server.url("a"), tmp_path / "a", _silent)
+        download(server.url("a"), tmp_path / "a", _silent)
+        assert server.ranges == [None, None]
+    assert (tmp_path / "a").read_bytes() == CONTENT
+
+
+def test_a_partial_answer_from_another_position_is_not_appended(tmp_path: Path) -> None:
+    with serving({"a": CONTENT}) as server:
+        _write_partial(tmp_path, CONTENT[:100])
+        server.shift = 7
+        download(server.url("a"), tmp_path / "a", _silent)
+    assert (tmp_path / "a").read_bytes() == CONTENT
+
+
+def test_a_connection_that_breaks_early_keeps_what_arrived(tmp_path: Path) -> None:
+    with serving({"a": CONTENT}) as server:
+        for _ in range(2):
+            server.break_after = 1000
+            with pytest.raises(RunError):
+                download(server.url("a"), tmp_path / "a", _silent)
+    assert (tmp_path / "a.part").read_bytes() == CONTENT[:2000]
+
+
+def test_a_file_that_is_too_large_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lskd_cli.download._MAX_SIZE", 1000)
+    with serving({"a": CONTENT}) as server, pytest.raises(RunError, match="larger than"):
+        download(server.url("a"), tmp_path / "a", _silent)
+    assert not (tmp_path / "a").exists()
+
+
+def test_secrets_of_a_url_are_removed() -> None:
+    url = "https://user:password@host:8080/folder/file.tar?token=secret#part"
+    assert public_url(url) == "https://host:8080/folder/file.tar"
+    assert public_url("folder/file?.tar") == "folder/file?.tar"
 
 
 def test_a_missing_file_is_reported_with_the_answer_of_the_server(tmp_path: Path) -> None:

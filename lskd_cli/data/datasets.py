@@ -1,7 +1,7 @@
 """Data sets: CIFAR-100 and scikit-learn's digits in memory, ImageNet and image folders in files."""
 
+import shutil
 import tarfile
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from torchvision.datasets import CIFAR100
 
 from lskd_cli.config import DEFAULT_IMAGE_SIZE, Data
 from lskd_cli.data.image_folder import ImageFolderImages, load_image_folders
-from lskd_cli.download import Progress, download, download_lock, file_digest
+from lskd_cli.download import Progress, download, download_lock, file_digest, with_source
 from lskd_cli.errors import RequestError, RunError
 
 # All runs have the same splits, whatever their seed, so that they can be compared.
@@ -136,20 +136,22 @@ def _from_folder(
 def _cifar100(
     data: Data, folder: Path, progress: Progress
 ) -> tuple[InMemoryImages, InMemoryImages]:
-    if not (folder / CIFAR100.base_folder).is_dir():
+    base = folder / CIFAR100.base_folder
+    if not base.is_dir():
         _download_cifar100(folder, progress)
-    for name, md5 in [*CIFAR100.train_list, *CIFAR100.test_list]:
-        path = folder / CIFAR100.base_folder / name
+    files = [*CIFAR100.train_list, *CIFAR100.test_list]
+    files.append([CIFAR100.meta["filename"], CIFAR100.meta["md5"]])
+    for name, md5 in files:
+        path = base / name
         try:
             intact = file_digest(path, "md5") == md5
         except OSError as error:
             raise RequestError(
-                f"{path}: cannot be read: {error.strerror}; "
-                f"remove {path.parent} to download it again"
+                f"{path}: cannot be read: {error.strerror}; remove {base} to download it again"
             ) from None
         if not intact:
             raise RequestError(
-                f"{path}: damaged (its md5 is not {md5}); remove {path.parent} to download it again"
+                f"{path}: damaged (its md5 is not {md5}); remove {base} to download it again"
             )
     splits = (CIFAR100(str(folder), train=train) for train in (True, False))
     train, test = (
@@ -160,20 +162,43 @@ def _cifar100(
 
 
 def _download_cifar100(folder: Path, progress: Progress) -> None:
+    """Unpack the archive in the folder, or a downloaded one, which is removed afterwards."""
     archive = folder / CIFAR100.filename
     with download_lock(archive):
         if (folder / CIFAR100.base_folder).is_dir():
             return  # the process that held the lock before has downloaded it
-        if not archive.exists():
-            download(CIFAR100.url, archive, progress)
-        if file_digest(archive, "md5") != CIFAR100.tgz_md5:
-            archive.unlink()
-            raise RunError(f"{archive}: not the official archive (wrong md5), removed; try again")
-        # Unpacked elsewhere and then renamed, so that the folder is complete or absent.
-        with tarfile.open(archive) as tar, tempfile.TemporaryDirectory(dir=folder) as temporary:
+        if archive.exists():
+            if file_digest(archive, "md5") != CIFAR100.tgz_md5:
+                raise RunError(
+                    f"{archive}: not the official archive (wrong md5); remove it to download it"
+                )
+            _unpack_cifar100(archive, folder)
+            return
+        downloaded = with_source(archive, CIFAR100.url)
+        if not downloaded.exists():
+            download(CIFAR100.url, downloaded, progress)
+        if file_digest(downloaded, "md5") != CIFAR100.tgz_md5:
+            downloaded.unlink()
+            raise RunError(
+                f"{CIFAR100.url}: not the official archive (wrong md5); the download is removed"
+            )
+        _unpack_cifar100(downloaded, folder)
+        downloaded.unlink()
+
+
+def _unpack_cifar100(archive: Path, folder: Path) -> None:
+    # Unpacked elsewhere and then renamed, so that the folder is complete or absent. The name is
+    # fixed, so that the files of a killed process are removed.
+    temporary = folder / f".{CIFAR100.base_folder}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        with tarfile.open(archive) as tar:
             tar.extractall(temporary, filter="data")
-            (Path(temporary) / CIFAR100.base_folder).rename(folder / CIFAR100.base_folder)
-        archive.unlink()
+        (temporary / CIFAR100.base_folder).rename(folder / CIFAR100.base_folder)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _digits(data: Data, folder: Path, progress: Progress) -> tuple[InMemoryImages, InMemoryImages]:

@@ -1,26 +1,24 @@
 """Download and conversion of the published CIFAR-100 teachers."""
 
+import shutil
 import tarfile
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lskd_cli.checkpoints import Checkpoint, read_pickled_weights, save_checkpoint
 from lskd_cli.config import load_preset
-from lskd_cli.download import Progress, download, download_lock, file_digest
+from lskd_cli.download import Progress, download_lock, file_digest
 from lskd_cli.errors import RequestError, RunError
-from lskd_cli.models import create_model
+from lskd_cli.teachers.archive import ArchiveError, store_teacher, use_source
 
 # 364 MB; all rows of the benchmark were run with these teachers.
 ARCHIVE_URL = (
     "https://github.com/megvii-research/mdistiller/releases/download/checkpoints/cifar_teachers.tar"
 )
 _DATASET, _NUM_CLASSES = "cifar100", 100
-
-
-class ArchiveError(RunError):
-    """The archive has a wrong content, so a retry with the same file would fail too."""
+_ARCHIVE, _UNPACKED = "cifar_teachers.tar", ".cifar_teachers"
+_MAX_MEMBER_SIZE = 1 << 30  # bytes; the largest published member has about 100 MB
 
 
 @dataclass(frozen=True)
@@ -91,44 +89,18 @@ def fetch(
     for name in names:
         if name not in CATALOGUE:
             raise RequestError(f"unknown teacher {name!r}; choose from {', '.join(CATALOGUE)}")
-    teachers = [CATALOGUE[name] for name in names]
-    if not source.startswith(("http://", "https://", "ftp://")):
-        archive = Path(source)
-        if not archive.is_file():
-            raise RequestError(f"--from {source}: neither a URL nor a file")
-        return _convert(teachers, archive, checkpoints_dir, source, sha256)
-    archive = checkpoints_dir / "cifar_teachers.tar"
-    with download_lock(archive):
-        # The process that held the lock before may have stored them.
+    # Other processes wait here; the one that held the lock before may have stored the teachers.
+    with download_lock(checkpoints_dir / _ARCHIVE):
+        teachers = [CATALOGUE[name] for name in names]
         missing = [t for t in teachers if fresh or not t.path(checkpoints_dir).exists()]
         if missing:
-            _fetch_archive(missing, archive, checkpoints_dir, source, sha256, progress)
+            use_source(
+                source,
+                checkpoints_dir / _ARCHIVE,
+                progress,
+                lambda archive: _convert(missing, archive, checkpoints_dir, source, sha256),
+            )
     return [teacher.path(checkpoints_dir) for teacher in teachers]
-
-
-def _fetch_archive(
-    teachers: Sequence[PublishedTeacher],
-    archive: Path,
-    checkpoints_dir: Path,
-    source: str,
-    sha256: str | None,
-    progress: Progress,
-) -> None:
-    """Download the archive unless it exists, convert the teachers, and remove the download."""
-    is_downloaded = not archive.exists()
-    if is_downloaded:
-        try:
-            download(source, archive, progress)
-        except RunError as error:
-            raise RunError(f"{error} (--from takes a mirror or a local copy)") from None
-    try:
-        _convert(teachers, archive, checkpoints_dir, source, sha256)
-    except ArchiveError:
-        if is_downloaded:
-            archive.unlink()  # a damaged archive would prevent the next attempt
-        raise
-    if is_downloaded:
-        archive.unlink()
 
 
 def _check_digest(file: Path, expected: str | None, label: str) -> str:
@@ -144,48 +116,74 @@ def _convert(
     checkpoints_dir: Path,
     source: str,
     sha256: str | None,
-) -> list[Path]:
+) -> None:
     _check_digest(archive, sha256, str(archive))
-    stored = []
+    # A fixed name under the lock, so that the files of a killed process are removed next time.
+    folder = checkpoints_dir / _UNPACKED
+    shutil.rmtree(folder, ignore_errors=True)
     try:
-        with tarfile.open(archive) as tar, tempfile.TemporaryDirectory() as temporary:
-            members = {}
-            for member in tar:
-                # Raises an error for members outside the folder; the real archive has none.
-                tarfile.data_filter(member, temporary)
-                members[member.name] = member
-            for teacher in teachers:
-                if teacher.member not in members:
-                    raise ArchiveError(f"{archive}: has no member {teacher.member}")
-                tar.extract(members[teacher.member], temporary, filter="data")
-                pickled = Path(temporary) / teacher.member
-                stored.append(_store(teacher, pickled, checkpoints_dir, source))
+        folder.mkdir(parents=True)
+        for teacher, pickled in _unpack(teachers, archive, folder):
+            digest = _check_digest(pickled, teacher.sha256, teacher.member)
+            preset = load_preset(f"teacher-{teacher.name}", allow_unknown_method=True)
+            metadata = {
+                "dataset": _DATASET,
+                "top1": f"{preset.published.top1:.2f}",
+                "source": source,
+                "sha256": digest,
+            }
+            path = teacher.path(checkpoints_dir)
+            store_teacher(path, teacher.name, _NUM_CLASSES, pickled, teacher.member, metadata)
+            pickled.unlink()
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unpack(
+    teachers: Sequence[PublishedTeacher], archive: Path, folder: Path
+) -> Iterator[tuple[PublishedTeacher, Path]]:
+    """Unpack the file of each teacher; nothing else of the archive is written.
+
+    Raises:
+        ArchiveError: the archive cannot be read, or a member is missing or not as published.
+        OSError: the disk is full.
+    """
+    with _archive_errors(archive), tarfile.open(archive) as tar:
+        members: dict[str, tarfile.TarInfo] = {}
+        for member in tar:
+            # Raises an error for members outside the folder; the real archive has none.
+            tarfile.data_filter(member, str(folder))
+            if member.size > _MAX_MEMBER_SIZE:
+                raise ArchiveError(f"{archive}: {member.name} is larger than 1 GiB")
+            members[member.name] = member
+    for teacher in teachers:
+        file = folder / f"{teacher.name}.pth"
+        with _archive_errors(archive), tarfile.open(archive) as tar:
+            info = members.get(teacher.member)
+            if info is None:
+                raise ArchiveError(f"{archive}: has no member {teacher.member}")
+            content = tar.extractfile(info) if info.isreg() else None
+            if content is None:
+                raise ArchiveError(f"{archive}: {teacher.member} is not a regular file")
+            with file.open("wb") as target:
+                shutil.copyfileobj(content, target)
+        yield teacher, file
+
+
+@contextmanager
+def _archive_errors(archive: Path) -> Iterator[None]:
+    """Report every failure of reading as an ``ArchiveError``."""
+    try:
+        yield
     except tarfile.FilterError as error:
         raise ArchiveError(f"{archive}: refused: {error}") from None
-    except (tarfile.TarError, EOFError) as error:
-        reason = str(error).partition("\n")[0].removesuffix(":")
+    except (RunError, MemoryError):
+        raise
+    # A damaged archive can raise any exception. Only errors of the system have a number.
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        reason = (str(error) or type(error).__name__).partition("\n")[0].removesuffix(":")
         raise ArchiveError(f"{archive}: not a complete tar archive: {reason}") from None
-    return stored
-
-
-def _store(teacher: PublishedTeacher, pickled: Path, checkpoints_dir: Path, source: str) -> Path:
-    sha256 = _check_digest(pickled, teacher.sha256, teacher.member)
-    try:
-        weights = read_pickled_weights(pickled)
-        Checkpoint(pickled, weights, {}).check_shapes(
-            teacher.name, create_model(teacher.name, _NUM_CLASSES)
-        )
-    except RequestError as error:
-        raise ArchiveError(str(error).replace(str(pickled), teacher.member)) from None
-    published = load_preset(f"teacher-{teacher.name}", allow_unknown_method=True).published.top1
-    metadata = {
-        "model": teacher.name,
-        "num_classes": str(_NUM_CLASSES),
-        "dataset": _DATASET,
-        "top1": f"{published:.2f}",
-        "source": source,
-        "sha256": sha256,
-    }
-    path = teacher.path(checkpoints_dir)
-    save_checkpoint(path, weights, metadata)
-    return path

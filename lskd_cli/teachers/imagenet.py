@@ -6,11 +6,8 @@ from pathlib import Path
 
 from torchvision.models import ResNet34_Weights, ResNet50_Weights, WeightsEnum
 
-from lskd_cli.checkpoints import Checkpoint, read_pickled_weights, save_checkpoint
-from lskd_cli.download import Progress, download, download_lock, file_digest
-from lskd_cli.errors import RequestError, RunError
-from lskd_cli.models import create_model
-from lskd_cli.teachers.cifar import ArchiveError
+from lskd_cli.download import Progress, download_lock, file_digest, public_url
+from lskd_cli.teachers.archive import ArchiveError, store_teacher, use_source
 
 _NUM_CLASSES = 1000
 
@@ -81,28 +78,17 @@ def fetch_imagenet(
         RunError: the download failed, or the file does not match the digest in its name.
     """
     teacher = IMAGENET[name]
-    address = _address(teacher, source)
-    if not address.startswith(("http://", "https://", "ftp://")):
-        if not Path(address).is_file():
-            raise RequestError(f"--from {source}: {address} is neither a URL nor a file")
-        return _store(teacher, Path(address), checkpoints_dir, address)
-    pickled = checkpoints_dir / teacher.file_name
-    with download_lock(pickled):
-        # The process that held the lock before may have stored it.
-        if not fresh and teacher.path(checkpoints_dir).exists():
-            return teacher.path(checkpoints_dir)
-        try:
-            if not pickled.exists():
-                download(address, pickled, progress)
-        except RunError as error:
-            raise RunError(f"{error} (--from takes a mirror or a local copy)") from None
-        try:
-            stored = _store(teacher, pickled, checkpoints_dir, address)
-        except ArchiveError:
-            pickled.unlink()  # a damaged file would prevent the next attempt
-            raise
-        pickled.unlink()
-        return stored
+    path, address = teacher.path(checkpoints_dir), _address(teacher, source)
+    # Other processes wait here; the one that held the lock before may have stored the file.
+    with download_lock(path):
+        if fresh or not path.exists():
+            use_source(
+                address,
+                checkpoints_dir / teacher.file_name,
+                progress,
+                lambda pickled: _store(teacher, pickled, path, address),
+            )
+    return path
 
 
 def _address(teacher: ImageNetTeacher, source: str | None) -> str:
@@ -112,27 +98,17 @@ def _address(teacher: ImageNetTeacher, source: str | None) -> str:
     return source if is_file else f"{source.rstrip('/')}/{teacher.file_name}"
 
 
-def _store(teacher: ImageNetTeacher, pickled: Path, checkpoints_dir: Path, address: str) -> Path:
-    actual = file_digest(pickled)
+def _store(teacher: ImageNetTeacher, pickled: Path, path: Path, address: str) -> None:
+    actual, label = file_digest(pickled), public_url(address)
     if not actual.startswith(teacher.digest_prefix):
         raise ArchiveError(
-            f"{address}: sha256 is {actual}, but that of {teacher.file_name} starts with "
+            f"{label}: sha256 is {actual}, but that of {teacher.file_name} starts with "
             f"{teacher.digest_prefix}; not used"
         )
-    try:
-        weights = read_pickled_weights(pickled)
-        network = create_model(teacher.name, _NUM_CLASSES)
-        Checkpoint(pickled, weights, {}).check_shapes(teacher.name, network)
-    except RequestError as error:
-        raise ArchiveError(str(error).replace(str(pickled), address)) from None
     metadata = {
-        "model": teacher.name,
-        "num_classes": str(_NUM_CLASSES),
         "dataset": "imagenet",
         "top1": f"{teacher.top1:.2f}",
         "source": address,
         "sha256": actual,
     }
-    path = teacher.path(checkpoints_dir)
-    save_checkpoint(path, weights, metadata)
-    return path
+    store_teacher(path, teacher.name, _NUM_CLASSES, pickled, label, metadata)

@@ -99,7 +99,7 @@ def test_a_missing_file_is_reported(tmp_path: Path, capsys: Capture) -> None:
     command = ("fetch-teachers", "imagenet", "--from", tmp_path)
     result = lskd(capsys, *command, "--checkpoints-dir", tmp_path)
     assert result.code == 2
-    assert "resnet34-b627a593.pth is neither a URL nor a file" in result.err
+    assert "resnet34-b627a593.pth: neither a URL nor a file" in result.err
 
 
 def test_one_source_is_not_for_both_kinds(tmp_path: Path, capsys: Capture) -> None:

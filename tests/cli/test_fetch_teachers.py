@@ -1,11 +1,13 @@
 """lskd fetch-teachers against a local server: valid, damaged and malicious archives."""
 
+import gzip
 import hashlib
 import io
 import json
 import re
 import resource
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ import torch
 
 from lskd_cli import teachers
 from lskd_cli.checkpoints import load_checkpoint
+from lskd_cli.download import with_source
 from lskd_cli.models import create_model
 from lskd_cli.teachers import cifar
 from tests.cli.helpers import lskd
@@ -44,7 +47,31 @@ def _checkpoint(name: str) -> bytes:
     return _pickled({"epoch": 240, "model": weights, "best_acc": np.float64(72.34)})
 
 
-def _archive(members: dict[str, bytes], links: dict[str, str] | None = None) -> bytes:
+def _flipped(name: str) -> bytes:
+    """A checkpoint with one flipped bit in its weights."""
+    content = bytearray(_checkpoint(name))
+    content[len(content) // 2] ^= 1
+    return bytes(content)
+
+
+def _poisoned(name: str) -> bytes:
+    weights = create_model(name).state_dict()
+    weights["fc.bias"] = torch.full_like(weights["fc.bias"], torch.nan)
+    return _pickled({"model": weights})
+
+
+def _huge_member() -> bytes:
+    """The header of a member of 2 GiB, without its content."""
+    info = tarfile.TarInfo(MEMBER.format("resnet56"))
+    info.size = 2 << 30
+    return info.tobuf()
+
+
+def _archive(
+    members: dict[str, bytes],
+    links: dict[str, str] | None = None,
+    folders: Sequence[str] = (),
+) -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as tar:
         for name, content in members.items():
@@ -55,6 +82,10 @@ def _archive(members: dict[str, bytes], links: dict[str, str] | None = None) -> 
             info = tarfile.TarInfo(name)
             info.type, info.linkname = tarfile.SYMTYPE, target
             tar.addfile(info)
+        for name in folders:
+            info = tarfile.TarInfo(name)
+            info.type = tarfile.DIRTYPE
+            tar.addfile(info)
     return stream.getvalue()
 
 
@@ -64,8 +95,8 @@ def small_archive() -> bytes:
 
 
 def _files(folder: Path) -> list[str]:
-    """Names of the files in a folder that may be missing, without lock files."""
-    return sorted(path.name for path in folder.glob("*") if path.suffix != ".lock")
+    """Names of the files in a folder that may be missing."""
+    return sorted(path.name for path in folder.glob("*"))
 
 
 def test_all_six_teachers_are_stored_with_their_metadata(tmp_path: Path, capsys: Capture) -> None:
@@ -93,8 +124,9 @@ def test_a_broken_download_is_resumed(
         first = lskd(capsys, *command, "--checkpoints-dir", tmp_path)
         assert first.code == 1
         assert "run the command again to resume" in first.err
-        (partial,) = _files(tmp_path)
-        assert re.fullmatch(r"cifar_teachers\.tar\.[0-9a-f]{8}\.part", partial)
+        partial, version = _files(tmp_path)
+        assert re.fullmatch(r"cifar_teachers\.[0-9a-f]{8}\.tar\.part", partial)
+        assert version == f"{partial}.version"
         second = lskd(capsys, *command, "--checkpoints-dir", tmp_path)
         assert second.code == 0, second.err
         assert server.ranges == [None, "bytes=1000000-"]
@@ -157,6 +189,36 @@ BAD_ARCHIVES = {
         "not a checkpoint that torch can read",
         (),
     ),
+    "a flipped bit": (
+        lambda good, proof: _archive({MEMBER.format("resnet56"): _flipped("resnet56")}),
+        "not a checkpoint that torch can read: wrong checksum",
+        (),
+    ),
+    "weights that are not finite": (
+        lambda good, proof: _archive({MEMBER.format("resnet56"): _poisoned("resnet56")}),
+        "contains values that are not finite",
+        (),
+    ),
+    "a folder instead of a file": (
+        lambda good, proof: _archive({}, folders=[MEMBER.format("resnet56")]),
+        "is not a regular file",
+        (),
+    ),
+    "a member of 2 GiB": (
+        lambda good, proof: _huge_member(),
+        "larger than 1 GiB",
+        (),
+    ),
+    "a damaged header": (
+        lambda good, proof: good[:600] + b"\xff" * 200_000 + good[200_600:],
+        "not a checkpoint|not a complete tar",
+        (),
+    ),
+    "a damaged gzip stream": (
+        lambda good, proof: gzip.compress(good, 1)[:-5000],
+        "not a complete tar",
+        (),
+    ),
     "another network's weights": (
         lambda good, proof: _archive({MEMBER.format("resnet56"): _checkpoint("resnet20")}),
         "do not fit resnet56",
@@ -214,14 +276,56 @@ def test_a_full_disk_while_converting_keeps_the_download(
         command = ("fetch-teachers", "vgg13", "--from", server.url("t.tar"))
         try:
             # Enough for the archive, not for the converted file that is left out of it.
-            (tmp_path / "cifar_teachers.tar").write_bytes(small_archive)
+            archive = with_source(tmp_path / "cifar_teachers.tar", server.url("t.tar"))
+            archive.write_bytes(small_archive)
             resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
             result = lskd(capsys, *command, "--checkpoints-dir", tmp_path)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert result.code == 1
     assert "File too large" in result.err
-    assert _files(tmp_path) == ["cifar_teachers.tar"]
+    assert _files(tmp_path) == [archive.name]
+
+
+def test_a_mirror_does_not_get_the_archive_of_another_one(
+    tmp_path: Path, capsys: Capture, small_archive: bytes
+) -> None:
+    other = _archive({MEMBER.format("resnet56"): _checkpoint("resnet56")})
+    with serving({"a.tar": small_archive, "b.tar": other}) as server:
+        first, second = server.url("a.tar"), server.url("b.tar")
+        # A process was killed after the download.
+        with_source(tmp_path / "cifar_teachers.tar", first).write_bytes(b"damaged")
+        command = ("fetch-teachers", "resnet56", "--checkpoints-dir", tmp_path)
+        assert lskd(capsys, *command, "--from", second).code == 0
+        assert load_checkpoint(tmp_path / "resnet56.safetensors").metadata["source"] == second
+
+
+def test_secrets_of_a_mirror_are_not_stored(
+    tmp_path: Path, capsys: Capture, small_archive: bytes
+) -> None:
+    with serving({"t.tar?token=secret": small_archive}) as server:
+        url = server.url("t.tar?token=secret").replace("//", "//user:password@")
+        command = ("fetch-teachers", "resnet56", "--checkpoints-dir", tmp_path, "--from")
+        missing = lskd(capsys, *command, url.replace("t.tar", "x.tar"))
+        assert missing.code == 1
+        assert "secret" not in missing.err + missing.out
+        assert "password" not in missing.err + missing.out
+        result = lskd(capsys, *command, url.replace("user:password@", ""))
+    assert result.code == 0, result.err
+    source = load_checkpoint(tmp_path / "resnet56.safetensors").metadata["source"]
+    assert source.endswith("/t.tar")
+
+
+def test_leftovers_of_a_killed_process_are_removed(
+    tmp_path: Path, capsys: Capture, small_archive: bytes
+) -> None:
+    local, folder = tmp_path / "t.tar", tmp_path / "checkpoints"
+    local.write_bytes(small_archive)
+    (folder / ".cifar_teachers").mkdir(parents=True)
+    (folder / ".cifar_teachers" / "vgg13.pth").write_bytes(b"half")
+    (folder / ".vgg13.safetensors.1234.tmp").write_bytes(b"half")
+    lskd(capsys, "fetch-teachers", "vgg13", "--from", local, "--checkpoints-dir", folder)
+    assert _files(folder) == ["vgg13.safetensors"]
 
 
 def test_a_missing_network_is_reported_in_one_line(tmp_path: Path, capsys: Capture) -> None:

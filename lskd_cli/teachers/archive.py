@@ -1,0 +1,75 @@
+"""What the catalogues of published teachers share: source, checks and storage of weight files."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from lskd_cli.atomic_io import remove_temporary_files
+from lskd_cli.checkpoints import Checkpoint, read_pickled_weights, save_checkpoint
+from lskd_cli.download import Progress, download, is_url, public_url, with_source
+from lskd_cli.errors import RequestError, RunError
+from lskd_cli.models import create_model
+
+
+class ArchiveError(RunError):
+    """The archive has a wrong content, so a retry with the same file would fail too."""
+
+
+def use_source(source: str, target: Path, progress: Progress, use: Callable[[Path], None]) -> None:
+    """Call ``use`` with the local file of a source, which is downloaded if it is a URL.
+
+    A download is removed after it has been used, and if its content is wrong; a local file stays.
+
+    Args:
+        source: URL or local path.
+        target: path of the download; the digest of the source is inserted into its name.
+        progress: progress of the download.
+        use: raises an ``ArchiveError`` if the content of the file is wrong.
+
+    Raises:
+        RequestError: the local path is not a file.
+        RunError: the download failed, or ``use`` raised it.
+    """
+    if not is_url(source):
+        if not Path(source).is_file():
+            raise RequestError(f"--from {source}: neither a URL nor a file")
+        use(Path(source))
+        return
+    file = with_source(target, source)
+    if not file.exists():
+        try:
+            download(source, file, progress)
+        except RunError as error:
+            raise RunError(f"{error} (--from takes a mirror or a local copy)") from None
+    try:
+        use(file)
+    except ArchiveError:
+        file.unlink()
+        raise
+    file.unlink()
+
+
+def store_teacher(
+    path: Path, model: str, num_classes: int, pickled: Path, label: str, metadata: dict[str, str]
+) -> None:
+    """Convert the weights of a published teacher to a safetensors file.
+
+    Args:
+        path: path of the safetensors file.
+        model: name of the network.
+        num_classes: number of classes.
+        pickled: the published file.
+        label: name of the published file in messages.
+        metadata: dataset, top1, source and sha256; a URL is stored without what may be secret.
+
+    Raises:
+        ArchiveError: the file contains other weights, or damaged ones.
+        RunError: the safetensors file cannot be written.
+    """
+    try:
+        weights = read_pickled_weights(pickled)
+        Checkpoint(pickled, weights, {}).check(model, create_model(model, num_classes))
+    except RequestError as error:
+        raise ArchiveError(str(error).replace(str(pickled), label)) from None
+    described = {"model": model, "num_classes": str(num_classes), **metadata}
+    remove_temporary_files(path.parent, path.name)
+    save_checkpoint(path, weights, described | {"source": public_url(metadata["source"])})

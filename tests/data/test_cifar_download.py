@@ -1,0 +1,114 @@
+"""The download of CIFAR-100: in several processes at once, interrupted, damaged, and the user's."""
+
+import hashlib
+import io
+import multiprocessing
+import pickle
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torchvision.datasets import CIFAR100
+
+from lskd_cli.config import load_preset
+from lskd_cli.data import load_splits
+from lskd_cli.errors import RequestError, RunError
+from tests.servers import serving
+
+DATA = load_preset("alone-r20").data
+
+
+def _archive() -> bytes:
+    """An archive in the form of CIFAR-100's, with ten images."""
+    images = np.zeros((10, 3072), dtype=np.uint8)
+    split = {"data": images, "fine_labels": list(range(10)), "filenames": []}
+    files = {"train": split, "test": split, "meta": {"fine_label_names": ["x"] * 100}}
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as tar:
+        for name, content in files.items():
+            pickled = pickle.dumps(content)
+            info = tarfile.TarInfo(f"cifar-100-python/{name}")
+            info.size = len(pickled)
+            tar.addfile(info, io.BytesIO(pickled))
+    return stream.getvalue()
+
+
+_NAMES = ("train", "test", "meta")
+
+
+def _use_archive(url: str, archive: bytes) -> None:
+    """Let torchvision's class describe this archive."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        members = {name: tar.extractfile(f"cifar-100-python/{name}") for name in _NAMES}
+        md5 = {name: hashlib.md5(file.read()).hexdigest() for name, file in members.items() if file}
+    CIFAR100.url = url
+    CIFAR100.tgz_md5 = hashlib.md5(archive).hexdigest()
+    CIFAR100.train_list = [["train", md5["train"]]]
+    CIFAR100.test_list = [["test", md5["test"]]]
+    CIFAR100.meta = {"filename": "meta", "key": "fine_label_names", "md5": md5["meta"]}
+
+
+@pytest.fixture
+def archive(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    for name in ("url", "tgz_md5", "train_list", "test_list", "meta"):
+        monkeypatch.setattr(CIFAR100, name, getattr(CIFAR100, name))
+    content = _archive()
+    _use_archive("http://127.0.0.1:9/c.tar.gz", content)
+    return content
+
+
+def _silent(done: int, total: int | None) -> None:
+    pass
+
+
+def _load(folder: Path, url: str, archive: bytes) -> None:
+    _use_archive(url, archive)
+    assert len(load_splits(DATA, folder, _silent).train) == 10
+
+
+def test_processes_that_start_together_download_once(tmp_path: Path, archive: bytes) -> None:
+    context = multiprocessing.get_context("spawn")
+    with serving({"c.tar.gz": archive}) as server:
+        server.delay = 0.2
+        arguments = (tmp_path, server.url("c.tar.gz"), archive)
+        processes = [context.Process(target=_load, args=arguments) for _ in range(3)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(120)
+        assert [process.exitcode for process in processes] == [0, 0, 0]
+        assert server.ranges == [None]
+    assert [path.name for path in tmp_path.iterdir()] == ["cifar-100-python"]
+
+
+def test_what_a_killed_process_unpacked_is_removed(tmp_path: Path, archive: bytes) -> None:
+    leftover = tmp_path / ".cifar-100-python" / "cifar-100-python"
+    leftover.mkdir(parents=True)
+    (leftover / "train").write_bytes(b"half")
+    with serving({"c.tar.gz": archive}) as server:
+        CIFAR100.url = server.url("c.tar.gz")
+        load_splits(DATA, tmp_path, _silent)
+    assert [path.name for path in tmp_path.iterdir()] == ["cifar-100-python"]
+
+
+def test_an_archive_of_the_user_is_used_and_stays(tmp_path: Path, archive: bytes) -> None:
+    (tmp_path / CIFAR100.filename).write_bytes(archive)
+    assert len(load_splits(DATA, tmp_path, _silent).test) == 10
+    assert (tmp_path / CIFAR100.filename).read_bytes() == archive
+
+
+def test_a_damaged_archive_of_the_user_is_refused_and_stays(tmp_path: Path, archive: bytes) -> None:
+    (tmp_path / CIFAR100.filename).write_bytes(archive[:-1])
+    with pytest.raises(RunError, match="not the official archive"):
+        load_splits(DATA, tmp_path, _silent)
+    assert (tmp_path / CIFAR100.filename).read_bytes() == archive[:-1]
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_a_damaged_file_is_named(tmp_path: Path, archive: bytes, name: str) -> None:
+    (tmp_path / CIFAR100.filename).write_bytes(archive)
+    load_splits(DATA, tmp_path, _silent)
+    (tmp_path / "cifar-100-python" / name).write_bytes(b"damaged")
+    with pytest.raises(RequestError, match=f"{name}: damaged"):
+        load_splits(DATA, tmp_path, _silent)
