@@ -6,7 +6,7 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from email.message import Message
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -53,15 +53,13 @@ def download_lock(target: Path) -> Iterator[None]:
     Raises:
         RunError: the folder of ``target`` cannot be written.
     """
-    lock = file_lock(target, wait=True)
-    try:
-        lock.__enter__()
-    except OSError as error:
-        raise RunError(f"{target.parent}: cannot be written: {error.strerror or error}") from None
-    try:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(file_lock(target, wait=True))
+        except OSError as error:
+            reason = error.strerror or error
+            raise RunError(f"{target.parent}: cannot be written: {reason}") from None
         yield
-    finally:
-        lock.__exit__(None, None, None)
 
 
 def download(url: str, target: Path, progress: Progress) -> None:

@@ -1,15 +1,30 @@
 """The content of ``run.json``: what a run is, how it was started, and how far it is."""
 
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    FiniteFloat,
+    NonNegativeFloat,
+    TypeAdapter,
+    ValidationError,
+)
 
-from lskd_cli.atomic_io import write_text
+from lskd_cli.atomic_io import regular_file, write_text
 from lskd_cli.errors import RequestError
-from lskd_cli.run_paths import RUN
+from lskd_cli.printable import printable
+from lskd_cli.run_paths import METRICS, RUN
 
-Metrics = dict[str, float]
+Metrics = dict[str, int | FiniteFloat]  # metrics of an epoch
+Text = Annotated[str, AfterValidator(printable)]
+
+_METRICS = TypeAdapter(Metrics)
+_REQUIRED_METRICS = ("epoch", "train_loss", "test_top1")
 
 
 class RunInfo(BaseModel):
@@ -40,30 +55,30 @@ class RunInfo(BaseModel):
         error: why the run failed.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
     state: Literal["running", "interrupted", "failed", "done"]
-    started: str | None = None
-    finished: str | None = None
-    seconds: float = 0.0
-    command: str = "unknown"
-    device: str = "unknown device"
-    precision: str | None = None
+    started: Text | None = None
+    finished: Text | None = None
+    seconds: NonNegativeFloat = 0.0
+    command: Text = "unknown"
+    device: Text = "unknown device"
+    precision: Text | None = None
     graphs: bool = False
     compiled: bool = False
     processes: int = 1
-    arms_in_pass: list[str] = []
-    method_title: str | None = None
+    arms_in_pass: list[Text] = []
+    method_title: Text | None = None
     added_parameters: int = 0
-    images_sha256: str | None = None
-    teacher: str | None = None
-    teacher_sha256: str | None = None
+    images_sha256: Text | None = None
+    teacher: Text | None = None
+    teacher_sha256: Text | None = None
     teacher_top1: float | None = None
     teacher_cache: bool | None = None
-    versions: dict[str, str] = {}
+    versions: dict[Text, Text] = {}
     best: Metrics | None = None
     last: Metrics | None = None
-    error: str | None = None
+    error: Text | None = None
 
     @property
     def is_done(self) -> bool:
@@ -81,15 +96,12 @@ def read_run_info(folder: Path) -> RunInfo | None:
     if not path.exists():
         return None
     try:
-        return RunInfo.model_validate_json(path.read_bytes())
+        return RunInfo.model_validate_json(regular_file(path).read_bytes())
     except OSError as error:
         raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
     except ValidationError as error:
-        detail = error.errors(include_url=False)[0]
-        key = ".".join(map(str, detail["loc"]))
-        problem = f"{key}: {detail['msg']}" if key else detail["msg"]
         raise RequestError(
-            f"{path}: damaged ({problem}); 'lskd train --fresh' restarts the run"
+            f"{path}: damaged ({_problem(error)}); 'lskd train --fresh' restarts the run"
         ) from None
 
 
@@ -100,3 +112,56 @@ def write_run_info(folder: Path, info: RunInfo) -> None:
         RunError: the file cannot be written.
     """
     write_text(folder / RUN, info.model_dump_json(indent=2, exclude_none=True) + "\n")
+
+
+def read_metrics(folder: Path, warn: Callable[[str], None]) -> list[Metrics]:
+    """The ``metrics.jsonl`` of a run folder: the metrics of all epochs; empty if there is none.
+
+    Args:
+        folder: the run folder.
+        warn: called if the last line is truncated, which is then ignored.
+
+    Raises:
+        RequestError: the file cannot be read, or a line has other values than those of its epoch.
+    """
+    path = folder / METRICS
+    try:
+        lines = regular_file(path).read_bytes().splitlines() if path.exists() else []
+    except OSError as error:
+        raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
+    history: list[Metrics] = []
+    required = set(_REQUIRED_METRICS)
+    for number, line in enumerate(lines, start=1):
+        try:
+            metrics = _METRICS.validate_json(line)
+        except ValidationError as error:
+            if number == len(lines) and error.errors()[0]["type"] == "json_invalid":
+                warn(f"{path}: truncated last line ignored")
+                break
+            raise RequestError(f"{path}: damaged: line {number}: {_problem(error)}") from None
+        if "val_top1" in metrics and number == 1:
+            required.add("val_top1")
+        missing = sorted(required - metrics.keys())
+        if missing:
+            raise RequestError(f"{path}: damaged: line {number} has no {missing[0]}")
+        if metrics["epoch"] != number:
+            raise RequestError(f"{path}: damaged: line {number} is of epoch {metrics['epoch']}")
+        history.append(metrics)
+    return history
+
+
+def write_metrics(folder: Path, history: Sequence[Metrics]) -> None:
+    """Replace the ``metrics.jsonl`` of a run folder.
+
+    Raises:
+        RunError: the file cannot be written.
+        ValueError: a value is not finite.
+    """
+    lines = [json.dumps(epoch, allow_nan=False) + "\n" for epoch in history]
+    write_text(folder / METRICS, "".join(lines))
+
+
+def _problem(error: ValidationError) -> str:
+    detail = error.errors(include_url=False)[0]
+    key = ".".join(map(str, detail["loc"]))
+    return printable(f"{key}: {detail['msg']}" if key else detail["msg"])

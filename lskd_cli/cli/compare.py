@@ -1,6 +1,5 @@
 """The command ``lskd compare``."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from lskd_cli.cli import options, training_options
-from lskd_cli.cli.console import info, is_main_process, out
+from lskd_cli.cli.console import info, is_main_process, out, print_json
 from lskd_cli.cli.preset_overrides import PresetOverrides, requested_preset
 from lskd_cli.cli.rich_tables import as_rich_table
 from lskd_cli.cli.sweep import grid_presets, parse_axes
@@ -143,7 +142,7 @@ def _train(presets: Sequence[Preset], training: TrainingArguments, runs_dir: Pat
 
 def _print_tables(tables: Sequence[Table], format_: str) -> None:
     if format_ == "json":
-        out.print_json(json.dumps([record for table in tables for record in table.records]))
+        print_json([record for table in tables for record in table.records])
     elif format_ == "table":
         for table in tables:
             out.print(as_rich_table(table, out.width))

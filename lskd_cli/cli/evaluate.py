@@ -1,6 +1,5 @@
 """The command ``lskd eval``."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +7,7 @@ import typer
 from rich.table import Table
 
 from lskd_cli.cli import options
-from lskd_cli.cli.console import info, out
+from lskd_cli.cli.console import info, out, print_json
 from lskd_cli.cli.rich_tables import as_rich_table
 from lskd_cli.errors import RequestError
 from lskd_cli.results.eval_tables import result_lines, result_table
@@ -82,7 +81,7 @@ def evaluate(
 
 def _print_result(result: dict[str, Any], temperature: float, as_json: bool) -> None:
     if as_json:
-        out.print_json(json.dumps(result))
+        print_json(result)
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
@@ -98,7 +97,7 @@ def _print_results(results: list[dict[str, Any]], temperature: float, as_json: b
 
     counts = concordance(results) if "teacher" in results[0] else {}
     if as_json:
-        out.print_json(json.dumps({"students": results, "concordant_pairs": counts}))
+        print_json({"students": results, "concordant_pairs": counts})
         return
     out.print(as_rich_table(result_table(results, temperature), out.width))
     if counts:

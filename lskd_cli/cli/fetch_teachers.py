@@ -1,6 +1,5 @@
 """The command ``lskd fetch-teachers``."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,7 @@ import typer
 from rich.table import Table
 
 from lskd_cli.cli import options
-from lskd_cli.cli.console import info, out
+from lskd_cli.cli.console import info, out, print_json
 from lskd_cli.errors import RequestError
 
 
@@ -66,7 +65,7 @@ def fetch_teachers(
             info(f"{paths[name]}: already exists; use --fresh to replace it")
     _fetch(missing, checkpoints_dir, source, sha256, fresh)
     if as_json:
-        out.print_json(json.dumps({name: str(paths[name]) for name in requested}))
+        print_json({name: str(paths[name]) for name in requested})
 
 
 def _fetch(
@@ -104,7 +103,7 @@ def _list_teachers(paths: dict[str, Path], as_json: bool) -> None:
             name: {"published_top1": published[name], "present": path.exists()}
             for name, path in paths.items()
         }
-        out.print_json(json.dumps(records))
+        print_json(records)
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("teacher", "data", "published top-1", "file"):

@@ -1,13 +1,13 @@
 """Summary of several separate runs."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
-from lskd_cli.cli.console import out
+from lskd_cli.cli.console import out, print_json
 from lskd_cli.cli.run_training import Failures, list_folders, train_presets
 from lskd_cli.config import Preset
 from lskd_cli.engine.prepare import TrainingOptions, presets_by_path
@@ -40,7 +40,7 @@ def train_separately(
         for preset, folder in zip(presets, list_folders(presets, options), strict=True)
     ]
     if as_json:
-        out.print_json(json.dumps(records))
+        print_json(records)
     else:
         out.print(_table(records))
     if failures:
@@ -69,5 +69,5 @@ def _table(records: Sequence[dict[str, Any]]) -> Table:
     for record in records:
         texts = [format_value(record[key]) for key in ("best_top1", "last_top1")]
         style = "red" if record["error"] else ""
-        table.add_row(record["run"], record["state"], *texts, style=style)
+        table.add_row(escape(record["run"]), record["state"], *texts, style=style)
     return table

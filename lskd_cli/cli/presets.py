@@ -1,12 +1,11 @@
 """The commands ``lskd presets list``, ``show`` and ``validate``."""
 
-import json
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from lskd_cli.cli.console import info, out
+from lskd_cli.cli.console import info, out, print_json
 from lskd_cli.cli.options import MethodFiles, load_method_files
 from lskd_cli.config import list_presets, load_preset, to_yaml
 from lskd_cli.errors import RequestError
@@ -46,7 +45,7 @@ def list_(
         info(f"left out: {problem}")
     if as_json:
         published = {p.name: p.published.model_dump(exclude={"log"}) for p in selected}
-        out.print_json(json.dumps(published))
+        print_json(published)
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("preset", "teacher", "student", "data"):

@@ -1,13 +1,12 @@
 """The command ``lskd report``."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lskd_cli.cli import options
-from lskd_cli.cli.console import info, out
+from lskd_cli.cli.console import info, print_json
 from lskd_cli.errors import RequestError, RunError
 
 
@@ -83,7 +82,7 @@ def report(
     files = report_figures.write(all_figures, out_dir / "figures") if figures else []
     if as_json:
         paths = {"page": page, "runs": [run.path for run in started], "figures": files}
-        out.print_json(json.dumps(paths, default=str))
+        print_json(paths)
         return
     info(f"{page}: {len(started)} runs")
     for file in files:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a condition that the training loop polls."""
+"""Signals that end a process, as a condition that the training loop polls."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -7,12 +7,18 @@ from types import FrameType
 
 from lskd_cli.cli.console import info
 
+# Windows has no SIGHUP, which a closed terminal sends.
+_STOP_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Within the context, the yielded function returns True after SIGINT or SIGTERM.
+    """Within the context, the yielded function returns True after SIGINT, SIGTERM or SIGHUP.
 
-    A second signal raises KeyboardInterrupt.
+    Signals that are ignored, as SIGHUP under nohup, stay so. A second signal raises
+    KeyboardInterrupt.
     """
     received: list[int] = []
 
@@ -22,7 +28,7 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
         received.append(number)
         info("stopping after this step; press Ctrl-C again to abort")
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [n for n in _STOP_SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
     previous = [signal.signal(number, handle) for number in numbers]
     try:
         yield lambda: bool(received)

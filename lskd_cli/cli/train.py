@@ -1,13 +1,12 @@
 """The command ``lskd train``."""
 
-import json
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from lskd_cli.cli import options
-from lskd_cli.cli.console import out
+from lskd_cli.cli.console import out, print_json
 from lskd_cli.cli.preset_overrides import PresetOverrides, requested_preset, select_shard
 from lskd_cli.cli.training_options import TrainingArguments, with_training_options
 from lskd_cli.config import Preset, to_yaml
@@ -100,7 +99,7 @@ def train(
             info = folder.info()
             assert info is not None
             values = info.model_dump(mode="json", exclude_none=True)
-            out.print_json(json.dumps({"run": str(folder.path), **values}))
+            print_json({"run": str(folder.path), **values})
 
 
 def _dry_run(presets: Sequence[Preset], training: TrainingArguments) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import typer
 
 from lskd_cli.cli import options
+from lskd_cli.config import MAX_EPOCHS
 
 
 class LoggerName(str, Enum):
@@ -33,7 +34,9 @@ class TrainingArguments:
     ] = None
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="Number of epochs; rate drops and warm-ups are rescaled."),
+        typer.Option(
+            min=1, max=MAX_EPOCHS, help="Number of epochs; rate drops and warm-ups are rescaled."
+        ),
     ] = None
     val_split: Annotated[
         float | None,

@@ -21,6 +21,7 @@ from lskd_cli.config.plugin_errors import format_plugin_error
 from lskd_cli.config.plugins import load_method_file
 from lskd_cli.config.schema import (
     DEFAULT_IMAGE_SIZE,
+    MAX_EPOCHS,
     NO_LOGITS,
     Augmentation,
     Data,
@@ -34,6 +35,7 @@ from lskd_cli.config.types import Fraction, View
 
 __all__ = [
     "DEFAULT_IMAGE_SIZE",
+    "MAX_EPOCHS",
     "NO_LOGITS",
     "Augmentation",
     "Data",

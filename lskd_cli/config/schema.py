@@ -17,10 +17,12 @@ from pydantic import (
 
 from lskd_cli.config.method_base import UnknownMethod
 from lskd_cli.config.method_registry import Method
-from lskd_cli.config.types import ConfigModel, Fraction, Percent, Seed
+from lskd_cli.config.types import ConfigModel, Fraction, ModelName, Percent, Seed
+from lskd_cli.printable import short_repr
 
 # Why a feature method without a KD term cannot be standardized.
 NO_LOGITS = "method {} uses no logits; add a KD term with --set method.kd_weight=0.9"
+MAX_EPOCHS = 100_000
 DEFAULT_IMAGE_SIZE = 32  # pixels: CIFAR-100
 _Channels = Field(min_length=3, max_length=3)
 
@@ -99,7 +101,7 @@ class Optimizer(ConfigModel):
     # Largest norm of the gradient of all parameters together.
     clip_grad_norm: PositiveFloat | None = None
     # Micro-batches per step, which save memory; each has its own batch-norm statistics.
-    grad_accum_steps: PositiveInt = 1
+    grad_accum_steps: PositiveInt = 1  # at most data.batch_size
 
     @model_validator(mode="after")
     def _check_momentum(self) -> "Optimizer":
@@ -124,7 +126,7 @@ class Schedule(ConfigModel):
     name: Annotated[Literal["multistep", "cosine"], BeforeValidator(_current_schedule_name)] = (
         "multistep"
     )
-    epochs: PositiveInt
+    epochs: Annotated[int, Field(ge=1, le=MAX_EPOCHS)]
     milestones: Annotated[list[PositiveInt], Field(default_factory=list)]
     gamma: PositiveFloat = 0.1
     min_lr: NonNegativeFloat = 0.0
@@ -177,15 +179,16 @@ class Published(ConfigModel):
 
     top1: Percent | None = None
     top1_stand: Percent | None = None
-    log: str | None = None  # name of the released log of the standardized run
+    # Name of the released log of the standardized run.
+    log: Annotated[str, Field(pattern=r"^[\w.,/+-]+$")] | None = None
 
 
 class Preset(ConfigModel):
     """A recipe, a method and a teacher-student pair, fully resolved."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    teacher: str | None = None
-    student: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    teacher: ModelName | None = None
+    student: ModelName
     drop_path: Fraction = 0.0  # stochastic depth rate of the last layer of a transformer
     data: Data
     optimizer: Optimizer
@@ -214,6 +217,11 @@ class Preset(ConfigModel):
     def _check_combination(self) -> "Preset":
         if self.schedule.min_lr > self.optimizer.lr:
             raise ValueError(f"schedule.min_lr: must not exceed optimizer.lr ({self.optimizer.lr})")
+        if self.optimizer.grad_accum_steps > self.data.batch_size:
+            raise ValueError(
+                "optimizer.grad_accum_steps: must not exceed data.batch_size "
+                f"({self.data.batch_size})"
+            )
         method, augmentation = self.method, self.data.augmentation
         if method.uses_batch_relations and self.optimizer.grad_accum_steps > 1:
             raise ValueError(
@@ -247,7 +255,8 @@ class Preset(ConfigModel):
             detail = error.errors(include_url=False)[0]
             key = ".".join(map(str, detail["loc"]))
             text = detail["msg"].removeprefix("Input ")
-            raise ValueError(f"stand.{key}: {text}, not {detail['input']!r}") from None
+            value = short_repr(detail["input"])
+            raise ValueError(f"stand.{key}: {text}, not {value}") from None
         if self.stand.enabled and not self.method.uses_logits:
             raise ValueError(f"stand.enabled: {NO_LOGITS.format(self.method.name)}")
         return self

@@ -12,6 +12,7 @@ from lskd_cli.config.method_base import MethodConfig
 from lskd_cli.config.method_registry import ALLOW_UNKNOWN, method_config, method_names
 from lskd_cli.config.schema import Preset
 from lskd_cli.errors import RequestError
+from lskd_cli.printable import short_repr
 
 
 def validate(
@@ -75,7 +76,7 @@ def _problem(detail: ErrorDetails, raw: Mapping[str, Any]) -> str:
     if error_type == "value_error":
         return detail["msg"].removeprefix("Value error, ")
     text = detail["msg"].removeprefix("Input ")
-    return f"{text}, not {detail['input']!r}"
+    return f"{text}, not {short_repr(detail['input'])}"
 
 
 def _valid_keys(raw: Mapping[str, Any]) -> list[str]:

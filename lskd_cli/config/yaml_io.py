@@ -1,16 +1,60 @@
 """Safe reading and writing of YAML; numbers such as 5e-4 are floats."""
 
 import re
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from lskd_cli.atomic_io import regular_file
 from lskd_cli.errors import RequestError
+
+_MAX_SIZE = 1 << 20  # characters; a preset has about 1,000
+_MAX_DEPTH = 20  # levels of nesting; a preset has three
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader with the floats of YAML 1.2; YAML 1.1 reads 5e-4 as a string."""
+    """The safe loader with the floats of YAML 1.2; YAML 1.1 reads 5e-4 as a string.
+
+    Aliases, repeated keys and deep nesting are refused: a few bytes with aliases can describe
+    gigabytes, and of two values of one key the last one would be used silently.
+    """
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.YAMLError(f"alias *{event.anchor}: aliases are not supported")
+        if self.depth >= _MAX_DEPTH:
+            raise yaml.YAMLError(f"more than {_MAX_DEPTH} levels of nesting")
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in seen:
+                line = key_node.start_mark.line + 1
+                raise yaml.YAMLError(f"line {line}: key {key!r} is given twice")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+    def construct_scalar(self, node: Any) -> Any:
+        value = super().construct_scalar(node)
+        value.encode()  # a lone surrogate cannot be written or printed
+        return value
+
+
+class _Dumper(yaml.SafeDumper):
+    """The safe dumper without aliases, which the loader refuses."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 _Loader.add_implicit_resolver(
@@ -27,10 +71,14 @@ def parse(text: str, source: str) -> Any:
         RequestError: the text is not valid YAML; the message names ``source``.
     """
     try:
-        return yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError) as error:  # PyYAML raises ValueError for impossible dates
+        if len(text) > _MAX_SIZE:
+            raise ValueError(f"longer than {_MAX_SIZE} characters")
+        value = yaml.load(text, Loader=_Loader)
+    # PyYAML raises ValueError for impossible dates, and other errors for keys that are lists.
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
         problem = " ".join(str(error).split())
         raise RequestError(f"{source}: not valid YAML: {problem}") from None
+    return value
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -40,7 +88,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
         RequestError: the file cannot be read, is not YAML, or is not a mapping.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with regular_file(path).open(encoding="utf-8") as file:
+            text = file.read(_MAX_SIZE + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise RequestError(f"{path}: cannot be read: {reason}") from None
@@ -54,4 +103,4 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 def dump(value: dict[str, Any]) -> str:
     """A mapping as YAML, with its keys in their order."""
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)

@@ -20,7 +20,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import find_classes
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from lskd_cli.atomic_io import write_text
+from lskd_cli.atomic_io import regular_file, write_text
 from lskd_cli.download import Progress
 from lskd_cli.errors import RequestError, RunError
 
@@ -65,7 +65,7 @@ class ImageFolderImages:
         """
         path = self.root / os.fsdecode(self.files[index])
         try:
-            with Image.open(path) as image:
+            with Image.open(regular_file(path)) as image:
                 pixels: Tensor = pil_to_tensor(image.convert("RGB"))
         # A damaged file can raise any exception.
         except Exception as error:
@@ -92,7 +92,8 @@ def load_image_folders(
         skip_bad: leave out files that cannot be decoded.
 
     Raises:
-        RequestError: a folder is missing or empty, the classes differ, or files cannot be decoded.
+        RequestError: a folder is missing or empty, the classes differ, or files cannot be decoded;
+            with ``skip_bad``, all files of a class.
     """
     train, val = (_list_images(folder / split) for split in ("train", "val"))
     if train.classes != val.classes:
@@ -109,6 +110,24 @@ def load_image_folders(
             "leave them out with --skip-bad-images"
         )
     return _without(train, bad[train.root]), _without(val, bad[val.root])
+
+
+def _without(images: ImageFolderImages, bad: set[bytes]) -> ImageFolderImages:
+    """The images without unreadable ones.
+
+    Raises:
+        RequestError: a class has no image left.
+    """
+    if not bad:
+        return images
+    remaining = images.subset(~np.isin(images.files, list(bad)))
+    used = set(remaining.targets.tolist())
+    empty = [name for index, name in enumerate(images.classes) if index not in used]
+    if empty:
+        raise RequestError(
+            f"{images.root}: no image of {len(empty)} classes can be read: {_join_names(empty)}"
+        )
+    return remaining
 
 
 def class_names(root: Path) -> list[str]:
@@ -169,6 +188,8 @@ def _check_cache(images: ImageFolderImages) -> Path:
 
 
 def _can_decode(path: Path) -> bool:
+    if not path.is_file():  # a pipe would block
+        return False
     try:
         with Image.open(path) as image:
             image.draft("RGB", (1, 1))  # decodes all bytes of a JPEG at 1/8 of its size
@@ -177,10 +198,6 @@ def _can_decode(path: Path) -> bool:
     except Exception:
         return False
     return True
-
-
-def _without(images: ImageFolderImages, bad: set[bytes]) -> ImageFolderImages:
-    return images.subset(~np.isin(images.files, list(bad))) if bad else images
 
 
 def _join_names(names: Iterable[str]) -> str:

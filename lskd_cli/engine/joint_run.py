@@ -14,13 +14,14 @@ from lskd_cli.config import Preset
 from lskd_cli.data import DataSplits, ImageFolderImages
 from lskd_cli.engine.callback import Callback
 from lskd_cli.engine.loop import CHECKPOINT_INTERVAL, StudentRun, train_students
-from lskd_cli.engine.run_folder import RunFolder
+from lskd_cli.engine.run_folder import DAMAGED_STATE, RunFolder
 from lskd_cli.engine.runtime import Runtime
 from lskd_cli.engine.student_trainer import StudentTrainer
 from lskd_cli.engine.teacher import Teacher
 from lskd_cli.engine.teacher_cache import TeacherCache, cache_path
 from lskd_cli.errors import Interrupted, RequestError, RunError
 from lskd_cli.models import Network
+from lskd_cli.run_paths import RESUME
 
 
 @dataclass
@@ -84,7 +85,12 @@ class JointRun:
             if self.runtime.process_group.is_main_process:
                 run.folder.remove_stale_files()
             if run.state is not None:
-                student.load_state_dict(run.state)
+                try:
+                    student.load_state_dict(run.state)
+                # A state of another structure can raise any exception.
+                except Exception as error:
+                    path = run.folder.path / RESUME
+                    raise RequestError(f"{path}: {DAMAGED_STATE}") from error
             students.append(StudentRun(student, run.folder))
         return students
 

@@ -200,7 +200,7 @@ class _Timer:
 def _finish_epoch(run: StudentRun, splits: DataSplits, num_images: int) -> None:
     student = run.student
     group, preset = student.runtime.process_group, student.preset
-    _check_losses([student])
+    _check_finite([student])
     metrics = student.meters.means(group)
     group.broadcast_buffers(student.student)
     eval_splits = {"test": splits.test} | ({"val": splits.val} if splits.val else {})
@@ -220,12 +220,18 @@ def _finish_epoch(run: StudentRun, splits: DataSplits, num_images: int) -> None:
 
 def _save_states(runs: Sequence[StudentRun], timer: _Timer) -> None:
     timer.charge(run.student for run in runs)
-    # A state with a non-finite loss must not replace a good one.
-    _check_losses([run.student for run in runs])
+    _check_finite([run.student for run in runs])
     for run in runs:
         state = run.student.state_dict()
         group = run.student.runtime.process_group
         group.on_main_process(partial(run.folder.save_state, state))
+
+
+def _check_finite(students: Sequence[StudentTrainer]) -> None:
+    """Check losses and weights before a state replaces a good one."""
+    _check_losses(students)
+    for student in students:
+        student.check_finite()
 
 
 def _check_losses(students: Iterable[StudentTrainer]) -> None:

@@ -9,24 +9,37 @@ import json
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import torchvision
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from lskd_cli import __version__
-from lskd_cli.atomic_io import write_atomically, write_text
-from lskd_cli.checkpoints import Checkpoint, save_checkpoint
+from lskd_cli.atomic_io import (
+    regular_file,
+    remove_temporary_files,
+    write_atomically,
+    write_text,
+)
+from lskd_cli.checkpoints import (
+    Checkpoint,
+    check_torch_archive,
+    first_non_finite,
+    save_checkpoint,
+)
 from lskd_cli.config import Preset, load_preset, method_title, to_yaml
 from lskd_cli.data import num_classes
 from lskd_cli.distillers import method_source
-from lskd_cli.engine.student_trainer import StudentTrainer
+from lskd_cli.engine.student_trainer import STATE_VERSION, StudentTrainer
 from lskd_cli.errors import RequestError
-from lskd_cli.run_info import RunInfo, read_run_info, write_run_info
-from lskd_cli.run_paths import BEST, METHOD, METRICS, PRESET, RESUME, STUDENT
+from lskd_cli.file_lock import file_lock
+from lskd_cli.run_info import RunInfo, read_run_info, write_metrics, write_run_info
+from lskd_cli.run_paths import BEST, METHOD, METRICS, PRESET, RESUME, RUN, STUDENT
+
+DAMAGED_STATE = "damaged or of another version; --fresh restarts the run and keeps the old files"
 
 
 class RunFolder:
@@ -47,21 +60,18 @@ class RunFolder:
         Raises:
             RequestError: another process writes to this folder, or the lock cannot be created.
         """
-        path = self.path.with_name(f".{self.path.name}.lock")
-        lock = FileLock(path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise RequestError(
-                f"{self.path}: another process is writing this run; wait for it or stop it"
-            ) from None
-        except OSError as error:
-            raise RequestError(f"{path.parent}: cannot be written: {error.strerror}") from None
-        try:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(file_lock(self.path, wait=False))
+            except Timeout:
+                raise RequestError(
+                    f"{self.path}: another process is writing this run; wait for it or stop it"
+                ) from None
+            except OSError as error:
+                raise RequestError(
+                    f"{self.path.parent}: cannot be written: {error.strerror}"
+                ) from None
             yield
-        finally:
-            lock.release()
 
     def info(self) -> RunInfo | None:
         """The run.json of the folder; None if there is no run.
@@ -89,8 +99,13 @@ class RunFolder:
             RequestError: the run has other settings; the message names each.
         """
         info = self.info()
-        if info is None or not (self.path / PRESET).exists():
+        if info is None:
+            self._refuse_files_without(RUN, [STUDENT, BEST, METRICS, RESUME])
             return
+        if not info.is_done and info.last is not None and not (self.path / RESUME).exists():
+            self._refuse_files_without(RESUME, [STUDENT, BEST, METRICS])
+        if not (self.path / PRESET).exists():
+            self._refuse_files_without(PRESET, [RUN])
         saved = _training_settings(load_preset(self.path / PRESET))
         differences = [
             f"saved {key} {old!r}, requested {new!r}"
@@ -108,6 +123,15 @@ class RunFolder:
             raise RequestError(
                 f"{self.path}: contains a run with other settings ({'; '.join(differences)}); "
                 "restart it with --fresh, or keep both runs with --set name=NEW"
+            )
+
+    def _refuse_files_without(self, missing: str, names: Sequence[str]) -> None:
+        """Refuse to train over files of a run whose other files are lost."""
+        found = [name for name in names if (self.path / name).exists()]
+        if found:
+            raise RequestError(
+                f"{self.path}: contains {found[0]}, but no {missing}; restart the run with "
+                "--fresh, which keeps these files under another name, or use --set name=NEW"
             )
 
     def check_images(self, digest: str | None) -> None:
@@ -137,25 +161,30 @@ class RunFolder:
         """The saved state of an unfinished run, if there is one.
 
         Raises:
-            RequestError: the file is damaged.
+            RequestError: the file is damaged or of another version.
         """
         path = self.path / RESUME
         if not path.exists():
             return None
         try:
+            check_torch_archive(regular_file(path))
             # Mapped into memory, so that the states of many runs need not fit at once.
             state: dict[str, Any] = torch.load(
                 path, map_location="cpu", weights_only=True, mmap=True
             )
+            # States of version 0.1.0 have the same format, but no number.
+            is_readable = state.get("version", STATE_VERSION) == STATE_VERSION
+            bad = first_non_finite({**state["student"], **state["distiller"]})
         # A damaged file can raise any exception; all mean the same to the user.
         except Exception as error:
-            raise RequestError(f"{path}: damaged; remove {self.path} to restart the run") from error
+            raise RequestError(f"{path}: {DAMAGED_STATE}") from error
+        if not is_readable or bad is not None:
+            raise RequestError(f"{path}: {DAMAGED_STATE}")
         return state
 
     def remove_stale_files(self) -> None:
         """Remove temporary files that a killed process has left."""
-        for path in self.path.glob(".*.tmp"):
-            path.unlink()
+        remove_temporary_files(self.path)
 
     def start(self, preset: Preset, details: Mapping[str, Any]) -> None:
         """Write the preset, the source of a plug-in method, and run.json."""
@@ -211,8 +240,7 @@ class RunFolder:
         if is_best:
             save_checkpoint(self.path / BEST, weights, metadata)
         save_checkpoint(self.path / STUDENT, weights, metadata)
-        lines = [json.dumps(epoch) + "\n" for epoch in student.history]
-        write_text(self.path / METRICS, "".join(lines))
+        write_metrics(self.path, student.history)
         self.save_state(state)
         self.update(**_progress(student))
 
@@ -230,7 +258,7 @@ class RunFolder:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return regular_file(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise RequestError(f"{path}: cannot be read; restart the run with --fresh") from None
 

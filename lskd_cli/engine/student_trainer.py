@@ -1,5 +1,6 @@
 """One student in training, with its distiller, its optimizer and its position in the schedule."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
+from lskd_cli.checkpoints import first_non_finite
 from lskd_cli.config import Preset, View
 from lskd_cli.data import Batch, derive_seed, num_classes
 from lskd_cli.distillers import Distiller, StepInputs, create_distiller
@@ -21,11 +23,13 @@ from lskd_cli.engine.meters import Meters
 from lskd_cli.engine.optimizer import create_optimizer
 from lskd_cli.engine.runtime import Runtime
 from lskd_cli.engine.schedule import learning_rate
-from lskd_cli.errors import RequestError
+from lskd_cli.errors import RequestError, RunError
 from lskd_cli.models import Network, Output, create_model
 
 # First number of the keys that seed stochastic depth, which no other seed starts with.
 DROP_PATH_STREAM = 2**31
+
+STATE_VERSION = 1  # changes when the state of a run gets another format
 
 TeacherOutputs = Mapping[View, Output]
 
@@ -203,6 +207,9 @@ class StudentTrainer:
         Args:
             metrics: metrics of the training and the evaluation.
             num_images: number of images of the epoch.
+
+        Raises:
+            RunError: a metric is not finite.
         """
         epoch = self.position[0]
         record = {"epoch": epoch, "lr": self.learning_rate, **metrics}
@@ -210,6 +217,12 @@ class StudentTrainer:
         record["seconds"] = self.seconds
         record["images_per_second"] = num_images / self.seconds
         record["waiting_seconds"] = self.data_wait_seconds
+        for name, value in record.items():
+            if not math.isfinite(value):
+                raise RunError(
+                    f"{self.preset.run_path}: {name} not finite after epoch {epoch}; the last "
+                    "saved state is kept"
+                )
         self.history.append(record)
         self.position = (epoch + 1, 0)
         self.meters.reset()
@@ -220,9 +233,27 @@ class StudentTrainer:
             self.best = record
         return is_best
 
+    def check_finite(self) -> None:
+        """Check that all weights are finite; all processes must call this together.
+
+        A gradient can be NaN or infinite although the loss is finite.
+
+        Raises:
+            RunError: a weight is not finite; the message names it and the step.
+        """
+        name = first_non_finite(self.module.state_dict())
+        if self.runtime.process_group.any_rank(name is not None)[0]:
+            epoch, step = self.position
+            raise RunError(
+                f"{self.preset.run_path}: {name or 'a weight'} not finite after epoch {epoch}, "
+                f"step {step}, although the losses were; the last saved state is kept; restart "
+                "with --fresh --set optimizer.lr=LOWER or --set optimizer.clip_grad_norm=1"
+            )
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on; all processes must call this together."""
         return {
+            "version": STATE_VERSION,
             "student": self.student.state_dict(),
             "distiller": self.distiller.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -235,7 +266,10 @@ class StudentTrainer:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore a saved state."""
+        """Restore a saved state.
+
+        Any exception means that the state has another structure, and leaves this object unusable.
+        """
         self.student.load_state_dict(state["student"])
         self.distiller.load_state_dict(state["distiller"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -247,6 +281,8 @@ class StudentTrainer:
         self.seconds = state["seconds"]
         self.data_wait_seconds = state["waited"]
         self.history = list(state["history"])
+        if len(self.history) != epoch - 1:
+            raise ValueError(f"{len(self.history)} epochs in the history at epoch {epoch}")
         self.best = state["best"]
 
 

@@ -1,7 +1,7 @@
 """Cache of a teacher's logits on disk, for all padded crops of the training images.
 
 A training image has (2 * padding + 1)^2 crops, each flipped or not: 162 views with CIFAR-100's
-padding of 4. Their logits are stored in half precision in one memory-mapped file, which is filled
+padding of 4. Their logits are stored in half precision in one file, which is filled
 as views occur, and which all later students, seeds and methods with the same teacher use.
 
 Every row has its own checksum. A row that was never written, is being written by another process,
@@ -12,12 +12,12 @@ import hashlib
 import json
 import os
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 from lskd_cli.atomic_io import write_text
@@ -27,6 +27,7 @@ from lskd_cli.data import BatchSpec, Loader, num_classes
 from lskd_cli.engine.runtime import Runtime
 from lskd_cli.engine.teacher import Teacher
 from lskd_cli.errors import RequestError, RunError
+from lskd_cli.file_lock import file_lock
 
 # Data settings that have no effect on the logits of a view.
 _IRRELEVANT = {"batch_size", "seed"}
@@ -50,15 +51,20 @@ class TeacherCache:
         self.teacher = teacher
         side = 2 * preset.data.padding + 1
         self.side = side
+        self.num_views = side * side * 2
         logits = ("logits", "<f2", (num_classes(preset.data),))
-        dtype = np.dtype([logits, ("check", "<u4")])
-        shape = (num_images, side * side * 2)
-        with FileLock(path.with_suffix(".lock")):
+        dtype: np.dtype[Any] = np.dtype([logits, ("check", "<u4")])
+        self.dtype = dtype
+        shape = (num_images, self.num_views)
+        with file_lock(path, wait=True):
             if not path.exists():
                 _create(path, dtype, shape)
         try:
-            self.rows = np.lib.format.open_memmap(path, mode="r+")
-            is_valid = self.rows.dtype == dtype and self.rows.shape == shape
+            self.file = path.open("r+b", buffering=0)
+            version = np.lib.format.read_magic(self.file)
+            header = np.lib.format.read_array_header_1_0(self.file, max_header_size=1000)
+            is_valid = version == (1, 0) and header == (shape, False, dtype)
+            self.start = self.file.tell()
         except (OSError, ValueError):
             is_valid = False
         if not is_valid:
@@ -74,8 +80,8 @@ class TeacherCache:
         crop = spec.views["weak"].crop
         assert crop is not None
         view_number = (crop.top * self.side + crop.left) * 2 + crop.flip
-        position = spec.index.cpu().numpy(), view_number.cpu().numpy()
-        rows = self.rows[position]
+        numbers = (spec.index * self.num_views + view_number).cpu().tolist()
+        rows = self._read(numbers)
         missing = torch.from_numpy(_checksums(rows["logits"]) != rows["check"]).nonzero()[:, 0]
         if len(missing):
             weak = BatchSpec(spec.index, {"weak": spec.views["weak"]})
@@ -88,8 +94,25 @@ class TeacherCache:
             new_rows["check"] = _checksums(new_rows["logits"])
             selected = missing.numpy()
             rows[selected] = new_rows
-            self.rows[position[0][selected], position[1][selected]] = new_rows
+            for index, row in zip(selected, new_rows, strict=True):
+                os.pwrite(self.file.fileno(), row.tobytes(), self._offset(numbers[index]))
         return torch.from_numpy(rows["logits"].copy()).to(device)
+
+    def _read(self, numbers: Sequence[int]) -> "np.ndarray[Any, Any]":
+        """Rows by their numbers; zeros where the file ends earlier, because it was truncated.
+
+        Read without a memory map: an access behind the end of one would kill the process.
+        """
+        size = self.dtype.itemsize
+        content = b"".join(
+            os.pread(self.file.fileno(), size, self._offset(number)).ljust(size, b"\0")
+            for number in numbers
+        )
+        return np.frombuffer(bytearray(content), self.dtype)
+
+    def _offset(self, number: int) -> int:
+        size: int = self.dtype.itemsize
+        return self.start + number * size
 
 
 def cache_path(folder: Path, checkpoint: Checkpoint, preset: Preset, runtime: Runtime) -> Path:

@@ -1,14 +1,12 @@
 """Reading of run folders for tables, figures and the report."""
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lskd_cli.config import Preset, load_preset
 from lskd_cli.errors import RequestError
-from lskd_cli.run_info import RunInfo, read_run_info
+from lskd_cli.run_info import Metrics, RunInfo, read_metrics, read_run_info
 from lskd_cli.run_paths import METRICS, PRESET, RUN, list_runs, list_seeds
 
 
@@ -25,7 +23,7 @@ class Run:
 
     path: Path
     preset: Preset
-    history: list[dict[str, float]]
+    history: list[Metrics]
     info: RunInfo
 
     @property
@@ -52,30 +50,28 @@ def find_runs(runs_dir: Path, paths: Sequence[Path], warn: Callable[[str], None]
     Args:
         runs_dir: searched if ``paths`` is empty.
         paths: run folders (NAME/seedN), folders of presets (NAME), or folders of those.
-        warn: called for runs in ``runs_dir`` that cannot be read (given ones raise an error), and
-            for metrics whose last line is truncated.
+        warn: called for runs that cannot be read, and for metrics whose last line is truncated.
 
     Raises:
-        RequestError: a given folder contains no readable run.
+        RequestError: a given folder contains no run, or is itself a run that cannot be read.
     """
-    if paths:
-        return [read_run(path, warn) for root in paths for path in _list_runs_in(root)]
     runs = []
-    for path in list_runs(runs_dir):
+    for path in list_runs(runs_dir) if not paths else _list_runs_in(paths):
         try:
             runs.append(read_run(path, warn))
         except RequestError as error:
-            warn(str(error))
+            if path in paths:
+                raise
+            warn(f"{error}; this run is left out")
     return runs
 
 
-def _list_runs_in(root: Path) -> list[Path]:
-    if (root / RUN).exists():
-        return [root]
-    runs = list_seeds(root) or list_runs(root)
-    if not runs:
-        raise RequestError(f"{root}: contains no run (no {RUN})")
-    return runs
+def _list_runs_in(roots: Sequence[Path]) -> Iterator[Path]:
+    for root in roots:
+        runs = [root] if (root / RUN).exists() else list_seeds(root) or list_runs(root)
+        if not runs:
+            raise RequestError(f"{root}: contains no run (no {RUN})")
+        yield from runs
 
 
 def read_run(path: Path, warn: Callable[[str], None]) -> Run:
@@ -87,7 +83,7 @@ def read_run(path: Path, warn: Callable[[str], None]) -> Run:
     info = read_run_info(path)
     if info is None:
         raise RequestError(f"{path / RUN}: cannot be read: No such file or directory")
-    history = _read_metrics(path / METRICS, warn)
+    history = read_metrics(path, warn)
     if info.is_done and not history:
         raise RequestError(f"{path / METRICS}: missing or empty, although the run is finished")
     run = Run(path, load_preset(path / PRESET, allow_unknown_method=True), history, info)
@@ -98,26 +94,3 @@ def read_run(path: Path, warn: Callable[[str], None]) -> Run:
             "it with 'lskd train --fresh'"
         )
     return run
-
-
-def _read_metrics(path: Path, warn: Callable[[str], None]) -> list[dict[str, float]]:
-    """The metrics of all epochs; a truncated last line is ignored with a warning."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    except OSError as error:
-        raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise RequestError(f"{path}: damaged: {error}") from None
-    history: list[dict[str, Any]] = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            metrics = json.loads(line)
-        except ValueError as error:
-            if number < len(lines):
-                raise RequestError(f"{path}: damaged: {error}") from None
-            warn(f"{path}: truncated last line ignored")
-            break
-        if not isinstance(metrics, dict):
-            raise RequestError(f"{path}: damaged: line {number} is not an object")
-        history.append(metrics)
-    return history

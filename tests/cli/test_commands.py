@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -509,7 +510,7 @@ def test_the_program_can_be_started_as_a_module() -> None:
     assert subprocess.run(command, capture_output=True, text=True).stdout == "lskd 0.1.0\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_the_run_and_the_printed_command_resumes_it(
     tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -530,6 +531,47 @@ def test_a_signal_saves_the_run_and_the_printed_command_resumes_it(
     again = subprocess.run([*command, *_folders(tmp_path)], capture_output=True, text=True)
     assert again.returncode == 0
     assert "resuming at epoch 2, step" in again.stderr
+
+
+def test_training_goes_on_when_nobody_reads_its_messages(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lskd_cli", "train", "--preset", "kd-digits", "--epochs", "2"]
+    process = subprocess.Popen(
+        [*command, *_folders(tmp_path)], stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    assert process.stderr is not None
+    process.stderr.readline()
+    process.stderr.close()
+    assert process.wait() == 0
+    info = json.loads((tmp_path / "runs/kd-digits/seed0/run.json").read_text())
+    assert info["state"] == "done"
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.1, 0.3])
+def test_an_early_interruption_prints_no_traceback(delay: float) -> None:
+    code = "import sys, time; print(flush=True); from lskd_cli.__main__ import main; main()"
+    command = [sys.executable, "-c", code, "presets", "show", "kd-digits"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    _, messages = process.communicate()
+    assert process.returncode == 130
+    assert "Traceback" not in messages
+
+
+def test_text_from_outside_cannot_control_the_terminal(capsys: Capture, tmp_path: Path) -> None:
+    name = tmp_path / "\x1b[31m[bold]:x:" / ("a" * 200)
+    result = lskd(capsys, "compare", name)
+    assert result.code == 2
+    assert r"\x1b[31m[bold]:x:" in result.err
+    assert "\x1b" not in result.err
+
+
+def test_long_messages_are_shortened(capsys: Capture) -> None:
+    result = lskd(capsys, "presets", "show", "x" * 100_000)
+    assert len(result.err) < 1200
+    assert "error preset" not in result.out
 
 
 def test_settings_of_a_standardized_preset_go_to_its_standardization(

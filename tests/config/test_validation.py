@@ -171,3 +171,35 @@ def test_a_wrong_override_of_a_transformer_is_refused(override: str, message: st
 )
 def test_what_a_method_of_whole_batches_cannot_have_is_refused(override: str, message: str) -> None:
     assert message in _refusal([override], "mlkd-r56g-deit-tiny")
+
+
+HOSTILE = {
+    "optimizer.grad_accum_steps=1000000000": "must not exceed data.batch_size",
+    "schedule.epochs=" + "9" * 400: "should be less than or equal to 100000, not 9999",
+    "schedule.epochs=" + "9" * 5000: "not valid YAML",
+    "method.temperature=1e300": "should be at most 2**31 in magnitude",
+    "data.mean=[1e300, 0, 0]": "should be at most 2**31 in magnitude",
+    "data={name: digits, name: cifar100}": "line 1: key 'name' is given twice",
+    "data=&x [*x]": "aliases are not supported",
+    "data=" + "[" * 900 + "]" * 900: "more than 20 levels of nesting",
+    "data=" + "x" * 2_000_000: "longer than 1048576 characters",
+    'student="\\e[31m"': "should match pattern",
+    'published.log="\\ud800"': "not valid YAML",
+    "data={[a]: 1}": "not valid YAML",
+    "name=" + "a" * 200: "should have at most 100 characters",
+}
+
+
+@pytest.mark.parametrize("setting", HOSTILE, ids=lambda text: text[:40])
+def test_a_hostile_value_is_refused_at_once(setting: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        load_preset("kd-digits", [setting])
+    assert HOSTILE[setting] in str(caught.value)
+
+
+def test_a_file_that_expands_to_gigabytes_is_refused_at_once(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
+    (tmp_path / "bomb.yaml").write_text("\n".join(lines))
+    with pytest.raises(RequestError, match="aliases are not supported"):
+        load_preset(tmp_path / "bomb.yaml")

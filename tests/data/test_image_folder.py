@@ -1,5 +1,6 @@
 """Images in files: checks at the start, and views."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,22 @@ def test_unreadable_images_are_counted_and_named(tmp_path: Path) -> None:
     assert "2 unreadable images" in str(caught.value)
     assert all(str(path) in str(caught.value) for path in damaged)
     assert len(load_splits(data, tmp_path, _silent, skip_bad=True).train) == 4
+
+
+def test_a_class_without_readable_images_is_named(tmp_path: Path) -> None:
+    make_folder(tmp_path, 1, 1, classes=2)
+    (tmp_path / "train" / "class01" / "0.jpeg").write_bytes(b"x")
+    with pytest.raises(RequestError, match="no image of 1 classes can be read: class01"):
+        load_splits(_data("data.num_classes=2"), tmp_path, _silent, skip_bad=True)
+
+
+def test_a_pipe_among_the_images_does_not_block(tmp_path: Path) -> None:
+    make_folder(tmp_path, 2, 1, classes=2)
+    pipe = tmp_path / "train" / "class01" / "0.jpeg"
+    pipe.unlink()
+    os.mkfifo(pipe)
+    with pytest.raises(RequestError, match=f"1 unreadable images: {pipe}"):
+        load_splits(_data("data.num_classes=2"), tmp_path, _silent)
 
 
 def test_only_images_that_were_unreadable_are_tried_again(tmp_path: Path) -> None:

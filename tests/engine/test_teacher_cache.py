@@ -99,6 +99,25 @@ def test_a_torn_row_is_computed_again(
     assert second[-1]["train_loss"] == pytest.approx(first[-1]["train_loss"], rel=1e-3)
 
 
+def test_a_file_that_is_truncated_in_use_is_filled_again(
+    tmp_path: Path, folder: Path, teacher_images: list[int]
+) -> None:
+    preset = digits_preset()
+    train([preset], tmp_path / "first", cache_dir=folder)
+    file = _file(folder)
+    size = file.stat().st_size
+    teacher_images.clear()
+
+    def truncate() -> bool:
+        if not teacher_images:
+            os.truncate(file, size // 2)
+        return False
+
+    train([preset], tmp_path / "second", cache_dir=folder, should_stop=truncate)
+    assert sum(teacher_images) > 0
+    assert _student(tmp_path / "second") == _student(tmp_path / "first")
+
+
 def test_another_teacher_or_precision_has_a_file_of_its_own(tmp_path: Path, folder: Path) -> None:
     train([digits_preset()], tmp_path / "first", cache_dir=folder)
     other = create_model("resnet20", 10).state_dict()

@@ -1,7 +1,6 @@
 """Joint runs of one or more students: how they share, stop, resume and fail."""
 
 import json
-import math
 import resource
 from pathlib import Path
 
@@ -225,7 +224,7 @@ def test_a_damaged_state_is_named_with_its_remedy(tmp_path: Path, content: bytes
         train([preset], tmp_path, should_stop=after(1))
     state = run_path(tmp_path, preset) / "resume.pt"
     state.write_bytes(content)
-    with pytest.raises(RequestError, match=r"resume\.pt: damaged; remove .*seed0 to restart"):
+    with pytest.raises(RequestError, match=r"resume\.pt: damaged or .* --fresh restarts"):
         train([preset], tmp_path)
     assert state.read_bytes() == content
 
@@ -238,7 +237,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_state(
         train([preset], tmp_path, should_stop=after(4))
     folder = run_path(tmp_path, preset)
     state = torch.load(folder / "resume.pt", weights_only=True)
-    state["student"]["fc.weight"].fill_(math.nan)
+    state["student"]["fc.weight"].fill_(3e38)  # the logits overflow
     torch.save(state, folder / "resume.pt")
     kept = digest(folder / "student.safetensors")
     with pytest.raises(RunError, match=r"not finite at epoch 2, step 2: ce = nan, kd = nan"):
@@ -382,7 +381,7 @@ def test_a_damaged_state_is_reported_before_the_first_run_starts(tmp_path: Path)
     with pytest.raises(Interrupted):
         train([second], tmp_path, should_stop=after(1))
     (run_path(tmp_path, second) / "resume.pt").write_bytes(b"nonsense")
-    with pytest.raises(RequestError, match="damaged; remove"):
+    with pytest.raises(RequestError, match="damaged or of another version"):
         train([first, second], tmp_path)
     assert not run_path(tmp_path, first).exists()
 

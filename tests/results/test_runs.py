@@ -1,6 +1,8 @@
 """Reading of run folders, also of damaged ones."""
 
 import json
+import math
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from lskd_cli.results.grouping import group_runs
 from lskd_cli.results.page import ReportSection, render_page
 from lskd_cli.results.report_figures import run_figures
 from lskd_cli.results.runs import find_runs, read_run
+from lskd_cli.run_info import write_metrics
 
 LINES = [
     json.dumps({"epoch": number, "test_top1": 10.0 * number, "train_loss": 2.0})
@@ -71,3 +74,76 @@ def test_the_page_shows_an_unfinished_run_as_one_and_keeps_data_sets_apart(tmp_p
     assert "Unfinished: kd-r56-r20/seed0." in page
     assert "<td>2 of 240</td>" in page
     assert "Published values are" not in page
+
+
+BAD_LINES = {
+    "no test_top1": ('{"epoch": 2, "train_loss": 2.0}', "line 2 has no test_top1"),
+    "null": ('{"epoch": 2, "train_loss": 2.0, "test_top1": null}', "line 2: test_top1"),
+    "NaN": ('{"epoch": 2, "train_loss": NaN, "test_top1": 1.0}', "line 2: train_loss"),
+    "a text": ('{"epoch": 2, "train_loss": "x", "test_top1": 1.0}', "line 2: train_loss"),
+    "a list": ("[1, 2]", "line 2: Input should be"),
+    "another epoch": ('{"epoch": 7, "train_loss": 2.0, "test_top1": 1.0}', "is of epoch 7"),
+    "deep JSON": ('{"epoch": ' + "[" * 9000 + "]" * 9000 + "}", "line 2: Invalid JSON"),
+    "a lone surrogate": ('{"epoch": 2, "\\ud800": 1}', "line 2: Invalid JSON"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LINES)
+def test_a_run_with_bad_metrics_is_named_and_left_out(tmp_path: Path, case: str) -> None:
+    line, message = BAD_LINES[case]
+    bad = _folder(tmp_path, "\n".join([LINES[0], line, LINES[1]]), name="kd-r56-r20")
+    good = _folder(tmp_path, "\n".join(LINES), name="dkd-r56-r20")
+    warnings: list[str] = []
+    assert [run.path for run in find_runs(tmp_path, [], warnings.append)] == [good]
+    (warning,) = warnings
+    assert warning.startswith(f"{bad}/metrics.jsonl: damaged: ")
+    assert message in warning
+    assert warning.endswith("this run is left out")
+    with pytest.raises(RequestError, match=r"metrics\.jsonl: damaged"):
+        find_runs(tmp_path, [bad], warnings.append)
+
+
+BAD_INFO = {
+    "no state": "{}",
+    "NaN": '{"state": "done", "seconds": NaN}',
+    "negative seconds": '{"state": "done", "seconds": -1}',
+    "a number as the device": '{"state": "done", "device": 3}',
+    "null as the best epoch's accuracy": '{"state": "done", "best": {"test_top1": null}}',
+    "a list": "[]",
+    "deep JSON": '{"state": ' + "[" * 9000 + "]" * 9000 + "}",
+    "a lone surrogate": '{"state": "done", "device": "\\ud800"}',
+    "not UTF-8": "\udcff",
+    "an empty file": "",
+}
+
+
+@pytest.mark.parametrize("case", BAD_INFO)
+def test_a_run_with_a_bad_description_is_named_and_left_out(tmp_path: Path, case: str) -> None:
+    bad = _folder(tmp_path, "\n".join(LINES), name="kd-r56-r20")
+    (bad / "run.json").write_bytes(BAD_INFO[case].encode(errors="surrogateescape"))
+    good = _folder(tmp_path, "\n".join(LINES), name="dkd-r56-r20")
+    warnings: list[str] = []
+    assert [run.path for run in find_runs(tmp_path, [], warnings.append)] == [good]
+    (warning,) = warnings
+    assert warning.startswith(f"{bad}/run.json: damaged")
+
+
+@pytest.mark.parametrize("name", ["run.json", "metrics.jsonl", "preset.yaml"])
+def test_a_pipe_instead_of_a_file_does_not_block(tmp_path: Path, name: str) -> None:
+    bad = _folder(tmp_path, "\n".join(LINES))
+    (bad / name).unlink()
+    os.mkfifo(bad / name)
+    with pytest.raises(RequestError, match="not a regular file"):
+        read_run(bad, print)
+
+
+def test_escape_sequences_in_a_description_are_escaped(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, "\n".join(LINES))
+    (folder / "run.json").write_text('{"state": "running", "device": "\\u001b[31mred"}')
+    assert read_run(folder, print).info.device == r"\x1b[31mred"
+
+
+def test_a_metric_that_is_not_finite_is_never_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_metrics(tmp_path, [{"epoch": 1, "test_top1": math.nan}])
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,27 @@
+"""Text from outside (files, servers, file names) in a form that is safe to print."""
+
+from typing import Any
+
+_MAX_REPR = 80  # characters
+
+
+def printable(text: str) -> str:
+    r"""The text with all characters escaped that a terminal could interpret.
+
+    Line breaks and tabs stay. Escape sequences, other control characters and lone surrogates become
+    escapes such as ``\x1b``.
+    """
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
+def short_repr(value: Any) -> str:
+    """``repr`` of a value; the middle of a long one is left out."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to convert integers of more than 4300 digits
+        return "a number with too many digits"
+    half = _MAX_REPR // 2
+    return text if len(text) <= _MAX_REPR else f"{text[:half]}...{text[-half:]}"

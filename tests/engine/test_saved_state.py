@@ -1,0 +1,150 @@
+"""The saved state of a run: a damaged one is refused, and a good one is never lost."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from lskd_cli.config import Preset
+from lskd_cli.distillers import StepInputs
+from lskd_cli.distillers.kd import KD
+from lskd_cli.errors import Interrupted, RequestError, RunError
+from tests.engine.helpers import after, digest, digits_preset, run_path, train
+
+PRESET = digits_preset(epochs=3)
+
+
+def _interrupted(root: Path) -> Path:
+    """The folder of a run that was stopped in its second epoch."""
+    with pytest.raises(Interrupted):
+        train([PRESET], root, should_stop=after(25))
+    folder = run_path(root, PRESET)
+    assert json.loads((folder / "run.json").read_text())["last"]["epoch"] == 1
+    return folder
+
+
+def _refused(root: Path, message: str, preset: Preset = PRESET) -> None:
+    with pytest.raises(RequestError, match=message) as caught:
+        train([preset], root)
+    assert "\n" not in str(caught.value)
+
+
+def test_flipped_bits_are_found_or_have_no_effect(tmp_path: Path) -> None:
+    folder = _interrupted(tmp_path)
+    file = folder / "resume.pt"
+    content = file.read_bytes()
+    expected = torch.load(file, weights_only=True)
+    found = 0
+    for number in range(60):
+        flipped = bytearray(content)
+        flipped[number * (len(content) - 1) // 59] ^= 1 << number % 8
+        file.write_bytes(flipped)
+        try:
+            state = _load(folder)
+        except RequestError:
+            found += 1
+        else:
+            for part in ("student", "distiller"):
+                for name, tensor in state[part].items():
+                    assert torch.equal(tensor, expected[part][name])
+            assert state["history"] == expected["history"]
+    assert found > 40
+
+
+def _load(folder: Path) -> dict[str, dict[str, Tensor]]:
+    from lskd_cli.engine.run_folder import RunFolder
+
+    state = RunFolder(folder).load_state()
+    assert state is not None
+    return state
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 2},
+        {"student": {}},
+        {"optimizer": {"state": {}, "param_groups": []}},
+        {"position": ("second", "third")},
+        {"history": []},
+        {"meters": None},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_state_of_another_structure_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    file = _interrupted(tmp_path) / "resume.pt"
+    torch.save(torch.load(file, weights_only=True) | change, file)
+    _refused(tmp_path, r"resume\.pt: damaged or of another version; --fresh restarts the run")
+
+
+def test_weights_that_are_not_finite_are_not_resumed(tmp_path: Path) -> None:
+    file = _interrupted(tmp_path) / "resume.pt"
+    state = torch.load(file, weights_only=True)
+    state["student"]["fc.bias"].fill_(torch.nan)
+    torch.save(state, file)
+    _refused(tmp_path, "damaged or of another version")
+
+
+@pytest.mark.parametrize(
+    ("removed", "message"),
+    [
+        ("run.json", r"contains student\.safetensors, but no run\.json"),
+        ("resume.pt", r"contains student\.safetensors, but no resume\.pt"),
+        ("preset.yaml", r"contains run\.json, but no preset\.yaml"),
+    ],
+)
+def test_a_run_that_lacks_a_file_is_not_trained_over(
+    tmp_path: Path, removed: str, message: str
+) -> None:
+    folder = _interrupted(tmp_path)
+    (folder / removed).unlink()
+    before = digest(folder / "student.safetensors")
+    _refused(tmp_path, message)
+    assert digest(folder / "student.safetensors") == before
+    train([PRESET], tmp_path, fresh=True)
+    assert digest(folder.with_name("seed0.old1") / "student.safetensors") == before
+
+
+def test_a_kill_before_the_first_state_does_not_prevent_a_restart(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        train([PRESET], tmp_path, should_stop=after(2))
+    folder = run_path(tmp_path, PRESET)
+    (folder / "resume.pt").unlink()
+    (folder / "student.safetensors").write_bytes(b"written before the kill")
+    train([PRESET], tmp_path)
+    assert json.loads((folder / "run.json").read_text())["state"] == "done"
+
+
+def test_a_gradient_that_is_not_finite_does_not_replace_the_last_good_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = _interrupted(tmp_path)
+    good = digest(folder / "resume.pt")
+    losses = KD.losses
+
+    def with_bad_gradient(self: KD, inputs: StepInputs) -> dict[str, Tensor]:
+        terms = losses(self, inputs)
+        # The square root has an infinite derivative at 0: the loss is 0, its gradient NaN.
+        return terms | {"bad": (0 * inputs.student["weak"].logits).sum().abs().sqrt()}
+
+    monkeypatch.setattr(KD, "losses", with_bad_gradient)
+    with pytest.raises(RunError, match=r"conv1\.weight not finite after epoch 2, step \d+"):
+        train([PRESET], tmp_path, should_stop=after(1))
+    assert digest(folder / "resume.pt") == good
+    monkeypatch.undo()
+    train([PRESET], tmp_path)
+    assert json.loads((folder / "run.json").read_text())["state"] == "done"
+
+
+def test_a_refused_request_leaves_no_files(tmp_path: Path) -> None:
+    preset = digits_preset("kd", False, 2, "data.limit_train=3")
+    with pytest.raises(RequestError):
+        train([preset], tmp_path)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_finished_run_leaves_no_lock(tmp_path: Path) -> None:
+    train([digits_preset(epochs=1)], tmp_path)
+    assert [path.name for path in (tmp_path / "runs").rglob(".*")] == []
