@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 from lskd_cli.cli.console import info, print_error
@@ -16,7 +17,7 @@ from lskd_cli.config import Preset, method_title
 from lskd_cli.data import epoch_size
 from lskd_cli.dist_env import is_launched, is_on_one_machine, restart_count
 from lskd_cli.engine.callback import Callback
-from lskd_cli.engine.distributed import init_distributed
+from lskd_cli.engine.distributed import DEFAULT_TIMEOUT, init_distributed
 from lskd_cli.engine.joint_run import JointRun
 from lskd_cli.engine.loggers import LoggingCallback, MetricLogger, check_loggers, open_loggers
 from lskd_cli.engine.loop import StudentRun
@@ -33,12 +34,15 @@ def runtime_context(training: TrainingArguments) -> Iterator[Runtime]:
     """The device and precision that the options select, with the processes of torchrun.
 
     Raises:
-        RequestError: the device or precision is not available.
+        RequestError: the device or precision is not available, or an option needs torchrun.
     """
+    if training.process_timeout is not None and not is_launched():
+        raise RequestError("--process-timeout: only valid under torchrun")
+    minutes = training.process_timeout or DEFAULT_TIMEOUT.total_seconds() / 60
     runtime = resolve_runtime(
         training.device, training.precision, training.graphs, training.compile_
     )
-    with init_distributed(runtime.device.type == "cuda") as group:
+    with init_distributed(runtime.device.type == "cuda", timedelta(minutes=minutes)) as group:
         yield replace(runtime, process_group=group)
 
 

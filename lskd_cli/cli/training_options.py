@@ -93,6 +93,16 @@ class TrainingArguments:
     checkpoint_minutes: Annotated[
         float, typer.Option(min=0, help="Minutes between two saved states within an epoch.")
     ] = 2.0
+    process_timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0.05,
+            max=1440,
+            metavar="MINUTES",
+            help="Under torchrun: end the run if a process does not answer for this long; default "
+            "10.",
+        ),
+    ] = None
     logs: Annotated[
         list[LoggerName] | None,
         typer.Option("--log", help="Also log metrics to this tool; repeatable."),

@@ -48,11 +48,13 @@ class Distiller(nn.Module, ABC):
         required_fields: hyper-parameters that its config must have.
         cuda_graph_safe: whether its steps can be captured in a CUDA graph, that is, whether they
             never read values from the device.
+        draws_random_numbers: whether its steps draw random numbers.
     """
 
     required_features: ClassVar[tuple[str, ...]] = ()
     required_fields: ClassVar[tuple[str, ...]] = ()
     cuda_graph_safe: ClassVar[bool] = True
+    draws_random_numbers: ClassVar[bool] = False
     config: Any
 
     @property

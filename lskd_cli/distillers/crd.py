@@ -117,6 +117,7 @@ class CRD(FeatureDistiller):
     """Cross entropy and the contrastive loss of the embeddings of both networks."""
 
     required_features = ("pooled",)
+    draws_random_numbers = True
     config: CRDConfig
 
     def __init__(self, config: CRDConfig, standardized: bool, spec: FeatureSpec) -> None:

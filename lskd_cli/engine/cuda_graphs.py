@@ -13,6 +13,7 @@ import torch
 
 from lskd_cli.data import BatchSpec
 from lskd_cli.engine.compile import Warn
+from lskd_cli.engine.graph_check import TOLERANCES, StepState
 from lskd_cli.engine.runtime import Runtime
 
 Shared = TypeVar("Shared")
@@ -39,6 +40,7 @@ class StepRunner(Protocol):
         spec: BatchSpec,
         shared: Callable[[BatchSpec], Shared],
         branches: Sequence[Callable[[Shared], None]],
+        state: Callable[[], StepState] | None = None,
     ) -> None:
         """Run ``shared`` on the specification, then every branch on its result.
 
@@ -47,6 +49,8 @@ class StepRunner(Protocol):
             spec: input of ``shared``.
             shared: computation that all branches need.
             branches: computations that do not depend on each other and change tensors in place.
+            state: returns the tensors that they change, with which a captured step is compared with
+                an eager one; None if steps draw random numbers, so that no two are equal.
         """
 
 
@@ -62,6 +66,7 @@ class EagerRunner:
         spec: BatchSpec,
         shared: Callable[[BatchSpec], Shared],
         branches: Sequence[Callable[[Shared], None]],
+        state: Callable[[], StepState] | None = None,
     ) -> None:
         result = shared(spec)
         for branch in branches:
@@ -86,20 +91,28 @@ class GraphRecorder(Protocol):
 
 
 class GraphRunner:
-    """Runs a step eagerly a few times, then captures and replays it."""
+    """Runs a step eagerly a few times, then captures and replays it.
 
-    def __init__(self, recorder: GraphRecorder, steps_per_launch: int, warn: Warn) -> None:
+    The first replay of every graph is compared with the same steps executed eagerly, whose result
+    counts. If they differ, all steps are executed eagerly from then on.
+    """
+
+    def __init__(
+        self, recorder: GraphRecorder, steps_per_launch: int, warn: Warn, tolerance: float
+    ) -> None:
         """Start without any captured graph.
 
         Args:
             recorder: captures on the device.
             steps_per_launch: number of steps that are run at once.
-            warn: called once if the capture fails.
+            warn: called once if a capture fails, or a captured step is wrong.
+            tolerance: largest difference of a captured from an eager step.
         """
         self.recorder: GraphRecorder | None = recorder
         self.parallel = recorder.parallel
         self.steps_per_launch = steps_per_launch
         self.warn = warn
+        self.tolerance = tolerance
         self.warmup_runs: dict[Hashable, int] = {}
         self.graphs: dict[Hashable, tuple[BatchSpec, Callable[[], None]]] = {}
 
@@ -109,6 +122,7 @@ class GraphRunner:
         spec: BatchSpec,
         shared: Callable[[BatchSpec], Shared],
         branches: Sequence[Callable[[Shared], None]],
+        state: Callable[[], StepState] | None = None,
     ) -> None:
         key = (key, *(tensor.shape for tensor in spec.tensors()))
 
@@ -121,13 +135,43 @@ class GraphRunner:
         elif self.warmup_runs.setdefault(key, 0) < _WARMUP_RUNS:
             self.warmup_runs[key] += 1
             self.recorder.warm_up(partial(step, spec))
-        elif key in self.graphs or self._capture(key, spec, step):
-            static_inputs, replay = self.graphs[key]
-            for static, tensor in zip(static_inputs.tensors(), spec.tensors(), strict=True):
-                static.copy_(tensor)
-            replay()
-        else:
+        elif key in self.graphs:
+            self._replay(key, spec)
+        elif not self._capture(key, spec, step):
             step(spec)
+        elif state is None:
+            self._replay(key, spec)
+        else:
+            self._check(key, spec, step, state())
+
+    def _replay(self, key: Hashable, spec: BatchSpec) -> None:
+        static_inputs, replay = self.graphs[key]
+        for static, tensor in zip(static_inputs.tensors(), spec.tensors(), strict=True):
+            static.copy_(tensor)
+        replay()
+
+    def _check(
+        self,
+        key: Hashable,
+        spec: BatchSpec,
+        step: Callable[[BatchSpec], None],
+        state: StepState,
+    ) -> None:
+        """Run a step as a graph, then eagerly from the same state; no more graphs if they differ."""
+        assert self.recorder is not None
+        before = state.copy()
+        self._replay(key, spec)
+        replayed = state.copy()
+        state.restore(before)
+        self.recorder.warm_up(partial(step, spec))
+        difference = replayed.difference(before, state)
+        if difference > self.tolerance:
+            self.recorder = None
+            self.graphs.clear()
+            self.warn(
+                f"--graphs: disabled: captured steps differ from eager ones by {difference:.2g} of "
+                "their change; the results are those of eager steps; please report it"
+            )
 
     def _capture(self, key: Hashable, spec: BatchSpec, step: Callable[[BatchSpec], None]) -> bool:
         """Capture a step; False if that fails, after which all steps run eagerly."""
@@ -203,5 +247,6 @@ def create_runner(runtime: Runtime, warn: Warn) -> StepRunner:
     is_single_gpu = runtime.device.type == "cuda" and runtime.process_group.world_size == 1
     steps_per_launch = _STEPS_PER_LAUNCH if is_single_gpu else 1
     if runtime.graphs:
-        return GraphRunner(CudaGraphRecorder(runtime.device), steps_per_launch, warn)
+        tolerance = TOLERANCES[runtime.precision]
+        return GraphRunner(CudaGraphRecorder(runtime.device), steps_per_launch, warn, tolerance)
     return EagerRunner(steps_per_launch)

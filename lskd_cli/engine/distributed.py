@@ -6,7 +6,7 @@ are exchanged by the backend of the devices (NCCL between GPUs).
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -24,12 +24,14 @@ from lskd_cli.dist_env import (
     local_world_size,
     restart_count,
 )
+from lskd_cli.engine.failure import FailureReport
 from lskd_cli.errors import Interrupted, RequestError, RunError
 
 Result = TypeVar("Result")
 
-# Rank 0 may take this long to prepare a data set while the other processes wait.
-TIMEOUT = timedelta(hours=2)
+# The main process may take this long to prepare a data set while the other processes wait.
+_PREPARATION_TIMEOUT = timedelta(hours=2)
+DEFAULT_TIMEOUT = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,15 @@ class ProcessGroup:
         rank: global rank of this process; rank 0 writes all files.
         world_size: number of processes.
         local_world_size: number of processes on this machine.
+        patient: group for waits of hours; None with a single process.
+        failure: reports to the other processes why one failed; None with a single process.
     """
 
     rank: int = 0
     world_size: int = 1
     local_world_size: int = 1
+    patient: Any = field(default=None, compare=False)
+    failure: FailureReport | None = field(default=None, compare=False)
 
     @property
     def is_main_process(self) -> bool:
@@ -64,9 +70,10 @@ class ProcessGroup:
         dist.all_reduce(values, dist.ReduceOp.MAX)
         return [bool(value) for value in values.tolist()]
 
-    def barrier(self) -> None:
-        """Wait for all processes."""
-        self.any_rank(True)
+    def wait_for_all(self) -> None:
+        """Wait for all processes, for hours if necessary."""
+        if self.world_size > 1:
+            dist.all_reduce(torch.zeros(1), group=self.patient)
 
     def all_gather(self, values: Tensor) -> Tensor:
         """(P, ...) CPU values of all P processes; the shape is the same in every process."""
@@ -96,8 +103,14 @@ class ProcessGroup:
         gathered = self.all_gather(values)
         return bool((gathered == gathered[0]).all())
 
-    def on_main_process(self, function: Callable[[], Result]) -> Result | None:
+    def on_main_process(
+        self, function: Callable[[], Result], is_slow: bool = False
+    ) -> Result | None:
         """Run a function in the main process while the others wait, and return its result there.
+
+        Args:
+            function: called in the main process.
+            is_slow: whether it may take hours.
 
         Raises:
             RequestError, RunError, Interrupted: the function raised it; it is raised in every
@@ -112,7 +125,7 @@ class ProcessGroup:
                 result = function()
             except (RequestError, RunError, Interrupted) as error:
                 failure = [error]
-        dist.broadcast_object_list(failure)
+        dist.broadcast_object_list(failure, group=self.patient if is_slow else None)
         if failure[0] is not None:
             failure[0].from_other_process = not self.is_main_process
             raise failure[0]
@@ -144,11 +157,12 @@ SINGLE_PROCESS = ProcessGroup()
 
 
 @contextmanager
-def init_distributed(on_cuda: bool) -> Iterator[ProcessGroup]:
+def init_distributed(on_cuda: bool, timeout: timedelta = DEFAULT_TIMEOUT) -> Iterator[ProcessGroup]:
     """Connect the processes that torchrun started; without torchrun, a single process.
 
     Args:
         on_cuda: whether every process trains on a GPU of its own.
+        timeout: time after which a process that does not answer ends the run.
 
     Raises:
         RunError: the processes cannot connect.
@@ -162,17 +176,18 @@ def init_distributed(on_cuda: bool) -> Iterator[ProcessGroup]:
         options = {"device_id": torch.device("cuda", local_rank())}
     backend = "cpu:gloo,cuda:nccl" if on_cuda else "gloo"
     try:
-        store, rank, world_size = next(rendezvous("env://", timeout=TIMEOUT))
+        store, rank, world_size = next(rendezvous("env://", timeout=_PREPARATION_TIMEOUT))
         if is_on_one_machine():
             # torchrun may keep the store, with addresses of old processes, when it restarts them.
             # Several machines count restarts separately: docs/distributed.md has a remedy.
             store = PrefixStore(f"attempt {restart_count()}", store)
         dist.init_process_group(
-            backend, store=store, rank=rank, world_size=world_size, timeout=TIMEOUT, **options
+            backend, store=store, rank=rank, world_size=world_size, timeout=timeout, **options
         )
+        patient = dist.new_group(backend="gloo", timeout=_PREPARATION_TIMEOUT)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(f"torchrun: rendezvous failed: {reason}") from error
-    yield ProcessGroup(dist.get_rank(), dist.get_world_size(), local_world_size())
+    yield ProcessGroup(rank, world_size, local_world_size(), patient, FailureReport(store, rank))
     # Not after an error, because the other processes, which may not have it, would be waited for.
     dist.destroy_process_group()

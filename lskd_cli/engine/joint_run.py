@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -135,23 +135,26 @@ class JointRun:
         except Interrupted:
             self._set_state("interrupted")
             raise
-        except torch.OutOfMemoryError as error:
-            self._set_state("failed", error=str(error))
+        except Exception as error:
+            self._fail(error)
+        for run in students:
+            group.on_main_process(partial(run.folder.finish, run.student))
+
+    def _fail(self, error: Exception) -> NoReturn:
+        """Write the cause of an error to run.json, and raise an error that describes it."""
+        failure = self.runtime.process_group.failure
+        cause = failure.cause(error) if failure else str(error)
+        self._set_state("failed", error=cause)
+        if isinstance(error, torch.OutOfMemoryError):
             raise RunError(
                 f"{self.runtime.device}: out of memory; train fewer presets or seeds at a time, or "
                 "use --set data.batch_size=LOWER"
             ) from error
-        except Exception as error:
-            self._set_state("failed", error=str(error))
-            if group.world_size > 1 and isinstance(error, RuntimeError):
-                reason = str(error).strip().splitlines()[0]
-                raise RunError(
-                    f"this process or another one failed: {reason}; the last saved state is kept, "
-                    "and the same command resumes the run"
-                ) from error
-            raise
-        for run in students:
-            group.on_main_process(partial(run.folder.finish, run.student))
+        if failure and isinstance(error, RuntimeError):
+            raise RunError(
+                f"{cause}; the last saved state is kept, and the same command resumes the run"
+            ) from error
+        raise error
 
     def _check_processes(self, students: Sequence[StudentRun]) -> None:
         """Check that all processes resume from the same states with the same images."""

@@ -26,6 +26,7 @@ from lskd_cli.data import (
 from lskd_cli.engine.callback import Callback
 from lskd_cli.engine.cuda_graphs import StepRunner, create_runner, seed_generators
 from lskd_cli.engine.evaluation import evaluate
+from lskd_cli.engine.graph_check import StepState
 from lskd_cli.engine.run_folder import RunFolder
 from lskd_cli.engine.student_trainer import DROP_PATH_STREAM, StudentTrainer
 from lskd_cli.engine.teacher import Teacher
@@ -156,7 +157,12 @@ def _launch(
         spec,
         partial(shared_step, loader, teacher, teacher_views(students)),
         [partial(_train_steps, student) for student in students],
+        None if any(student.is_stochastic for student in students) else partial(_state, students),
     )
+
+
+def _state(students: Sequence[StudentTrainer]) -> StepState:
+    return sum((student.step_state() for student in students), StepState([], []))
 
 
 def _train_steps(student: StudentTrainer, shared: tuple[Batch, dict[View, Output]]) -> None:

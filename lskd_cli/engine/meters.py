@@ -29,8 +29,12 @@ class Meters:
 
     def reset(self) -> None:
         """Start an epoch."""
-        for tensor in (self.sums, self.steps, self.bad_step, self.bad_losses):
+        for tensor in self.tensors():
             tensor.zero_()
+
+    def tensors(self) -> list[Tensor]:
+        """The tensors that ``update`` changes."""
+        return [self.sums, self.steps, self.bad_step, self.bad_losses]
 
     @torch.no_grad()
     def update(self, losses: Mapping[str, Tensor], logits: Tensor, target: Tensor) -> None:

@@ -112,11 +112,11 @@ def prepare(
     group = runtime.process_group
     with ExitStack() as stack:
         builder = partial(_PlanBuilder, stack, presets, options, runtime, progress, joint=joint)
-        plan = group.on_main_process(lambda: builder(fresh=fresh).build())
+        plan = group.on_main_process(lambda: builder(fresh=fresh).build(), is_slow=True)
         # The first process of every other machine is next, so that files are checked once on each.
         if plan is None and local_rank() == 0:
             plan = builder(fresh=False).build()
-        group.barrier()
+        group.wait_for_all()
         if plan is None:
             plan = builder(fresh=False).build()
         _check_processes(plan, group)

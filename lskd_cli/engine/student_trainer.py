@@ -19,6 +19,7 @@ from lskd_cli.data import Batch, derive_seed, num_classes
 from lskd_cli.distillers import Distiller, StepInputs, create_distiller
 from lskd_cli.engine.compile import Compiled, Warn
 from lskd_cli.engine.cuda_graphs import seed_generators
+from lskd_cli.engine.graph_check import StepState
 from lskd_cli.engine.meters import Meters
 from lskd_cli.engine.optimizer import create_optimizer
 from lskd_cli.engine.runtime import Runtime
@@ -129,6 +130,30 @@ class StudentTrainer:
     def learning_rate(self) -> float:
         """Learning rate of the current epoch."""
         return learning_rate(self.preset.optimizer, self.preset.schedule, self.position[0])
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Whether steps draw random numbers, besides those of the batch."""
+        if self.distiller.draws_random_numbers:
+            return True
+        # Dropout of PyTorch, stochastic depth of torchvision and timm, dropout of timm's networks.
+        rates = (
+            getattr(module, name, 0)
+            for module in self.module.modules()
+            for name in ("p", "drop_prob", "drop_rate")
+        )
+        return any(isinstance(rate, float) and rate > 0 for rate in rates)
+
+    def step_state(self) -> StepState:
+        """The tensors that a step changes."""
+        optimizer_state = [
+            value
+            for parameter_state in self.optimizer.state.values()
+            for value in parameter_state.values()
+            if isinstance(value, Tensor)
+        ]
+        weights = [*self.module.parameters(), *self.module.buffers(), *optimizer_state]
+        return StepState([tensor.detach() for tensor in weights], self.meters.tensors())
 
     def compile(self, warn: Warn) -> None:
         """Compile the student for full batches; ``warn`` is called if that fails."""

@@ -8,8 +8,10 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -20,7 +22,7 @@ from lskd_cli.data import Batch, BatchSpec, CropLoader, datasets
 from lskd_cli.dist_env import rank
 from lskd_cli.distillers.base import AllGather
 from lskd_cli.distillers.crd import CRD
-from lskd_cli.engine.distributed import init_distributed
+from lskd_cli.engine.distributed import DEFAULT_TIMEOUT, init_distributed
 from lskd_cli.engine.meters import Meters
 from lskd_cli.engine.runtime import resolve_runtime
 from lskd_cli.engine.student_trainer import StudentTrainer
@@ -33,7 +35,7 @@ SMALL_STEPS = "optimizer.lr=0.002"
 
 def scenario_presets(scenario: str) -> list[Preset]:
     """The presets that a scenario trains together."""
-    if scenario in ("killed", "whole", "nan"):
+    if scenario in ("killed", "whole", "nan", "failed", "stopped"):
         return [digits_preset("kd", True, 3)]
     if scenario == "features":
         return [digits_preset(method, False, 2, SMALL_STEPS) for method in ("at", "crd")]
@@ -114,6 +116,23 @@ def _make_loss_nan(steps: int) -> None:
     Meters.update = update_nan  # type: ignore[method-assign]
 
 
+def _stop_or_fail(steps: int, fail: bool) -> None:
+    """Let the second process raise an error, or stop answering, in the given step."""
+    train_step = StudentTrainer.train_step
+    step = 0
+
+    def train_bad_step(student: StudentTrainer, *inputs: object) -> None:
+        nonlocal step
+        step += 1
+        if rank() == 1 and step == steps and fail:
+            raise RuntimeError("the disk of this machine is gone")
+        if rank() == 1 and step == steps:
+            time.sleep(25)
+        train_step(student, *inputs)  # type: ignore[arg-type]
+
+    StudentTrainer.train_step = train_bad_step  # type: ignore[method-assign]
+
+
 def main(scenario: str, root: Path) -> None:
     torch.set_num_threads(1)
     datasets._LOADERS["digits"] = digits_loader(151, 51)
@@ -125,8 +144,11 @@ def main(scenario: str, root: Path) -> None:
         _kill_once(5)
     if scenario == "nan":
         _make_loss_nan(2)
+    if scenario in ("failed", "stopped"):
+        _stop_or_fail(5, fail=scenario == "failed")
     runtime = resolve_runtime("cpu", "fp32")
-    with init_distributed(on_cuda=False) as group:
+    timeout = timedelta(seconds=5) if scenario == "stopped" else DEFAULT_TIMEOUT
+    with init_distributed(on_cuda=False, timeout=timeout) as group:
         presets = scenario_presets(scenario)
         try:
             runtime = replace(runtime, process_group=group)

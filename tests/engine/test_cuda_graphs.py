@@ -1,18 +1,22 @@
 """Captured steps: a replay computes what Python computes, and reads nothing from the device."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from lskd_cli.config import Preset
+from lskd_cli.config import Preset, load_preset
 from lskd_cli.data import BatchSpec
 from lskd_cli.engine import loop
 from lskd_cli.engine.callback import Callback
 from lskd_cli.engine.compile import Warn
 from lskd_cli.engine.cuda_graphs import EagerRunner, GraphRunner, StepRunner
+from lskd_cli.engine.graph_check import StepState
 from lskd_cli.engine.runtime import Runtime
+from lskd_cli.engine.student_trainer import StudentTrainer
+from lskd_cli.models import create_model
 from tests.engine.fake_graph_recorder import FakeGraphRecorder
 from tests.engine.helpers import CPU, after, digest, digits_preset, metrics, run_path, train
 
@@ -55,7 +59,7 @@ def test_replayed_steps_give_the_weights_and_metrics_of_eager_ones(
     recorder = FakeGraphRecorder()
     _use(monkeypatch, lambda warn: EagerRunner(2))
     train(presets, tmp_path / "eager", runtime=runtime)
-    _use(monkeypatch, lambda warn: GraphRunner(recorder, 2, pytest.fail))
+    _use(monkeypatch, lambda warn: GraphRunner(recorder, 2, pytest.fail, 0.02))
     train(presets, tmp_path / "replayed", runtime=runtime)
     assert (recorder.captures, recorder.replays) == (
         2,
@@ -78,7 +82,7 @@ def test_steps_of_other_methods_read_nothing_either(
 ) -> None:
     preset = digits_preset(method, False, EPOCHS)
     recorder = FakeGraphRecorder()
-    _use(monkeypatch, lambda warn: GraphRunner(recorder, 2, pytest.fail))
+    _use(monkeypatch, lambda warn: GraphRunner(recorder, 2, pytest.fail, 0.02))
     train([preset], tmp_path)
     assert (recorder.captures, recorder.replays) == (2, 2 * 3)
 
@@ -88,7 +92,7 @@ def test_students_that_join_later_are_captured_together_with_the_others(
 ) -> None:
     plain, stand = digits_preset(epochs=EPOCHS), digits_preset(stand=True, epochs=EPOCHS)
     train([plain, stand], tmp_path / "undisturbed")
-    _use(monkeypatch, lambda warn: GraphRunner(FakeGraphRecorder(), 1, pytest.fail))
+    _use(monkeypatch, lambda warn: GraphRunner(FakeGraphRecorder(), 1, pytest.fail, 0.02))
     with pytest.raises(Exception, match="stopped at epoch 5"):
         train([plain], tmp_path / "apart", should_stop=after(13))
     train([plain, stand], tmp_path / "apart")
@@ -112,7 +116,7 @@ def test_a_failed_capture_is_reported_once_and_training_continues_eagerly(
 
     preset, hears = digits_preset(epochs=EPOCHS), Hears()
     train([preset], tmp_path / "eager")
-    _use(monkeypatch, lambda warn: GraphRunner(Refuses(), 1, warn))
+    _use(monkeypatch, lambda warn: GraphRunner(Refuses(), 1, warn, 0.02))
     train([preset], tmp_path / "refused", hears)
     assert hears.heard == [
         "--graphs: failed; falling back to eager execution: "
@@ -134,7 +138,7 @@ def test_running_out_of_memory_during_a_capture_is_not_a_failed_capture() -> Non
         def capture(self, function: Callable[[], None]) -> Callable[[], None]:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    runner = GraphRunner(Full(), 1, pytest.fail)
+    runner = GraphRunner(Full(), 1, pytest.fail, 0.02)
     for _ in range(3):
         runner.run("key", _spec(0.0), _index, [])
     with pytest.raises(torch.OutOfMemoryError):
@@ -147,7 +151,7 @@ def test_a_replay_reads_new_inputs() -> None:
     def add(index: torch.Tensor) -> None:
         total.add_(index.sum())
 
-    runner = GraphRunner(FakeGraphRecorder(), 1, pytest.fail)
+    runner = GraphRunner(FakeGraphRecorder(), 1, pytest.fail, 0.02)
     for value in range(8):
         runner.run("key", _spec(float(value)), _index, [add])
     assert total.item() == 3 * sum(range(8))
@@ -165,11 +169,64 @@ def test_the_fake_recorder_refuses_operations_that_synchronize_a_device(
     read: Callable[[torch.Tensor], object],
 ) -> None:
     heard: list[str] = []
-    runner = GraphRunner(FakeGraphRecorder(), 1, heard.append)
+    runner = GraphRunner(FakeGraphRecorder(), 1, heard.append, 0.02)
     for _ in range(5):
         runner.run("key", _spec(1.0), _index, [read])  # type: ignore[list-item]
     assert len(heard) == 1
     assert "not permitted" in heard[0]
+
+
+class _Errs(FakeGraphRecorder):
+    """Replays another number of times than it should."""
+
+    def __init__(self, replays: int) -> None:
+        super().__init__()
+        self.replays_per_step = replays
+
+    def capture(self, function: Callable[[], None]) -> Callable[[], None]:
+        replay = super().capture(function)
+
+        def replay_wrongly() -> None:
+            for _ in range(self.replays_per_step):
+                replay()
+
+        return replay_wrongly
+
+
+@pytest.mark.parametrize("method", ["kd", "mlkd", "ofd"])
+@pytest.mark.parametrize("replays", [0, 2])
+def test_a_recorder_that_errs_is_found_and_training_continues_eagerly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, replays: int
+) -> None:
+    presets = [digits_preset(method, False, EPOCHS)]
+    train(presets, tmp_path / "eager")
+    heard: list[str] = []
+    recorder = _Errs(replays)
+    _use(monkeypatch, lambda warn: GraphRunner(recorder, 1, heard.append, 0.02))
+    train(presets, tmp_path / "wrong")
+    assert len(heard) == 1
+    assert heard[0].startswith("--graphs: disabled: captured steps differ from eager ones by")
+    assert recorder.captures == 1
+    assert _students(tmp_path / "wrong", presets) == _students(tmp_path / "eager", presets)
+
+
+@pytest.mark.parametrize("error", [1e-6, 0.5, math.nan], ids=["rounding", "wrong", "NaN"])
+def test_only_differences_above_rounding_count(error: float) -> None:
+    before = StepState([torch.zeros(100), torch.ones(3)], [torch.tensor(5)])
+    expected = StepState([torch.full((100,), 0.1), torch.ones(3)], [torch.tensor(6)])
+    actual = StepState([torch.full((100,), 0.1 + error), torch.ones(3)], [torch.tensor(6)])
+    assert expected.difference(before, expected) == 0
+    assert (actual.difference(before, expected) > 0.02) == (error != 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("preset", "is_stochastic"),
+    [("kd-digits", False), ("crd-digits", True), ("alone-deit-tiny", True)],
+)
+def test_steps_that_draw_random_numbers_are_not_compared(preset: str, is_stochastic: bool) -> None:
+    teacher, targets = create_model("resnet20", 10), torch.arange(20) % 10
+    student = StudentTrainer(load_preset(preset), CPU, teacher, targets)
+    assert student.is_stochastic == is_stochastic
 
 
 def test_several_steps_per_launch_give_the_losses_of_single_steps(

@@ -120,6 +120,24 @@ def test_a_loss_that_is_not_finite_stops_all_processes(tmp_path: Path) -> None:
     assert state["position"] == (1, 1)
 
 
+def test_the_cause_is_that_of_the_process_that_failed(tmp_path: Path) -> None:
+    _target(tmp_path, "failed")
+    messages = [(tmp_path / f"error{rank}").read_text() for rank in (0, 1)]
+    assert messages[0] == messages[1]
+    assert messages[0].startswith("process 1: the disk of this machine is gone; the last saved")
+    (preset,) = scenario_presets("failed")
+    info = json.loads((run_path(tmp_path, preset) / "run.json").read_text())
+    assert (info["state"], info["error"]) == (
+        "failed",
+        "process 1: the disk of this machine is gone",
+    )
+
+
+def test_a_process_that_does_not_answer_ends_the_run(tmp_path: Path) -> None:
+    _target(tmp_path, "stopped")
+    assert (tmp_path / "error0").read_text().startswith("another process did not answer in time")
+
+
 def test_two_processes_share_the_memory_bank_of_a_feature_method(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     at, crd = scenario_presets("features")
