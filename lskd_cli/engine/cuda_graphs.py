@@ -18,7 +18,7 @@ from lskd_cli.engine.runtime import Runtime
 
 Shared = TypeVar("Shared")
 
-_WARMUP_RUNS = 3  # before the capture, for the choice of algorithms and for memory allocation
+WARMUP_RUNS = 3  # before the capture, for the choice of algorithms and for memory allocation
 _STEPS_PER_LAUNCH = 8  # on CUDA; 512 images per forward pass of the teacher
 
 _is_capturing = False
@@ -132,7 +132,7 @@ class GraphRunner:
 
         if self.recorder is None:
             step(spec)
-        elif self.warmup_runs.setdefault(key, 0) < _WARMUP_RUNS:
+        elif self.warmup_runs.setdefault(key, 0) < WARMUP_RUNS:
             self.warmup_runs[key] += 1
             self.recorder.warm_up(partial(step, spec))
         elif key in self.graphs:
@@ -157,7 +157,7 @@ class GraphRunner:
         step: Callable[[BatchSpec], None],
         state: StepState,
     ) -> None:
-        """Run a step as a graph, then eagerly from the same state; no more graphs if they differ."""
+        """Run a step as a graph and eagerly from the same state; disable graphs if they differ."""
         assert self.recorder is not None
         before = state.copy()
         self._replay(key, spec)

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 import torch
 
-from lskd_cli.config import Preset
-from lskd_cli.data import DataShard, InMemoryImages, create_loader, num_classes
+from lskd_cli.config import Preset, load_preset
+from lskd_cli.data import DataShard, InMemoryImages, Loader, create_loader, num_classes
 from lskd_cli.distillers import method_source, uses_features
+from lskd_cli.engine.cuda_graphs import WARMUP_RUNS, create_runner
+from lskd_cli.engine.loop import launch
 from lskd_cli.engine.runtime import Runtime
 from lskd_cli.engine.student_trainer import (
     StudentTrainer,
@@ -65,12 +67,46 @@ def dry_run(preset: Preset, runtime: Runtime) -> dict[str, float]:
         RunError: a loss is not finite.
     """
     check_networks([preset])
+    loader, teacher, student = _first_epoch(preset, runtime, _IMAGES)
+    spec = loader.batch_spec(0, 1)
+    student.train_steps(*shared_step(loader, teacher, teacher_views([student]), spec))
+    student.meters.check_finite(preset.run_path, epoch=1)
+    return student.meters.means()
+
+
+def graphs_self_test(runtime: Runtime) -> list[str]:
+    """Capture training steps on random images as CUDA graphs, and compare them with eager ones.
+
+    Returns:
+        The warnings of the comparison; none if the captured steps are right.
+    """
+    preset = load_preset("kd-digits")
+    warnings: list[str] = []
+    runner = create_runner(runtime, warnings.append)
+    num_launches = WARMUP_RUNS + 2  # the first captured launch is compared with an eager one
+    size = preset.data.batch_size * runner.steps_per_launch
+    with runtime.precision_context():
+        loader, teacher, student = _first_epoch(preset, runtime, num_launches * size)
+        for number in range(num_launches):
+            steps = runner.steps_per_launch
+            launch(runner, loader, teacher, [student], loader.batch_spec(number * steps, steps))
+            student.advance_step(steps)
+    student.meters.check_finite(preset.run_path, epoch=1)
+    return warnings
+
+
+def _first_epoch(
+    preset: Preset, runtime: Runtime, num_images: int
+) -> tuple[Loader, Teacher | None, StudentTrainer]:
+    """The loader of random images, an untrained teacher and a student in their first epoch."""
     size = preset.data.image_size
     generator = torch.Generator().manual_seed(preset.seed)
-    pixels = torch.randint(0, 256, (_IMAGES, size, size, 3), generator=generator, dtype=torch.uint8)
-    targets = torch.arange(_IMAGES) % num_classes(preset.data)
+    shape = (num_images, size, size, 3)
+    pixels = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    targets = torch.arange(num_images) % num_classes(preset.data)
     images = InMemoryImages(pixels, targets).to(runtime.device)
-    data = preset.data.model_copy(update={"batch_size": _IMAGES})
+    batch_size = min(preset.data.batch_size, num_images)
+    data = preset.data.model_copy(update={"batch_size": batch_size})
     loader = create_loader(images, data, DataShard(num_workers=1))
     network = _untrained_teacher(preset)
     student = StudentTrainer(preset, runtime, network, images.targets)
@@ -79,10 +115,7 @@ def dry_run(preset: Preset, runtime: Runtime) -> dict[str, float]:
         teacher = Teacher(network, runtime, student.distiller.required_features)
     student.start_epoch()
     loader.start_epoch(1, student.distiller.views, 0)
-    spec = loader.batch_spec(0, 1)
-    student.train_steps(*shared_step(loader, teacher, teacher_views([student]), spec))
-    student.meters.check_finite(preset.run_path, epoch=1)
-    return student.meters.means()
+    return loader, teacher, student
 
 
 def _untrained_teacher(preset: Preset) -> Network | None:

@@ -3,7 +3,7 @@
 import time
 
 import torch.distributed as dist
-from torch.distributed import Store
+from torch.distributed import Store  # type: ignore[attr-defined]
 
 from lskd_cli.dist_env import restart_count
 

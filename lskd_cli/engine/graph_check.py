@@ -76,4 +76,4 @@ def _difference(
 
 
 def _norm(values: Tensor) -> float:
-    return torch.linalg.vector_norm(values).item()
+    return float(torch.linalg.vector_norm(values))

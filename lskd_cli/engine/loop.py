@@ -98,7 +98,7 @@ def train_students(
             seeds = (student.preset.seed for student in due)
             key = (DROP_PATH_STREAM, epoch, step, preset.data.seed, *seeds, group.rank)
             seed_generators(derive_seed(*key))
-            _launch(runner, loader, teacher, due, spec)
+            launch(runner, loader, teacher, due, spec)
             for student in due:
                 student.advance_step(end - step)
             num_images = loader.count(step, end)
@@ -144,7 +144,7 @@ def _compile(
         teacher.compile(size, callback.on_warning)
 
 
-def _launch(
+def launch(
     runner: StepRunner,
     loader: Loader,
     teacher: Teacher | None,

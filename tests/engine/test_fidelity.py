@@ -132,12 +132,8 @@ def test_several_steps_per_launch(plain: Tensor) -> None:
 
 
 def test_captured_steps(plain: Tensor) -> None:
-    _assert_close(
-        _losses(CPU, GraphRunner(FakeGraphRecorder(), 1, pytest.fail, 0.02)),
-        plain,
-        early=5e-3,
-        late=2e-2,
-    )
+    runner = GraphRunner(FakeGraphRecorder(), 1, pytest.fail, 0.02)
+    _assert_close(_losses(CPU, runner), plain, early=5e-3, late=2e-2)
 
 
 def test_teacher_cache(plain: Tensor, tmp_path: Path) -> None:

@@ -1,0 +1,40 @@
+"""The command ``lskd doctor``."""
+
+from typing import Annotated
+
+import typer
+
+from lskd_cli.cli import options
+from lskd_cli.cli.console import out, print_json
+from lskd_cli.cli.training_options import PrecisionName
+from lskd_cli.errors import RunError
+from lskd_cli.printable import printable
+
+
+def doctor(
+    data_dir: options.DataDir = options.DATA_DIR,
+    checkpoints_dir: options.CheckpointsDir = options.CHECKPOINTS_DIR,
+    device: options.Device = "auto",
+    precision: Annotated[PrecisionName, typer.Option(help="Precision of the self-test.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print what a bug report needs, and test a training step on the device.
+
+    On CUDA, captured steps are compared with eager ones. The exit code is 1 if a test fails.
+
+    Example: [bold]lskd doctor --json > report.json[/]
+    """
+    from lskd_cli.engine.diagnosis import diagnose, passed
+    from lskd_cli.engine.runtime import resolve_runtime
+
+    diagnosis = diagnose(resolve_runtime(device, precision), data_dir, checkpoints_dir)
+    if as_json:
+        print_json(diagnosis)
+    else:
+        for section, entries in diagnosis.items():
+            out.print(f"[bold]{section.replace('_', ' ')}[/]")
+            for name, value in entries.items():
+                line = printable(f"  {name:24} {value}")
+                out.print(line, markup=False, highlight=False, soft_wrap=True)
+    if not passed(diagnosis):
+        raise RunError("the self-test failed; the output shows which part")
