@@ -8,7 +8,7 @@ LOWEST_TESTS := tests/config tests/results tests/engine/test_eval_metrics.py tes
   tests/cli/test_multi_run.py tests/cli/test_sweep.py tests/cli/test_image_folder.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-lowest test-slow test-gpu test-browser check bench fetch-teachers headline clean
+.PHONY: help setup demo test test-lowest test-slow test-faults test-gpu test-browser check bench fetch-teachers headline clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test-lowest: setup ## run short tests with the lowest versions that pyproject.to
 
 test-slow: setup ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow -n 0
+
+test-faults: setup ## run a campaign of kills, malformed inputs, bad servers and full disks (about an hour)
+	$(BIN)/python -m tests.faults
 
 test-gpu: setup ## run the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu -n 0

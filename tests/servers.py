@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -67,7 +67,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.break_after is not None:
             rest = rest[: self.server.break_after]
             self.server.break_after = None
-        self.wfile.write(rest)
+        with suppress(ConnectionError):  # the client has given up
+            self.wfile.write(rest)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (name in the base class)
         pass

@@ -38,7 +38,7 @@ class Override:
         key = key.strip()
         if not separator or not key:
             raise RequestError(f"--set {text}: expected KEY=VALUE, e.g. method.temperature=3")
-        return cls(RENAMED_KEYS.get(key, key), parse(value, f"--set {text}"), f"--set {key}")
+        return cls(RENAMED_KEYS.get(key, key), parse(value, f"--set {key}"), f"--set {key}")
 
     def apply(self, raw: dict[str, Any]) -> None:
         """Assign the value in nested mappings.

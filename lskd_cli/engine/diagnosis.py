@@ -64,7 +64,7 @@ def _versions() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "not installed"
-    return found
+    return found | {"torch": torch.__version__}  # with its build, such as +cu130
 
 
 def _system() -> dict[str, Any]:

@@ -19,7 +19,7 @@ from tests.servers import serving
 DATA = load_preset("alone-r20").data
 
 
-def _archive() -> bytes:
+def cifar_archive() -> bytes:
     """An archive in the form of CIFAR-100's, with ten images."""
     images = np.zeros((10, 3072), dtype=np.uint8)
     split = {"data": images, "fine_labels": list(range(10)), "filenames": []}
@@ -53,7 +53,7 @@ def _use_archive(url: str, archive: bytes) -> None:
 def archive(monkeypatch: pytest.MonkeyPatch) -> bytes:
     for name in ("url", "tgz_md5", "train_list", "test_list", "meta"):
         monkeypatch.setattr(CIFAR100, name, getattr(CIFAR100, name))
-    content = _archive()
+    content = cifar_archive()
     _use_archive("http://127.0.0.1:9/c.tar.gz", content)
     return content
 
@@ -62,7 +62,8 @@ def _silent(done: int, total: int | None) -> None:
     pass
 
 
-def _load(folder: Path, url: str, archive: bytes) -> None:
+def load_cifar(folder: Path, url: str, archive: bytes) -> None:
+    """Load CIFAR-100 in a process of its own."""
     _use_archive(url, archive)
     assert len(load_splits(DATA, folder, _silent).train) == 10
 
@@ -72,7 +73,7 @@ def test_processes_that_start_together_download_once(tmp_path: Path, archive: by
     with serving({"c.tar.gz": archive}) as server:
         server.delay = 0.2
         arguments = (tmp_path, server.url("c.tar.gz"), archive)
-        processes = [context.Process(target=_load, args=arguments) for _ in range(3)]
+        processes = [context.Process(target=load_cifar, args=arguments) for _ in range(3)]
         for process in processes:
             process.start()
         for process in processes:
