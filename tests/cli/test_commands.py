@@ -568,6 +568,26 @@ def test_text_from_outside_cannot_control_the_terminal(capsys: Capture, tmp_path
     assert "\x1b" not in result.err
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--epochs", "1" + 400 * "0"), "--epochs"),
+        (("--stand", "--base-temp", "1e300"), "--base-temp: should be at most 2**31 in magnitude"),
+        (("--set", "optimizer.accumulate=1000000000"), "must not exceed data.batch_size"),
+        (("--process-timeout", "5"), "--process-timeout: only valid under torchrun"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_value_that_would_hang_or_fail_late_is_refused(
+    capsys: Capture, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    result = _train(capsys, tmp_path, "--preset", "kd-digits", *options)
+    assert result.code == 2
+    assert message in result.err
+    assert len(result.err) < 2000
+    assert not (tmp_path / "runs").exists()
+
+
 def test_long_messages_are_shortened(capsys: Capture) -> None:
     result = lskd(capsys, "presets", "show", "x" * 100_000)
     assert len(result.err) < 1200

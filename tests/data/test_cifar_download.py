@@ -3,6 +3,7 @@
 import hashlib
 import io
 import multiprocessing
+import os
 import pickle
 import tarfile
 from pathlib import Path
@@ -112,4 +113,14 @@ def test_a_damaged_file_is_named(tmp_path: Path, archive: bytes, name: str) -> N
     load_splits(DATA, tmp_path, _silent)
     (tmp_path / "cifar-100-python" / name).write_bytes(b"damaged")
     with pytest.raises(RequestError, match=f"{name}: damaged"):
+        load_splits(DATA, tmp_path, _silent)
+
+
+def test_a_pipe_instead_of_a_file_does_not_block(tmp_path: Path, archive: bytes) -> None:
+    (tmp_path / CIFAR100.filename).write_bytes(archive)
+    load_splits(DATA, tmp_path, _silent)
+    file = tmp_path / "cifar-100-python" / "test"
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(RequestError, match="test: cannot be read: not a regular file"):
         load_splits(DATA, tmp_path, _silent)
