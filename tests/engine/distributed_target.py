@@ -127,7 +127,7 @@ def _stop_or_fail(steps: int, fail: bool) -> None:
         if rank() == 1 and step == steps and fail:
             raise RuntimeError("the disk of this machine is gone")
         if rank() == 1 and step == steps:
-            time.sleep(25)
+            time.sleep(12)
         train_step(student, *inputs)  # type: ignore[arg-type]
 
     StudentTrainer.train_step = train_bad_step  # type: ignore[method-assign]
@@ -147,7 +147,7 @@ def main(scenario: str, root: Path) -> None:
     if scenario in ("failed", "stopped"):
         _stop_or_fail(5, fail=scenario == "failed")
     runtime = resolve_runtime("cpu", "fp32")
-    timeout = timedelta(seconds=5) if scenario == "stopped" else DEFAULT_TIMEOUT
+    timeout = timedelta(seconds=3) if scenario == "stopped" else DEFAULT_TIMEOUT
     with init_distributed(on_cuda=False, timeout=timeout) as group:
         presets = scenario_presets(scenario)
         try:

@@ -13,13 +13,14 @@ from lskd_cli.distillers.kd import KD
 from lskd_cli.errors import Interrupted, RequestError, RunError
 from tests.engine.helpers import after, digest, digits_preset, run_path, train
 
+pytestmark = pytest.mark.usefixtures("small_digits")
 PRESET = digits_preset(epochs=3)
 
 
 def _interrupted(root: Path) -> Path:
     """The folder of a run that was stopped in its second epoch."""
     with pytest.raises(Interrupted):
-        train([PRESET], root, should_stop=after(25))
+        train([PRESET], root, should_stop=after(5))
     folder = run_path(root, PRESET)
     assert json.loads((folder / "run.json").read_text())["last"]["epoch"] == 1
     return folder
