@@ -102,8 +102,6 @@ class RunFolder:
         if info is None:
             self._refuse_files_without(RUN, [STUDENT, BEST, METRICS, RESUME])
             return
-        if not info.is_done and info.last is not None and not (self.path / RESUME).exists():
-            self._refuse_files_without(RESUME, [STUDENT, BEST, METRICS])
         if not (self.path / PRESET).exists():
             self._refuse_files_without(PRESET, [RUN])
         saved = _training_settings(load_preset(self.path / PRESET))
@@ -124,6 +122,8 @@ class RunFolder:
                 f"{self.path}: contains a run with other settings ({'; '.join(differences)}); "
                 "restart it with --fresh, or keep both runs with --set name=NEW"
             )
+        if not info.is_done and info.last is not None and not (self.path / RESUME).exists():
+            self._refuse_files_without(RESUME, [STUDENT, BEST, METRICS])
 
     def _refuse_files_without(self, missing: str, names: Sequence[str]) -> None:
         """Refuse to train over files of a run whose other files are lost."""
