@@ -137,7 +137,9 @@ def _split(content: bytes) -> tuple[dict[str, Any], bytes]:
 def _content_digest(header: Mapping[str, Any], tensors: bytes) -> str:
     metadata = {key: value for key, value in header["__metadata__"].items() if key != _DIGEST}
     described = json.dumps({**header, "__metadata__": metadata}, sort_keys=True)
-    return hashlib.sha256(described.encode() + tensors).hexdigest()
+    state = hashlib.sha256(described.encode())
+    state.update(tensors)
+    return state.hexdigest()
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

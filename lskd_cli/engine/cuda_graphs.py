@@ -40,7 +40,7 @@ class StepRunner(Protocol):
         spec: BatchSpec,
         shared: Callable[[BatchSpec], Shared],
         branches: Sequence[Callable[[Shared], None]],
-        state: Callable[[], StepState] | None = None,
+        state: Callable[[], StepState | None] | None = None,
     ) -> None:
         """Run ``shared`` on the specification, then every branch on its result.
 
@@ -49,8 +49,9 @@ class StepRunner(Protocol):
             spec: input of ``shared``.
             shared: computation that all branches need.
             branches: computations that do not depend on each other and change tensors in place.
-            state: returns the tensors that they change, with which a captured step is compared with
-                an eager one; None if steps draw random numbers, so that no two are equal.
+            state: called after a capture; returns the tensors that they change, with which the
+                captured step is compared with an eager one, or None if steps draw random numbers,
+                so that no two are equal.
         """
 
 
@@ -66,7 +67,7 @@ class EagerRunner:
         spec: BatchSpec,
         shared: Callable[[BatchSpec], Shared],
         branches: Sequence[Callable[[Shared], None]],
-        state: Callable[[], StepState] | None = None,
+        state: Callable[[], StepState | None] | None = None,
     ) -> None:
         result = shared(spec)
         for branch in branches:
@@ -122,7 +123,7 @@ class GraphRunner:
         spec: BatchSpec,
         shared: Callable[[BatchSpec], Shared],
         branches: Sequence[Callable[[Shared], None]],
-        state: Callable[[], StepState] | None = None,
+        state: Callable[[], StepState | None] | None = None,
     ) -> None:
         key = (key, *(tensor.shape for tensor in spec.tensors()))
 
@@ -139,10 +140,8 @@ class GraphRunner:
             self._replay(key, spec)
         elif not self._capture(key, spec, step):
             step(spec)
-        elif state is None:
-            self._replay(key, spec)
         else:
-            self._check(key, spec, step, state())
+            self._first_replay(key, spec, step, state() if state else None)
 
     def _replay(self, key: Hashable, spec: BatchSpec) -> None:
         static_inputs, replay = self.graphs[key]
@@ -150,14 +149,17 @@ class GraphRunner:
             static.copy_(tensor)
         replay()
 
-    def _check(
+    def _first_replay(
         self,
         key: Hashable,
         spec: BatchSpec,
         step: Callable[[BatchSpec], None],
-        state: StepState,
+        state: StepState | None,
     ) -> None:
         """Run a step as a graph and eagerly from the same state; disable graphs if they differ."""
+        if state is None:
+            self._replay(key, spec)
+            return
         assert self.recorder is not None
         before = state.copy()
         self._replay(key, spec)

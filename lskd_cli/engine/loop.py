@@ -157,11 +157,13 @@ def launch(
         spec,
         partial(shared_step, loader, teacher, teacher_views(students)),
         [partial(_train_steps, student) for student in students],
-        None if any(student.is_stochastic for student in students) else partial(_state, students),
+        partial(_step_state, students),
     )
 
 
-def _state(students: Sequence[StudentTrainer]) -> StepState:
+def _step_state(students: Sequence[StudentTrainer]) -> StepState | None:
+    if any(student.is_stochastic for student in students):
+        return None
     return sum((student.step_state() for student in students), StepState([], []))
 
 
