@@ -20,6 +20,11 @@ _TIMEOUT = 60.0  # seconds without a byte
 _MAX_SIZE = 2 << 30  # bytes; the largest published file has 364 MB
 _URL_SCHEMES = ("http://", "https://", "ftp://")
 
+
+class ArchiveError(RunError):
+    """A file has a wrong content, so a retry with the same file would fail too."""
+
+
 # Called with the number of bytes on disk and, where the server reports it, the total.
 Progress = Callable[[int, int | None], None]
 
@@ -60,6 +65,32 @@ def download_lock(target: Path) -> Iterator[None]:
             reason = error.strerror or error
             raise RunError(f"{target.parent}: cannot be written: {reason}") from None
         yield
+
+
+@contextmanager
+def downloaded(url: str, target: Path, progress: Progress) -> Iterator[Path]:
+    """Within the context, the file of a URL, which is removed afterwards.
+
+    It stays if the context ends with another error than an ``ArchiveError``, so that the next
+    attempt can use it. Hold ``download_lock(target)`` during the context.
+
+    Args:
+        url: URL of the file.
+        target: path of the file; a digest of the URL is inserted into its name.
+        progress: progress of the download.
+
+    Raises:
+        RunError: the download failed.
+    """
+    file = with_source(target, url)
+    if not file.exists():
+        download(url, file, progress)
+    try:
+        yield file
+    except ArchiveError:
+        file.unlink()
+        raise
+    file.unlink()
 
 
 def download(url: str, target: Path, progress: Progress) -> None:

@@ -17,7 +17,7 @@ from torchvision.datasets import CIFAR100
 
 from lskd_cli.config import DEFAULT_IMAGE_SIZE, Data
 from lskd_cli.data.image_folder import ImageFolderImages, load_image_folders
-from lskd_cli.download import Progress, download, download_lock, file_digest, with_source
+from lskd_cli.download import ArchiveError, Progress, download_lock, downloaded, file_digest
 from lskd_cli.errors import RequestError, RunError
 
 # All runs have the same splits, whatever their seed, so that they can be compared.
@@ -174,16 +174,12 @@ def _download_cifar100(folder: Path, progress: Progress) -> None:
                 )
             _unpack_cifar100(archive, folder)
             return
-        downloaded = with_source(archive, CIFAR100.url)
-        if not downloaded.exists():
-            download(CIFAR100.url, downloaded, progress)
-        if file_digest(downloaded, "md5") != CIFAR100.tgz_md5:
-            downloaded.unlink()
-            raise RunError(
-                f"{CIFAR100.url}: not the official archive (wrong md5); the download is removed"
-            )
-        _unpack_cifar100(downloaded, folder)
-        downloaded.unlink()
+        with downloaded(CIFAR100.url, archive, progress) as file:
+            if file_digest(file, "md5") != CIFAR100.tgz_md5:
+                raise ArchiveError(
+                    f"{CIFAR100.url}: not the official archive (wrong md5); the download is removed"
+                )
+            _unpack_cifar100(file, folder)
 
 
 def _unpack_cifar100(archive: Path, folder: Path) -> None:

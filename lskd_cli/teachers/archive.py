@@ -1,17 +1,14 @@
 """What the catalogues of published teachers share: source, checks and storage of weight files."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from lskd_cli.atomic_io import remove_temporary_files
 from lskd_cli.checkpoints import Checkpoint, read_pickled_weights, save_checkpoint
-from lskd_cli.download import Progress, download, is_url, public_url, with_source
+from lskd_cli.download import ArchiveError, Progress, downloaded, is_url, public_url
 from lskd_cli.errors import RequestError, RunError
 from lskd_cli.models import create_model
-
-
-class ArchiveError(RunError):
-    """The archive has a wrong content, so a retry with the same file would fail too."""
 
 
 def use_source(source: str, target: Path, progress: Progress, use: Callable[[Path], None]) -> None:
@@ -34,18 +31,12 @@ def use_source(source: str, target: Path, progress: Progress, use: Callable[[Pat
             raise RequestError(f"--from {source}: neither a URL nor a file")
         use(Path(source))
         return
-    file = with_source(target, source)
-    if not file.exists():
+    with ExitStack() as stack:
         try:
-            download(source, file, progress)
+            file = stack.enter_context(downloaded(source, target, progress))
         except RunError as error:
             raise RunError(f"{error} (--from takes a mirror or a local copy)") from None
-    try:
         use(file)
-    except ArchiveError:
-        file.unlink()
-        raise
-    file.unlink()
 
 
 def store_teacher(

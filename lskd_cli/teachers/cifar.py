@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lskd_cli.config import load_preset
-from lskd_cli.download import Progress, download_lock, file_digest
+from lskd_cli.download import ArchiveError, Progress, download_lock, file_digest
 from lskd_cli.errors import RequestError, RunError
-from lskd_cli.teachers.archive import ArchiveError, store_teacher, use_source
+from lskd_cli.teachers.archive import store_teacher, use_source
 
 # 364 MB; all rows of the benchmark were run with these teachers.
 ARCHIVE_URL = (

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from torchvision.models import ResNet34_Weights, ResNet50_Weights, WeightsEnum
 
-from lskd_cli.download import Progress, download_lock, file_digest, public_url
-from lskd_cli.teachers.archive import ArchiveError, store_teacher, use_source
+from lskd_cli.download import ArchiveError, Progress, download_lock, file_digest, public_url
+from lskd_cli.teachers.archive import store_teacher, use_source
 
 _NUM_CLASSES = 1000
 

@@ -15,6 +15,7 @@ from torchvision.datasets import CIFAR100
 from lskd_cli.config import load_preset
 from lskd_cli.data import load_splits
 from lskd_cli.errors import RequestError, RunError
+from tests.engine.helpers import silent
 from tests.servers import serving
 
 DATA = load_preset("alone-r20").data
@@ -59,14 +60,10 @@ def archive(monkeypatch: pytest.MonkeyPatch) -> bytes:
     return content
 
 
-def _silent(done: int, total: int | None) -> None:
-    pass
-
-
 def load_cifar(folder: Path, url: str, archive: bytes) -> None:
     """Load CIFAR-100 in a process of its own."""
     _use_archive(url, archive)
-    assert len(load_splits(DATA, folder, _silent).train) == 10
+    assert len(load_splits(DATA, folder, silent).train) == 10
 
 
 def test_processes_that_start_together_download_once(tmp_path: Path, archive: bytes) -> None:
@@ -90,37 +87,37 @@ def test_what_a_killed_process_unpacked_is_removed(tmp_path: Path, archive: byte
     (leftover / "train").write_bytes(b"half")
     with serving({"c.tar.gz": archive}) as server:
         CIFAR100.url = server.url("c.tar.gz")
-        load_splits(DATA, tmp_path, _silent)
+        load_splits(DATA, tmp_path, silent)
     assert [path.name for path in tmp_path.iterdir()] == ["cifar-100-python"]
 
 
 def test_an_archive_of_the_user_is_used_and_stays(tmp_path: Path, archive: bytes) -> None:
     (tmp_path / CIFAR100.filename).write_bytes(archive)
-    assert len(load_splits(DATA, tmp_path, _silent).test) == 10
+    assert len(load_splits(DATA, tmp_path, silent).test) == 10
     assert (tmp_path / CIFAR100.filename).read_bytes() == archive
 
 
 def test_a_damaged_archive_of_the_user_is_refused_and_stays(tmp_path: Path, archive: bytes) -> None:
     (tmp_path / CIFAR100.filename).write_bytes(archive[:-1])
     with pytest.raises(RunError, match="not the official archive"):
-        load_splits(DATA, tmp_path, _silent)
+        load_splits(DATA, tmp_path, silent)
     assert (tmp_path / CIFAR100.filename).read_bytes() == archive[:-1]
 
 
 @pytest.mark.parametrize("name", _NAMES)
 def test_a_damaged_file_is_named(tmp_path: Path, archive: bytes, name: str) -> None:
     (tmp_path / CIFAR100.filename).write_bytes(archive)
-    load_splits(DATA, tmp_path, _silent)
+    load_splits(DATA, tmp_path, silent)
     (tmp_path / "cifar-100-python" / name).write_bytes(b"damaged")
     with pytest.raises(RequestError, match=f"{name}: damaged"):
-        load_splits(DATA, tmp_path, _silent)
+        load_splits(DATA, tmp_path, silent)
 
 
 def test_a_pipe_instead_of_a_file_does_not_block(tmp_path: Path, archive: bytes) -> None:
     (tmp_path / CIFAR100.filename).write_bytes(archive)
-    load_splits(DATA, tmp_path, _silent)
+    load_splits(DATA, tmp_path, silent)
     file = tmp_path / "cifar-100-python" / "test"
     file.unlink()
     os.mkfifo(file)
     with pytest.raises(RequestError, match="test: cannot be read: not a regular file"):
-        load_splits(DATA, tmp_path, _silent)
+        load_splits(DATA, tmp_path, silent)

@@ -13,6 +13,7 @@ from lskd_cli import download
 from lskd_cli.checkpoints import load_checkpoint
 from lskd_cli.models import create_model
 from lskd_cli.teachers import CATALOGUE, fetch
+from tests.engine.helpers import silent
 from tests.faults.outcome import Outcome, ends_well
 from tests.malicious_files import Evil
 from tests.servers import FileServer, serving
@@ -104,7 +105,7 @@ def _archives(root: Path, good: bytes) -> Outcome:
 
 
 def _fetch(url: str, folder: Path) -> None:
-    fetch([_NAME], folder, url, None, lambda done, total: None)
+    fetch([_NAME], folder, url, None, silent)
     load_checkpoint(folder / f"{_NAME}.safetensors").load_network(_NAME, 100)
 
 

@@ -12,7 +12,7 @@ from lskd_cli.errors import RequestError
 from lskd_cli.teachers import fetch
 from tests.data.test_cifar_download import cifar_archive, load_cifar
 from tests.digits import digits_loader
-from tests.engine.helpers import digits_preset, train, training_options
+from tests.engine.helpers import digits_preset, silent, train, training_options
 from tests.faults.archives import good_archive
 from tests.faults.outcome import Outcome
 from tests.servers import serving
@@ -55,7 +55,7 @@ def _cifar(root: Path, context: SpawnContext) -> Outcome:
 
 def fetch_teacher(folder: Path, url: str) -> None:
     """Fetch a teacher in a process of its own."""
-    fetch(["resnet56"], folder, url, None, lambda done, total: None)
+    fetch(["resnet56"], folder, url, None, silent)
 
 
 def _teachers(root: Path, context: SpawnContext) -> Outcome:
