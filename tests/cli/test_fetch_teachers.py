@@ -2,12 +2,9 @@
 
 import gzip
 import hashlib
-import io
 import json
 import re
 import resource
-import tarfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +19,9 @@ from lskd_cli.teachers import cifar
 from tests.cli.helpers import lskd
 from tests.malicious_files import Evil
 from tests.servers import serving
+from tests.teacher_archives import MEMBER, header_of_huge_member, make_archive, pickled
 
 Capture = pytest.CaptureFixture[str]
-MEMBER = "cifar_teachers/{}_vanilla/ckpt_epoch_240.pth"
 
 
 @pytest.fixture(autouse=True)
@@ -35,16 +32,10 @@ def _unpinned(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def _pickled(content: object) -> bytes:
-    stream = io.BytesIO()
-    torch.save(content, stream)
-    return stream.getvalue()
-
-
 def _checkpoint(name: str) -> bytes:
     torch.manual_seed(0)
     weights = create_model(name).state_dict()
-    return _pickled({"epoch": 240, "model": weights, "best_acc": np.float64(72.34)})
+    return pickled({"epoch": 240, "model": weights, "best_acc": np.float64(72.34)})
 
 
 def _flipped(name: str) -> bytes:
@@ -57,41 +48,12 @@ def _flipped(name: str) -> bytes:
 def _poisoned(name: str) -> bytes:
     weights = create_model(name).state_dict()
     weights["fc.bias"] = torch.full_like(weights["fc.bias"], torch.nan)
-    return _pickled({"model": weights})
-
-
-def _huge_member() -> bytes:
-    """The header of a member of 2 GiB, without its content."""
-    info = tarfile.TarInfo(MEMBER.format("resnet56"))
-    info.size = 2 << 30
-    return info.tobuf()
-
-
-def _archive(
-    members: dict[str, bytes],
-    links: dict[str, str] | None = None,
-    folders: Sequence[str] = (),
-) -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as tar:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-        for name, target in (links or {}).items():
-            info = tarfile.TarInfo(name)
-            info.type, info.linkname = tarfile.SYMTYPE, target
-            tar.addfile(info)
-        for name in folders:
-            info = tarfile.TarInfo(name)
-            info.type = tarfile.DIRTYPE
-            tar.addfile(info)
-    return stream.getvalue()
+    return pickled({"model": weights})
 
 
 @pytest.fixture(scope="module")
 def small_archive() -> bytes:
-    return _archive({MEMBER.format(name): _checkpoint(name) for name in ("resnet56", "vgg13")})
+    return make_archive({MEMBER.format(name): _checkpoint(name) for name in ("resnet56", "vgg13")})
 
 
 def _files(folder: Path) -> list[str]:
@@ -100,7 +62,7 @@ def _files(folder: Path) -> list[str]:
 
 
 def test_all_six_teachers_are_stored_with_their_metadata(tmp_path: Path, capsys: Capture) -> None:
-    archive = _archive({MEMBER.format(name): _checkpoint(name) for name in teachers.CATALOGUE})
+    archive = make_archive({MEMBER.format(name): _checkpoint(name) for name in teachers.CATALOGUE})
     with serving({"teachers.tar": archive}) as server:
         source = server.url("teachers.tar")
         result = lskd(capsys, "fetch-teachers", "--from", source, "--checkpoints-dir", tmp_path)
@@ -108,10 +70,10 @@ def test_all_six_teachers_are_stored_with_their_metadata(tmp_path: Path, capsys:
     assert _files(tmp_path) == sorted(f"{name}.safetensors" for name in teachers.CATALOGUE)
     checkpoint = load_checkpoint(tmp_path / "resnet56.safetensors")
     checkpoint.load_network("resnet56", 100)
-    pickled = hashlib.sha256(_checkpoint("resnet56")).hexdigest()
+    digest = hashlib.sha256(_checkpoint("resnet56")).hexdigest()
     assert checkpoint.metadata == {
         "model": "resnet56", "num_classes": "100", "dataset": "cifar100", "top1": "72.34",
-        "source": source, "sha256": pickled,
+        "source": source, "sha256": digest,
     }  # fmt: skip
 
 
@@ -164,48 +126,50 @@ BAD_ARCHIVES = {
     "a truncated archive": (lambda good, proof: good[: len(good) // 2], "not a complete tar", ()),
     "no archive": (lambda good, proof: b"<html>Not found</html>" * 99, "not a complete tar", ()),
     "an empty file": (lambda good, proof: b"", "not a complete tar", ()),
-    "a missing member": (lambda good, proof: _archive({"other": b""}), "has no member", ()),
+    "a missing member": (lambda good, proof: make_archive({"other": b""}), "has no member", ()),
     "a member that points outside": (
-        lambda good, proof: _archive(
+        lambda good, proof: make_archive(
             {MEMBER.format("resnet56"): _checkpoint("resnet56"), "../../outside": b"x"}
         ),
         "refused: .*outside",
         (),
     ),
     "an absolute link": (
-        lambda good, proof: _archive({}, {MEMBER.format("resnet56"): "/etc/passwd"}),
+        lambda good, proof: make_archive({}, {MEMBER.format("resnet56"): "/etc/passwd"}),
         "refused: ",
         (),
     ),
     "a pickle that runs code": (
-        lambda good, proof: _archive(
-            {MEMBER.format("resnet56"): _pickled({"model": {}, "x": Evil(proof)})}
+        lambda good, proof: make_archive(
+            {MEMBER.format("resnet56"): pickled({"model": {}, "x": Evil(proof)})}
         ),
         "asks to run code",
         (),
     ),
     "a truncated pickle": (
-        lambda good, proof: _archive({MEMBER.format("resnet56"): _checkpoint("resnet56")[:-999]}),
+        lambda good, proof: make_archive(
+            {MEMBER.format("resnet56"): _checkpoint("resnet56")[:-999]}
+        ),
         "not a checkpoint that torch can read",
         (),
     ),
     "a flipped bit": (
-        lambda good, proof: _archive({MEMBER.format("resnet56"): _flipped("resnet56")}),
+        lambda good, proof: make_archive({MEMBER.format("resnet56"): _flipped("resnet56")}),
         "not a checkpoint that torch can read: wrong checksum",
         (),
     ),
     "weights that are not finite": (
-        lambda good, proof: _archive({MEMBER.format("resnet56"): _poisoned("resnet56")}),
+        lambda good, proof: make_archive({MEMBER.format("resnet56"): _poisoned("resnet56")}),
         "contains values that are not finite",
         (),
     ),
     "a folder instead of a file": (
-        lambda good, proof: _archive({}, folders=[MEMBER.format("resnet56")]),
+        lambda good, proof: make_archive({}, folders=[MEMBER.format("resnet56")]),
         "is not a regular file",
         (),
     ),
     "a member of 2 GiB": (
-        lambda good, proof: _huge_member(),
+        lambda good, proof: header_of_huge_member(MEMBER.format("resnet56"), 2 << 30),
         "larger than 1 GiB",
         (),
     ),
@@ -220,7 +184,7 @@ BAD_ARCHIVES = {
         (),
     ),
     "another network's weights": (
-        lambda good, proof: _archive({MEMBER.format("resnet56"): _checkpoint("resnet20")}),
+        lambda good, proof: make_archive({MEMBER.format("resnet56"): _checkpoint("resnet20")}),
         "do not fit resnet56",
         (),
     ),
@@ -258,7 +222,7 @@ def test_a_pinned_teacher_with_other_bytes_is_refused(
     pinned = cifar.PublishedTeacher("resnet56", sha256="ab" * 32)
     monkeypatch.setitem(teachers.CATALOGUE, "resnet56", pinned)
     local = tmp_path / "t.tar"
-    local.write_bytes(_archive({MEMBER.format("resnet56"): _checkpoint("resnet56")}))
+    local.write_bytes(make_archive({MEMBER.format("resnet56"): _checkpoint("resnet56")}))
     folder = tmp_path / "checkpoints"
     result = lskd(
         capsys, "fetch-teachers", "resnet56", "--from", local, "--checkpoints-dir", folder
@@ -290,7 +254,7 @@ def test_a_full_disk_while_converting_keeps_the_download(
 def test_a_mirror_does_not_get_the_archive_of_another_one(
     tmp_path: Path, capsys: Capture, small_archive: bytes
 ) -> None:
-    other = _archive({MEMBER.format("resnet56"): _checkpoint("resnet56")})
+    other = make_archive({MEMBER.format("resnet56"): _checkpoint("resnet56")})
     with serving({"a.tar": small_archive, "b.tar": other}) as server:
         first, second = server.url("a.tar"), server.url("b.tar")
         # A process was killed after the download.

@@ -1,7 +1,6 @@
 """CIFAR-100 from its files, digits from scikit-learn, held-out splits, damaged files."""
 
 import hashlib
-import pickle
 import tarfile
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from torchvision.datasets import CIFAR100
 from lskd_cli.config import Data, load_data, load_preset
 from lskd_cli.data import load_splits
 from lskd_cli.errors import RequestError, RunError
+from tests.cifar import cifar_files
 
 
 def _silent(done: int, total: int | None) -> None:
@@ -23,15 +23,10 @@ def _write_cifar100(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A CIFAR-100 of 20 training and 10 test images, whose digests torchvision accepts."""
     base = folder / "cifar-100-python"
     base.mkdir(parents=True)
-    rng = np.random.default_rng(0)
     digests = {}
-    for name, count in (("train", 20), ("test", 10)):
-        pixels = rng.integers(0, 256, (count, 3072), dtype=np.uint8)
-        content = {"data": pixels, "fine_labels": [i % 5 for i in range(count)]}
-        (base / name).write_bytes(pickle.dumps(content))
-    (base / "meta").write_bytes(pickle.dumps({"fine_label_names": [str(i) for i in range(100)]}))
-    for name in ("train", "test", "meta"):
-        digests[name] = hashlib.md5((base / name).read_bytes()).hexdigest()
+    for name, content in cifar_files().items():
+        (base / name).write_bytes(content)
+        digests[name] = hashlib.md5(content).hexdigest()
     monkeypatch.setattr(CIFAR100, "train_list", [["train", digests["train"]]])
     monkeypatch.setattr(CIFAR100, "test_list", [["test", digests["test"]]])
     monkeypatch.setattr(CIFAR100, "meta", {**CIFAR100.meta, "md5": digests["meta"]})

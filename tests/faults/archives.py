@@ -1,6 +1,5 @@
 """Hostile archives of teachers, and servers that break, change, lie or never end."""
 
-import io
 import random
 import tarfile
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from tests.engine.helpers import silent
 from tests.faults.outcome import Outcome, ends_well
 from tests.malicious_files import Evil
 from tests.servers import FileServer, serving
+from tests.teacher_archives import header_of_huge_member, make_archive, pickled
 
 _NAME = "resnet56"
 _MEMBER = CATALOGUE[_NAME].member
@@ -32,40 +32,26 @@ def run(root: Path) -> list[Outcome]:
 def good_archive() -> bytes:
     """An archive with an untrained teacher."""
     torch.manual_seed(0)
-    return _archive(_pickle({"model": create_model(_NAME).state_dict()}))
+    return _archive(pickled({"model": create_model(_NAME).state_dict()}))
 
 
-def _pickle(content: object) -> bytes:
-    stream = io.BytesIO()
-    torch.save(content, stream)
-    return stream.getvalue()
-
-
-def _archive(pickled: bytes, name: str = _MEMBER) -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as tar:
-        info = tarfile.TarInfo(name)
-        info.size = len(pickled)
-        tar.addfile(info, io.BytesIO(pickled))
-    return stream.getvalue()
+def _archive(content: bytes, name: str = _MEMBER) -> bytes:
+    return make_archive({name: content})
 
 
 def _special_archives(proof: Path) -> list[bytes]:
     """Links, devices, huge members, members outside, code in pickles, and NaN as weights."""
-    archives = [_archive(_pickle({"model": {}, "x": Evil(proof)}))]
+    archives = [_archive(pickled({"model": {}, "x": Evil(proof)}))]
     for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, b"3", b"4"):
         info = tarfile.TarInfo(_MEMBER)
         info.type, info.linkname = kind, "/etc/passwd"
         archives.append(info.tobuf() + bytes(1024))
-    for size in (1 << 31, 1 << 33):
-        info = tarfile.TarInfo(_MEMBER)
-        info.size = size
-        archives.append(info.tobuf())
+    archives += [header_of_huge_member(_MEMBER, size) for size in (1 << 31, 1 << 33)]
     archives += [_archive(b"x", name) for name in ("../../outside", "/outside", "a/../../outside")]
     for value in (float("nan"), float("inf")):
         weights = {n: torch.full_like(t, value) for n, t in create_model(_NAME).state_dict().items()
                    if t.is_floating_point()}  # fmt: skip
-        archives.append(_archive(_pickle(create_model(_NAME).state_dict() | weights)))
+        archives.append(_archive(pickled(create_model(_NAME).state_dict() | weights)))
     return archives
 
 
@@ -89,9 +75,9 @@ def _archives(root: Path, good: bytes) -> Outcome:
     )
     chance = random.Random(0)
     proof = root / "proof"
-    pickled = good[512 : 512 + len(_pickle({"model": create_model(_NAME).state_dict()}))]
+    teacher = good[512 : 512 + len(pickled({"model": create_model(_NAME).state_dict()}))]
     bad = [_mutated(good, chance) for _ in range(_ARCHIVES)]
-    bad += [_archive(_mutated(pickled, chance)) for _ in range(_PICKLES)]
+    bad += [_archive(_mutated(teacher, chance)) for _ in range(_PICKLES)]
     bad += _special_archives(proof)
     with serving({"good": good}) as server:
         for number, content in enumerate(bad):
