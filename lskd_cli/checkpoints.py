@@ -18,9 +18,11 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from lskd_cli.atomic_io import write_atomically
+from lskd_cli.config import Data
 from lskd_cli.download import file_digest
 from lskd_cli.errors import RequestError
-from lskd_cli.models import Network, create_model
+from lskd_cli.models import Network, create_model, library_preprocessing
+from lskd_cli.preprocessing import Preprocessing
 
 # Published checkpoints contain options and accuracies (numpy scalars) besides tensors.
 _SAFE_GLOBALS: list[Any] = [
@@ -40,16 +42,24 @@ _DIGEST = "content_sha256"
 
 @dataclass
 class Checkpoint:
-    """Weights by parameter name, and their metadata (model, num_classes, dataset, ...)."""
+    """Weights by parameter name, and their metadata (model, num_classes, dataset, ...).
+
+    Attributes:
+        path: the file, or ``pretrained``.
+        weights: tensors by parameter name.
+        metadata: entries of the file's header.
+        digest: SHA-256 of weights that have no file.
+    """
 
     path: Path
     weights: dict[str, Tensor]
     metadata: dict[str, str]
+    digest: str | None = None
 
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of the file, which identifies a teacher."""
-        return file_digest(self.path)
+        return self.digest or file_digest(self.path)
 
     @property
     def top1(self) -> float | None:
@@ -59,6 +69,30 @@ class Checkpoint:
         except ValueError:
             return None
         return top1 if 0 <= top1 <= 100 else None
+
+    def preprocessing(self, model: str, data: Data, image_size: int) -> Preprocessing:
+        """How images are prepared for these weights.
+
+        It is stored in the metadata of every file that lskd writes. Other weights of torchvision's
+        and timm's networks have their library's preparation, and all others that of the data.
+
+        Args:
+            model: network of the weights.
+            data: the data set, for weights that do not store their preparation.
+            image_size: input size in pixels in that case.
+
+        Raises:
+            RequestError: the metadata is damaged.
+        """
+        stored = self.metadata.get("preprocessing")
+        if stored is not None:
+            try:
+                return Preprocessing.from_json(stored)
+            except (ValueError, TypeError) as error:
+                raise RequestError(f"{self.path}: metadata: preprocessing: {error}") from None
+        # Files of lskd 0.1.0 name their preset; the data then determined the preparation.
+        from_library = None if "preset" in self.metadata else library_preprocessing(model)
+        return from_library or Preprocessing.of_data(data, image_size)
 
     def load_network(self, model: str, num_classes: int, image_size: int | None = None) -> Network:
         """A network with these weights, in evaluation mode, without gradients.
@@ -72,15 +106,23 @@ class Checkpoint:
         network.load_state_dict(self.weights)
         return network.eval().requires_grad_(False)
 
+    def check_finite(self) -> None:
+        """Check that all weights are finite.
+
+        Raises:
+            RequestError: one is not; the message names it.
+        """
+        bad = first_non_finite(self.weights)
+        if bad is not None:
+            raise RequestError(f"{self.path}: damaged: {bad} contains values that are not finite")
+
     def check(self, model: str, network: Network) -> None:
         """Check that all weights are finite and have the names and shapes of a network.
 
         Raises:
             RequestError: they do not; the message names the first difference.
         """
-        bad = first_non_finite(self.weights)
-        if bad is not None:
-            raise RequestError(f"{self.path}: damaged: {bad} contains values that are not finite")
+        self.check_finite()
         expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
         actual = {name: tensor.shape for name, tensor in self.weights.items()}
         if expected == actual:

@@ -49,6 +49,8 @@ class RunInfo(BaseModel):
         teacher_sha256: digest of this file.
         teacher_top1: accuracy in the metadata of this file, percent.
         teacher_cache: whether logits of the teacher were cached.
+        init: file of the weights from which the student started, or ``pretrained``.
+        init_sha256: digest of these weights.
         versions: versions of lskd and of its main dependencies.
         best: metrics of the best epoch.
         last: metrics of the last epoch.
@@ -75,6 +77,8 @@ class RunInfo(BaseModel):
     teacher_sha256: Text | None = None
     teacher_top1: float | None = None
     teacher_cache: bool | None = None
+    init: Text | None = None
+    init_sha256: Text | None = None
     versions: dict[Text, Text] = {}
     best: Metrics | None = None
     last: Metrics | None = None

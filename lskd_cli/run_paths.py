@@ -1,12 +1,16 @@
 """Paths of the files of runs: ``RUNS/NAME/seedN/FILE``."""
 
 from pathlib import Path
+from typing import Literal
 
 from lskd_cli.errors import RequestError
 
 PRESET, RUN, METRICS = "preset.yaml", "run.json", "metrics.jsonl"
-METHOD = "method.py"  # source of a method that is not built in
-STUDENT, BEST, RESUME = "student.safetensors", "best.safetensors", "resume.pt"
+METHOD, MODEL = "method.py", "model.py"  # sources of a method and a network of the user's own
+STUDENT, BEST, EMA = "student.safetensors", "best.safetensors", "ema.safetensors"
+RESUME = "resume.pt"
+_FILES = {"last": STUDENT, "best": BEST, "ema": EMA}
+WeightsName = Literal["last", "best", "ema"]
 
 
 def list_seeds(folder: Path) -> list[Path]:
@@ -20,19 +24,22 @@ def list_runs(runs_dir: Path, pattern: str = "*") -> list[Path]:
     return [run for folder in sorted(runs_dir.glob(pattern)) for run in list_seeds(folder)]
 
 
-def weights_file(path: Path, best: bool = False) -> Path:
+def weights_file(path: Path, weights: WeightsName = "last") -> Path:
     """The weights file that a path denotes: the path itself, or a file in a run folder.
 
     Args:
         path: a weights file or a run folder.
-        best: take the best epoch of a run folder instead of the last.
+        weights: which weights of a run folder: of the last or the best epoch, or their moving
+            average.
 
     Raises:
         RequestError: the folder contains no weights.
     """
     if not path.is_dir():
         return path
-    file = path / (BEST if best else STUDENT)
+    file = path / _FILES[weights]
+    if not file.exists() and weights == "ema" and (path / STUDENT).exists():
+        raise RequestError(f"{path}: was trained without optimizer.ema_decay")
     if not file.exists():
         raise RequestError(
             f"{path}: contains no {file.name}; give a run folder (NAME/seedN) that has finished "

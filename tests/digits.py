@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from lskd_cli.config import Data
 from lskd_cli.data import InMemoryImages, datasets
 from lskd_cli.download import Progress
@@ -17,8 +19,8 @@ def digits_loader(num_train: int, num_test: int | None = None) -> Loader:
     def load(data: Data, folder: Path, progress: Progress) -> tuple[InMemoryImages, InMemoryImages]:
         train, test = load_all(data, folder, progress)
         return (
-            InMemoryImages(train.images[:num_train], train.targets[:num_train]),
-            InMemoryImages(test.images[:num_test], test.targets[:num_test]),
+            train.subset(np.arange(num_train)),
+            test if num_test is None else test.subset(np.arange(num_test)),
         )
 
     return load

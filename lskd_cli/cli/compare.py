@@ -60,6 +60,7 @@ def compare(
         ),
     ] = False,
     method_files: options.MethodFiles = None,
+    model_files: options.ModelFiles = None,
     runs_dir: options.RunsDir = options.RUNS_DIR,
 ) -> None:
     """Compare every method with and without standardization, next to the published values.
@@ -74,6 +75,7 @@ def compare(
     axes_texts = [str(run) for run in runs or [] if sweep and "=" in str(run)]
     runs = [run for run in runs or [] if str(run) not in axes_texts]
     options.load_method_files(method_files)
+    options.load_model_files(model_files)
     if train:
         if runs:
             raise RequestError(f"{runs[0]}: --train trains presets; do not give run folders")

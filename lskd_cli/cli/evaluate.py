@@ -11,6 +11,7 @@ from lskd_cli.cli.console import info, out, print_json
 from lskd_cli.cli.rich_tables import as_rich_table
 from lskd_cli.errors import RequestError
 from lskd_cli.results.eval_tables import result_lines, result_table
+from lskd_cli.run_paths import WeightsName
 
 
 def evaluate(
@@ -43,6 +44,11 @@ def evaluate(
     best: Annotated[
         bool, typer.Option("--best", help="Evaluate the best epoch of runs instead of the last.")
     ] = False,
+    ema: Annotated[
+        bool,
+        typer.Option("--ema", help="Evaluate the moving average of the weights of runs."),
+    ] = False,
+    model_files: options.ModelFiles = None,
     data_dir: options.DataDir = options.DATA_DIR,
     skip_bad_images: options.SkipBadImages = False,
     device: options.Device = "auto",
@@ -57,6 +63,9 @@ def evaluate(
     """
     if not temperature > 0:
         raise RequestError(f"--temperature {temperature:g}: must be greater than 0")
+    options.load_model_files(model_files)
+    if best and ema:
+        raise RequestError("--best and --ema are mutually exclusive")
     if teacher is None:
         needs_teacher = ("teacher_model", "temperature")
         options.refuse_options(context, needs_teacher, "only valid with --teacher")
@@ -65,10 +74,11 @@ def evaluate(
     from lskd_cli.engine.runtime import resolve_runtime
 
     runtime = resolve_runtime(device)
-    students = [load_eval_model(path, model, dataset, best, data_dir) for path in networks]
+    weights: WeightsName = "ema" if ema else "best" if best else "last"
+    students = [load_eval_model(path, model, dataset, weights, data_dir) for path in networks]
     reference = None
     if teacher is not None:
-        reference = load_eval_model(teacher, teacher_model, dataset, best, data_dir)
+        reference = load_eval_model(teacher, teacher_model, dataset, "last", data_dir)
     with ProgressBar.for_data(students[0].data) as bar:
         results = evaluate_models(
             students, reference, data_dir, runtime, bar, skip_bad_images, temperature

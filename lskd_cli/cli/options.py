@@ -36,6 +36,12 @@ MethodFiles = Annotated[
         "--method-file", metavar="FILE", help="Python file with your own method; repeatable."
     ),
 ]
+ModelFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--model-file", metavar="FILE", help="Python file with your own network; repeatable."
+    ),
+]
 
 DATA_DIR = Path("data")
 CHECKPOINTS_DIR = Path("checkpoints")
@@ -50,6 +56,19 @@ def load_method_files(paths: Sequence[Path] | None) -> None:
     """
     for path in paths or ():
         load_method_file(path)
+
+
+def load_model_files(paths: Sequence[Path] | None) -> None:
+    """Register the networks in Python files.
+
+    Raises:
+        RequestError: a file does not exist, fails, or registers no network.
+    """
+    if paths:
+        from lskd_cli.models import load_model_file
+
+        for path in paths:
+            load_model_file(path)
 
 
 def parse_ints(option: str, text: str) -> list[int]:

@@ -39,9 +39,15 @@ def requested_preset(name: str, requested: PresetOverrides, seed: int | None) ->
     overrides: list[str | Override] = []
     if training.dataset is not None:
         overrides += _image_folder_overrides(load_preset(name), training.data_dir)
-    if training.teacher is not None:
-        _check_teacher(training.teacher)
-        overrides += [Override("teacher", training.teacher, "--teacher"), _NOTHING_PUBLISHED]
+    for key, value in (
+        ("teacher", training.teacher),
+        ("student", training.student),
+        ("init", training.init),
+    ):
+        if value is not None:
+            if key != "init":
+                _check_model(f"--{key}", value)
+            overrides += [Override(key, value, f"--{key}"), _NOTHING_PUBLISHED]
     overrides += training.settings or ()
     if seed is not None:
         overrides.append(Override("seed", seed, "--seed"))
@@ -88,11 +94,11 @@ def check_standardizable(option: str, preset: Preset) -> None:
         raise RequestError(f"{option}: {NO_LOGITS.format(preset.method.name)}")
 
 
-def _check_teacher(name: str) -> None:
+def _check_model(option: str, name: str) -> None:
     from lskd_cli.models import is_model, suggest_models
 
     if not is_model(name):
-        raise RequestError(f"--teacher {name}: unknown model; {suggest_models(name)}")
+        raise RequestError(f"{option} {name}: unknown model; {suggest_models(name)}")
 
 
 def _image_folder_overrides(preset: Preset, data_dir: Path) -> list[str | Override]:
@@ -106,11 +112,6 @@ def _image_folder_overrides(preset: Preset, data_dir: Path) -> list[str | Overri
         _NOTHING_PUBLISHED,
     ]
     if preset.data.augmentation is not None:
-        if "strong" in preset.method.views:  # workers make strong views from plain crops only
-            overrides += [
-                Override("data.augmentation.policy", None, option),
-                Override("data.augmentation.erasing", 0.0, option),
-            ]
         return [*overrides, Override("data.augmentation.pipeline", "workers", option)]
     crops = {"interpolation": "bilinear", "pipeline": "workers"}
     return [

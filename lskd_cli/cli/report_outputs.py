@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 
-from lskd_cli.checkpoints import load_checkpoint
 from lskd_cli.cli.console import info
 from lskd_cli.cli.progress import ProgressBar
 from lskd_cli.config import is_feature_method
+from lskd_cli.engine.initial_weights import load_weights
 from lskd_cli.engine.network_outputs import (
     EvalModel,
     OutputSource,
@@ -65,7 +65,7 @@ def _teacher(run: Run) -> OutputSource:
     path, digest = run.info.teacher, run.info.teacher_sha256
     if path is None or digest is None:
         raise RequestError(f"{run.path}: run.json does not name the file of the teacher")
-    checkpoint = load_checkpoint(Path(path))
+    checkpoint = load_weights(Path(path), model)
     if checkpoint.sha256 != digest:
         raise RequestError(f"{path}: not the file that {run.path} was trained with")
     size = teacher_image_size(model, data.image_size)
@@ -84,7 +84,7 @@ def _students(finished: Sequence[Run], data_dir: Path) -> list[OutputSource]:
         if name in students:
             continue
         try:
-            model = load_eval_model(run.path, None, None, best=False, data_dir=data_dir)
+            model = load_eval_model(run.path, None, None, weights="last", data_dir=data_dir)
             students[name] = OutputSource(name, preset.run_path, role, model)
         except RequestError as error:
             info(f"left out of the figures of logits: {error}")

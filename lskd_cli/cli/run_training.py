@@ -174,6 +174,8 @@ def _print_start(students: Sequence[StudentRun]) -> None:
         epoch, step = item.student.position
         if (epoch, step) > (1, 0) and not item.student.is_finished:
             info(f"{item.folder.path}: resuming at epoch {epoch}, step {step + 1}")
+        elif item.student.initial is not None:
+            info(f"{item.folder.path}: {item.student.initial.describe()}")
     added = {
         method_title(item.student.preset.method): item.student.added_parameters for item in students
     }
@@ -226,7 +228,18 @@ def _heading(run: JointRun) -> str:
         return heading
     checkpoint = run.teacher.checkpoint
     accuracy = "" if checkpoint.top1 is None else f" ({checkpoint.top1:.2f} % top-1)"
-    return f"{heading}\nteacher: {checkpoint.path}{accuracy}"
+    heading += f"\nteacher: {checkpoint.path}{accuracy}"
+    teacher_view = run.teacher.preprocessing
+    if teacher_view.normalization != (tuple(preset.data.mean), tuple(preset.data.std)):
+        mean, std = (_numbers(values) for values in teacher_view.normalization)
+        heading += f"; its images are normalized with mean {mean} and std {std}"
+    if teacher_view.image_size != preset.data.image_size:
+        heading += f"; its images have {teacher_view.image_size} pixels"
+    return heading
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
 
 
 def list_folders(presets: Sequence[Preset], options: TrainingOptions) -> list[RunFolder]:

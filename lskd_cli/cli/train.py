@@ -38,6 +38,7 @@ def train(
         float | None, typer.Option(help="Weight of the distillation loss.")
     ] = None,
     method_files: options.MethodFiles = None,
+    model_files: options.ModelFiles = None,
     seed: Annotated[int | None, typer.Option(help="Random seed of weight initialization.")] = None,
     seeds: Annotated[
         str | None, typer.Option(help="Several seeds, e.g. 0,1,2, with a run for each.")
@@ -69,6 +70,7 @@ def train(
     if dry_run:
         options.refuse_options(context, _NOT_IN_DRY_RUN, "not valid with --dry-run")
     options.load_method_files(method_files)
+    options.load_model_files(model_files)
     requested = PresetOverrides(training, stand, base_temp, kd_weight)
     selected_seeds = [seed] if seeds is None else options.parse_ints("--seeds", seeds)
     runs = [

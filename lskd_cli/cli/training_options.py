@@ -53,6 +53,17 @@ class TrainingArguments:
             help="Another teacher network: a built-in one, torchvision/NAME or timm/NAME.",
         ),
     ] = None
+    student: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Another student network.")
+    ] = None
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|pretrained",
+            help="Weights from which the student starts: a weight file, a run folder, or those of "
+            "torchvision or timm. A classifier of another number of classes is replaced.",
+        ),
+    ] = None
     dataset: Annotated[
         Literal["imagefolder"] | None,
         typer.Option(help="Train on train/CLASS/FILE and val/CLASS/FILE in --data-dir."),
@@ -60,8 +71,9 @@ class TrainingArguments:
     teacher_checkpoint: Annotated[
         Path | None,
         typer.Option(
-            help="Weights of the teacher: a run folder, a .safetensors file, or a .pth file, which "
-            "is loaded with weights_only=True."
+            metavar="PATH|pretrained",
+            help="Weights of the teacher: a run folder, a .safetensors file, a .pth file, which is "
+            "loaded with weights_only=True, or those of torchvision or timm.",
         ),
     ] = None
     data_dir: options.DataDir = options.DATA_DIR

@@ -17,8 +17,8 @@ from lskd_cli.config.method_registry import (
     register_method,
 )
 from lskd_cli.config.overrides import Override
-from lskd_cli.config.plugin_errors import format_plugin_error
-from lskd_cli.config.plugins import load_method_file
+from lskd_cli.config.plugin_errors import describe_error, format_plugin_error, plugin_files
+from lskd_cli.config.plugins import execute_plugin_file, load_method_file
 from lskd_cli.config.schema import (
     DEFAULT_IMAGE_SIZE,
     MAX_EPOCHS,
@@ -50,6 +50,8 @@ __all__ = [
     "Standardization",
     "View",
     "builtin_methods",
+    "describe_error",
+    "execute_plugin_file",
     "format_plugin_error",
     "is_feature_method",
     "list_networks",
@@ -60,6 +62,7 @@ __all__ = [
     "load_preset",
     "method_names",
     "method_title",
+    "plugin_files",
     "register_method",
     "to_yaml",
 ]

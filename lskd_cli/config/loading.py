@@ -1,7 +1,8 @@
 """Loads presets by name or from a file.
 
 A built-in preset is composed from small files, later ones over earlier ones: the recipe of the
-pair, what the method changes in that recipe, the pair, and the pair's entry for the method.
+pair, what the method changes in that recipe, the pair, and the pair's entry for the method. A
+suffix, as in kd-r56-r20-strong, adds a recipe that changes any other.
 """
 
 from collections.abc import Iterable, Sequence
@@ -72,7 +73,7 @@ def load_data(name: str, model: str | None = None) -> Data:
             preset = load_preset(preset_name, allow_unknown_method=True)
             if preset.data.name == name:
                 return preset.data
-    recipes = [path.stem for path in sorted((PRESETS_DIR / "recipes").glob("*.yaml"))]
+    recipes = [recipe for recipe in _recipe_names() if recipe not in _variants()]
     by_name = {recipe: Data.model_validate(_recipe(recipe)["data"]) for recipe in recipes}
     if name not in by_name or by_name[name].name != name:
         known = ", ".join(recipe for recipe, data in by_name.items() if data.name == recipe)
@@ -109,6 +110,9 @@ def _networks() -> dict[str, dict[str, Any]]:
 
 
 def _compose(name: str) -> dict[str, Any]:
+    base_name, _, variant = name.rpartition("-")
+    if variant in _variants():
+        return _merge([_compose(base_name), _recipe(variant), {"name": name}]) | {"published": {}}
     if name in _networks():
         network = _networks()[name]
         base = {"name": name, "method": {"name": NO_METHOD}}
@@ -136,6 +140,16 @@ def _hint(name: str, method_name: str, pair_name: str) -> str:
     if method_name not in method_names() and pair_name in list_pairs():
         hint += f"; a method {method_name} of your own needs --method-file FILE"
     return hint
+
+
+def _recipe_names() -> list[str]:
+    return [path.stem for path in sorted((PRESETS_DIR / "recipes").glob("*.yaml"))]
+
+
+@cache
+def _variants() -> list[str]:
+    """Recipes that change any other recipe; they name no data set."""
+    return [recipe for recipe in _recipe_names() if "name" not in _recipe(recipe).get("data", {})]
 
 
 def _recipe(name: str) -> dict[str, Any]:

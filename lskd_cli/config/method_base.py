@@ -17,6 +17,7 @@ class MethodConfig(ConfigModel):
         needs_teacher: whether the method uses outputs of a teacher.
         epoch_fields: hyper-parameters that count epochs, which ``--epochs`` rescales.
         uses_batch_relations: whether the loss of an image depends on the other images of its batch.
+        uses_image_index: whether the method remembers single training images.
     """
 
     title: ClassVar[str] = ""
@@ -24,6 +25,7 @@ class MethodConfig(ConfigModel):
     needs_teacher: ClassVar[bool] = True
     epoch_fields: ClassVar[tuple[str, ...]] = ()
     uses_batch_relations: ClassVar[bool] = False
+    uses_image_index: ClassVar[bool] = False
     name: str
 
     @classmethod

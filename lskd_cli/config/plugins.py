@@ -1,4 +1,4 @@
-"""Methods in files of the user's (``--method-file``)."""
+"""Python files of the user's: methods (``--method-file``), and networks (``--model-file``)."""
 
 import importlib.util
 import sys
@@ -10,20 +10,22 @@ from lskd_cli.config.plugin_errors import describe_error, format_plugin_error, p
 from lskd_cli.errors import RequestError
 
 
-def load_method_file(path: Path) -> None:
-    """Execute a Python file that registers methods.
+def execute_plugin_file(path: Path, option: str) -> None:
+    """Execute a Python file.
+
+    Args:
+        path: the file.
+        option: the option that names it, for error messages.
 
     Raises:
-        RequestError: the file does not exist, fails (the message names the line), or registers
-            no method.
+        RequestError: the file does not exist or fails; the message names the line.
     """
     file = path.resolve()
-    spec = importlib.util.spec_from_file_location(f"lskd_method_{file.stem}", file)
+    spec = importlib.util.spec_from_file_location(f"lskd_plugin_{file.stem}", file)
     if spec is None or spec.loader is None or not file.is_file():
-        raise RequestError(f"--method-file {path}: no such Python file")
+        raise RequestError(f"{option} {path}: no such Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    before = loaded_methods()
     plugin_files.add(file)
     try:
         spec.loader.exec_module(module)
@@ -33,6 +35,17 @@ def load_method_file(path: Path) -> None:
         raise RequestError(
             format_plugin_error(error) or f"{path}: {describe_error(error)}"
         ) from error
+
+
+def load_method_file(path: Path) -> None:
+    """Execute a Python file that registers methods.
+
+    Raises:
+        RequestError: the file does not exist, fails (the message names the line), or registers
+            no method.
+    """
+    before = loaded_methods()
+    execute_plugin_file(path, "--method-file")
     # Importing the file may have loaded built-in methods, which do not count.
     registered = [name for name, config in loaded_methods().items() if before.get(name) != config]
     if not set(registered) - {NO_METHOD, *builtin_methods()}:

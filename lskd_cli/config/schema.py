@@ -47,6 +47,10 @@ class Data(ConfigModel):
     image_size: Annotated[int, Field(ge=8, le=1024)] = DEFAULT_IMAGE_SIZE  # input of the student
     batch_size: PositiveInt
     drop_last: bool = False  # drop the last partial batch of an epoch
+    # Parameters of the beta distribution of timm's mixup (arXiv:1710.09412) and cutmix
+    # (arXiv:1905.04899) of each batch; 0 disables. With both, each batch gets one of them.
+    mixup: Annotated[float, Field(ge=0, le=10)] = 0.0
+    cutmix: Annotated[float, Field(ge=0, le=10)] = 0.0
     padding: Annotated[int, Field(ge=0, le=32)] = 0  # black pixels on each side before the crop
     flip: bool  # random horizontal flip with probability 0.5
     augmentation: Augmentation | None = None  # None: padded crops
@@ -81,6 +85,11 @@ class Data(ConfigModel):
         return self
 
     @property
+    def is_mixed(self) -> bool:
+        """Whether training images are mixed with other images of their batch."""
+        return self.mixup > 0 or self.cutmix > 0
+
+    @property
     def on_disk(self) -> bool:
         """Whether DataLoader workers read the images from files instead of memory."""
         return self.name in ("imagenet", "imagefolder")
@@ -102,6 +111,12 @@ class Optimizer(ConfigModel):
     clip_grad_norm: PositiveFloat | None = None
     # Micro-batches per step, which save memory; each has its own batch-norm statistics.
     grad_accum_steps: PositiveInt = 1  # at most data.batch_size
+    # Learning rate of all layers but the classifier, as a fraction of lr.
+    backbone_lr_scale: Annotated[float, Field(ge=0, le=1)] = 1.0
+    # Every layer has this fraction of the rate of the layer above it, as in timm; adamw only.
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
+    # Decay per step of an exponential moving average of the weights, evaluated and saved too.
+    ema_decay: Fraction | None = None
 
     @model_validator(mode="after")
     def _check_momentum(self) -> "Optimizer":
@@ -109,6 +124,10 @@ class Optimizer(ConfigModel):
             raise ValueError("momentum, nesterov: only valid with sgd")
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov: requires momentum above 0")
+        if self.layer_decay is not None and self.name != "adamw":
+            raise ValueError("layer_decay: only valid with adamw")
+        if self.layer_decay is not None and self.backbone_lr_scale != 1:
+            raise ValueError("backbone_lr_scale: must be 1 with layer_decay")
         return self
 
 
@@ -189,6 +208,10 @@ class Preset(ConfigModel):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     teacher: ModelName | None = None
     student: ModelName
+    # Weights from which the student starts: a file or a run folder, or "pretrained" for those of
+    # torchvision or timm.
+    init: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    label_smoothing: Fraction = 0.0  # of the cross entropy (arXiv:1512.00567)
     drop_path: Fraction = 0.0  # stochastic depth rate of the last layer of a transformer
     data: Data
     optimizer: Optimizer
@@ -222,18 +245,16 @@ class Preset(ConfigModel):
                 "optimizer.grad_accum_steps: must not exceed data.batch_size "
                 f"({self.data.batch_size})"
             )
-        method, augmentation = self.method, self.data.augmentation
+        method = self.method
         if method.uses_batch_relations and self.optimizer.grad_accum_steps > 1:
             raise ValueError(
                 f"optimizer.grad_accum_steps: must be 1 with method {method.name}, which compares "
                 "the images of a whole batch"
             )
-        is_timm = augmentation is not None and (augmentation.policy or augmentation.erasing > 0)
-        uses_workers = augmentation is not None and augmentation.pipeline == "workers"
-        if is_timm and uses_workers and "strong" in method.views:
+        if self.data.is_mixed and method.uses_image_index:
             raise ValueError(
-                "data.augmentation.pipeline: must be device with method "
-                f"{method.name}: workers make no strong view with a policy or erasing"
+                f"data.mixup, data.cutmix: must be 0 with method {method.name}, which remembers "
+                "single images"
             )
         return self
 

@@ -5,9 +5,7 @@ from lskd_cli.data.batch import (
     Batch,
     BatchSpec,
     DataShard,
-    Loader,
     derive_seed,
-    epoch_size,
     worker_count,
 )
 from lskd_cli.data.crop_loader import CropLoader
@@ -22,6 +20,7 @@ from lskd_cli.data.datasets import (
 from lskd_cli.data.eval_batches import eval_batches
 from lskd_cli.data.image_folder import ImageFolderImages, class_names
 from lskd_cli.data.loader import create_loader
+from lskd_cli.data.loader_base import Loader, epoch_size
 
 __all__ = [
     "UNSHARDED",

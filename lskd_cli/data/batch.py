@@ -1,22 +1,21 @@
-"""Batches, their specifications, and the base class of all loaders."""
+"""Batches and their specifications."""
 
 import builtins
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import joblib
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
-from lskd_cli.config import Data, View
-from lskd_cli.errors import RequestError
+from lskd_cli.config import View
 
 # Independent random streams of an epoch. As in the released code, the two views of an image have
 # independent crops.
-ORDER_STREAM, STRONG_STREAM, IMAGE_STREAM = 0, 3, 4
+ORDER_STREAM, STRONG_STREAM, IMAGE_STREAM, MIX_STREAM = 0, 3, 4, 5
 VIEW_STREAMS: dict[View, int] = {"weak": 1, "strong": 2}
 _MAX_WORKERS = 16
 
@@ -149,6 +148,19 @@ class ViewSpec(TensorSpec):
 
 
 @dataclass
+class MixSpec(TensorSpec):
+    """How the images of a batch are mixed with their partners.
+
+    Attributes:
+        weights: (S, S) weight of an image at every pixel; its partner has the rest.
+        share: scalar, the share of the image in the target.
+    """
+
+    weights: Tensor
+    share: Tensor
+
+
+@dataclass
 class BatchSpec(TensorSpec):
     """Everything that determines the views of N images; all random numbers are drawn already.
 
@@ -157,15 +169,17 @@ class BatchSpec(TensorSpec):
         views: how each view is made.
         weak_logits: (N, C) cached logits of the teacher for the weak view, if there is a cache.
         weight: weight of this process in the mean gradient of all processes.
+        mix: how the images are mixed with each other.
     """
 
     index: Tensor
     views: dict[View, ViewSpec]
     weak_logits: Tensor | None = None
     weight: float = 1.0
+    mix: MixSpec | None = None
 
     def select(self, images: builtins.slice | Tensor) -> "BatchSpec":
-        """The specification of some of the images."""
+        """The specification of some of the images, which must not be mixed yet."""
         return self.map(lambda tensor: tensor[images])
 
 
@@ -175,91 +189,43 @@ class Batch:
 
     Attributes:
         views: (N, 3, S, S) float32 each, normalized, channels last.
-        target: (N,) class indices.
+        target: (N,) class indices; of mixed images, those of the larger part.
         index: (N,) indices of the images in the training set.
         weight: weight of this process in the mean gradient of all processes.
+        other_target: (N,) class indices of the smaller part of mixed images.
+        share: scalar, the share of ``target`` in mixed images.
     """
 
     views: dict[View, Tensor]
     target: Tensor
     index: Tensor
     weight: float = 1.0
+    other_target: Tensor | None = None
+    share: Tensor | None = None
 
     def slice(self, images: builtins.slice) -> "Batch":
         """The batch of some of the images."""
         views = {view: pixels[images] for view, pixels in self.views.items()}
-        return Batch(views, self.target[images], self.index[images], self.weight)
+        other = None if self.other_target is None else self.other_target[images]
+        return Batch(views, self.target[images], self.index[images], self.weight, other, self.share)
 
-
-class Loader(ABC):
-    """Training batches; an epoch has the same batches whenever it is requested.
-
-    Attributes:
-        data: settings of the batches.
-        epoch_size: number of images in an epoch, over all processes.
-        supports_several_steps: whether one specification can contain several steps.
-        shard: the part of every batch that this process gets.
-    """
-
-    supports_several_steps: ClassVar[bool] = False
-
-    def __init__(self, num_images: int, data: Data, shard: DataShard) -> None:
-        """Check that the images make batches.
-
-        Raises:
-            RequestError: there are too few images, or batches cannot be divided among processes.
-        """
-        self.data = data
-        self.shard = shard
-        self.epoch_size = epoch_size(num_images, data, shard)
-
-    @property
-    def num_steps(self) -> int:
-        """Number of steps of an epoch."""
-        return -(-self.epoch_size // self.data.batch_size)
-
-    def count(self, first_step: int, end_step: int) -> int:
-        """Number of images of some steps, over all processes; ``end_step`` is exclusive."""
-        size = self.data.batch_size
-        return min(end_step * size, self.epoch_size) - first_step * size
-
-    def process_weight(self, num_images: int, step: int) -> float:
-        """Weight of this process's mean loss in the mean over processes.
-
-        It is 1 unless processes have different numbers of images, at the end of an epoch.
-
-        Args:
-            num_images: number of images of this process in the step.
-            step: counted from 0.
-        """
-        if self.shard.world_size == 1:
-            return 1.0
-        return num_images * self.shard.world_size / self.count(step, step + 1)
-
-    @abstractmethod
-    def start_epoch(self, epoch: int, views: Collection[View], first_step: int) -> None:
-        """Prepare an epoch (counted from 1) from a step (counted from 0) on."""
-
-    @abstractmethod
-    def batch_spec(self, step: int, num_steps: int) -> BatchSpec:
-        """Specification of some steps of the current epoch, on the device.
-
-        It is requested in order and without gaps, for one step at a time if there are several
-        processes or ``supports_several_steps`` is False.
-        """
-
-    @abstractmethod
-    def make_batch(self, spec: BatchSpec) -> Batch:
-        """The batch of a specification, computed on the device only."""
+    def soft_target(self, num_classes: int, smoothing: float) -> Tensor | None:
+        """(N, C) target probabilities; None if images are not mixed and nothing is smoothed."""
+        if self.other_target is None and smoothing == 0:
+            return None
+        target = one_hot(self.target, num_classes).float()
+        if self.other_target is not None and self.share is not None:
+            target = torch.lerp(one_hot(self.other_target, num_classes).float(), target, self.share)
+        return (1 - smoothing) * target + smoothing / num_classes
 
 
 class Normalizer:
     """Converts (B, 3, S, S) uint8 images to normalized float32."""
 
-    def __init__(self, data: Data, device: torch.device) -> None:
+    def __init__(self, mean: Sequence[float], std: Sequence[float], device: torch.device) -> None:
         # Created once, because a copy to the device in every step would synchronize it.
-        self.mean = torch.tensor(data.mean, device=device).view(3, 1, 1)
-        self.std = torch.tensor(data.std, device=device).view(3, 1, 1)
+        self.mean = torch.tensor(mean, device=device).view(3, 1, 1)
+        self.std = torch.tensor(std, device=device).view(3, 1, 1)
 
     def __call__(self, images: Tensor) -> Tensor:
         return images.to(torch.float32).div_(255).sub_(self.mean).div_(self.std)
@@ -268,46 +234,3 @@ class Normalizer:
 def derive_seed(*key: int) -> int:
     """A seed derived from several numbers; trailing zeros of the key have no effect."""
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
-
-
-def epoch_permutation(num_images: int, data: Data, epoch: int) -> Tensor:
-    """(N,) order of the images in an epoch (counted from 1), on the CPU."""
-    generator = torch.Generator().manual_seed(derive_seed(data.seed, epoch, ORDER_STREAM))
-    return torch.randperm(num_images, generator=generator)
-
-
-def epoch_size(num_images: int, data: Data, shard: DataShard) -> int:
-    """Number of images in an epoch, over all processes.
-
-    Raises:
-        RequestError: there are too few images for a batch, or a batch cannot be divided among the
-            processes.
-    """
-    size, remainder = data.batch_size, num_images % data.batch_size
-    world_size = shard.world_size
-    if data.drop_last and num_images < size:
-        raise RequestError(
-            f"data.batch_size: batch_size ({size}) exceeds the training set ({num_images} images); "
-            "lower it, or set data.drop_last=false"
-        )
-    if size % world_size:
-        near = max(1, round(size / world_size)) * world_size
-        raise RequestError(
-            f"data.batch_size: {size} is not divisible by the number of processes ({world_size}); "
-            f"nearest: {near}"
-        )
-    if 0 < remainder < world_size and not data.drop_last:
-        raise RequestError(
-            f"data.drop_last: the last batch of an epoch has {remainder} images for {world_size} "
-            "processes; drop it with --set data.drop_last=true"
-        )
-    return num_images - remainder if data.drop_last else num_images
-
-
-def rank_batches(
-    num_images: int, data: Data, shard: DataShard, epoch: int, first_step: int
-) -> list[Tensor]:
-    """Image indices of every step of an epoch (counted from 1) for one process."""
-    order = epoch_permutation(num_images, data, epoch)[: epoch_size(num_images, data, shard)]
-    batches = order.split(data.batch_size)[first_step:]  # type: ignore[no-untyped-call]
-    return [batch[shard.slice(len(batch))] for batch in batches]

@@ -19,13 +19,12 @@ from lskd_cli.data.batch import (
     BatchSpec,
     CropParams,
     DataShard,
-    Loader,
     Normalizer,
     ViewSpec,
     derive_seed,
-    epoch_permutation,
 )
 from lskd_cli.data.datasets import InMemoryImages
+from lskd_cli.data.loader_base import Loader, epoch_permutation
 from lskd_cli.data.strong_augment import sample_strong_params, strong_augment
 from lskd_cli.errors import RequestError
 
@@ -33,7 +32,7 @@ from lskd_cli.errors import RequestError
 class CropLoader(Loader):
     """Training batches of images in memory, of one step or several."""
 
-    supports_several_steps = True
+    draws_whole_epochs = True
 
     def __init__(self, images: InMemoryImages, data: Data, shard: DataShard = UNSHARDED) -> None:
         """Use images on the device where batches are made.
@@ -55,12 +54,12 @@ class CropLoader(Loader):
                 f"data.image_size: padded crops of {data.name} have {self.size} pixels, not "
                 f"{data.image_size}; other sizes need data.augmentation"
             )
-        self.normalize = Normalizer(data, images.device)
+        self.normalize = Normalizer(data.mean, data.std, images.device)
 
-    def start_epoch(self, epoch: int, views: Collection[View], first_step: int) -> None:
+    def _start_epoch(self, epoch: int, views: Collection[View], first_step: int) -> None:
         self.epoch_spec = self.draw_epoch(epoch, views)
 
-    def batch_spec(self, step: int, num_steps: int) -> BatchSpec:
+    def _batch_spec(self, step: int, num_steps: int) -> BatchSpec:
         first = step * self.data.batch_size
         count = self.count(step, step + num_steps)
         spec = self.epoch_spec.select(slice(first, first + count))
@@ -75,7 +74,7 @@ class CropLoader(Loader):
         specs = {view: self._draw_view(epoch, view, count) for view in views}
         return BatchSpec(index, specs).map(lambda tensor: tensor.to(self.images.device))
 
-    def make_batch(self, spec: BatchSpec) -> Batch:
+    def _make_batch(self, spec: BatchSpec) -> Batch:
         views: dict[View, Tensor] = {}
         for view, params in spec.views.items():
             assert params.crop is not None

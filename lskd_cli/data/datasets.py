@@ -3,7 +3,7 @@
 import shutil
 import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,10 +33,12 @@ class InMemoryImages:
     Attributes:
         images: (N, S, S, 3) uint8, RGB.
         targets: (N,) int64 class indices.
+        classes: names of the classes; empty if they are not known.
     """
 
     images: Tensor
     targets: Tensor
+    classes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -48,12 +50,12 @@ class InMemoryImages:
 
     def to(self, device: torch.device) -> "InMemoryImages":
         """The images on another device."""
-        return InMemoryImages(self.images.to(device), self.targets.to(device))
+        return replace(self, images=self.images.to(device), targets=self.targets.to(device))
 
     def subset(self, indices: "np.ndarray[Any, Any]") -> "InMemoryImages":
         """The images with the given indices."""
         selected = torch.from_numpy(indices)
-        return InMemoryImages(self.images[selected], self.targets[selected])
+        return replace(self, images=self.images[selected], targets=self.targets[selected])
 
     def load_image(self, index: int) -> Tensor:
         """One image, (3, H, W) uint8."""
@@ -155,7 +157,9 @@ def _cifar100(
             )
     splits = (CIFAR100(str(folder), train=train) for train in (True, False))
     train, test = (
-        InMemoryImages(torch.from_numpy(split.data), torch.tensor(split.targets))
+        InMemoryImages(
+            torch.from_numpy(split.data), torch.tensor(split.targets), tuple(split.classes)
+        )
         for split in splits
     )
     return train, test
@@ -207,7 +211,8 @@ def _digits(data: Data, folder: Path, progress: Progress) -> tuple[InMemoryImage
     small = torch.from_numpy(gray).float().reshape(-1, 1, 8, 8) * (255 / 16)
     large = F.interpolate(small, size=(size, size), mode="bilinear", align_corners=False)
     images = large.round().to(torch.uint8).expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous()
-    digits = InMemoryImages(images, torch.from_numpy(labels).long())
+    names = tuple(str(digit) for digit in range(10))
+    digits = InMemoryImages(images, torch.from_numpy(labels).long(), names)
     return _split(digits, _DIGITS_TEST_FRACTION, "digits")
 
 

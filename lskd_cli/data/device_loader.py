@@ -17,11 +17,9 @@ from lskd_cli.data.batch import (
     Batch,
     BatchSpec,
     DataShard,
-    Loader,
     Normalizer,
     ViewSpec,
     derive_seed,
-    epoch_permutation,
 )
 from lskd_cli.data.datasets import InMemoryImages
 from lskd_cli.data.image_ops import (
@@ -33,6 +31,7 @@ from lskd_cli.data.image_ops import (
     blend_ops,
     lookup_ops,
 )
+from lskd_cli.data.loader_base import Loader, epoch_permutation
 from lskd_cli.data.resample import crop_and_resize
 from lskd_cli.data.strong_augment import sample_strong_params, strong_augment
 from lskd_cli.data.timm_transform import TransformSampler, random_erasing, seed_everything
@@ -53,17 +52,17 @@ class DeviceLoader(Loader):
         """
         super().__init__(len(images), data, shard)
         self.images = images
-        self.normalize = Normalizer(data, images.device)
+        self.normalize = Normalizer(data.mean, data.std, images.device)
         self.sampler = TransformSampler(data)
         self.erase = random_erasing(data, images.device)
         gray = [min(255, round(255 * mean)) for mean in data.mean]  # timm's fill color
         self.fill = torch.tensor(gray, device=images.device).view(3, 1, 1)
 
-    def start_epoch(self, epoch: int, views: Collection[View], first_step: int) -> None:
-        self.epoch, self.views = epoch, tuple(views)
+    def _start_epoch(self, epoch: int, views: Collection[View], first_step: int) -> None:
+        self.views = tuple(views)
         self.order = epoch_permutation(len(self.images), self.data, epoch)
 
-    def batch_spec(self, step: int, num_steps: int) -> BatchSpec:
+    def _batch_spec(self, step: int, num_steps: int) -> BatchSpec:
         size = self.data.batch_size
         index = self._to_device(self.order[step * size : (step + num_steps) * size])
         views: dict[View, ViewSpec] = {}
@@ -74,7 +73,7 @@ class DeviceLoader(Loader):
         spec.weight = self.process_weight(len(spec.index), step)
         return spec
 
-    def make_batch(self, spec: BatchSpec) -> Batch:
+    def _make_batch(self, spec: BatchSpec) -> Batch:
         views: dict[View, Tensor] = {}
         for view, params in spec.views.items():
             assert params.normalized is not None

@@ -2,43 +2,57 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2.functional import center_crop, resize
+from torchvision.transforms.v2.functional import center_crop, pil_to_tensor, resize
 
-from lskd_cli.config import Data
 from lskd_cli.data.batch import UNSHARDED, DataShard, Normalizer, TensorSpec
 from lskd_cli.data.datasets import Images
 from lskd_cli.data.image_folder import ImageFolderImages
 from lskd_cli.data.prefetch import prefetch
 from lskd_cli.data.worker_loader import ignore_signals
+from lskd_cli.preprocessing import Preprocessing
 
-_BATCH_SIZE = 250
+BATCH_SIZE = 250
 
 
 def eval_batches(
-    images: Images, data: Data, size: int, shard: DataShard = UNSHARDED
+    images: Images, preprocessing: Preprocessing, shard: DataShard = UNSHARDED
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of the images of one process, each image once and in order.
 
-    Images are resized bilinearly, whatever the augmentation in training is: the published rows were
-    evaluated this way.
-
     Args:
         images: a test or validation set.
-        data: its mean and std, and the fraction of an image in a file that the crop covers.
-        size: input size of the network in pixels.
+        preprocessing: how images are prepared for the network.
         shard: the images of this process.
 
     Yields:
         (B, 3, S, S) float32 normalized images and (B,) class indices, on the images' device.
     """
-    normalize = Normalizer(data, images.device)
-    for pixels, target in _pixel_batches(images, data, size, shard):
+    normalize = Normalizer(*preprocessing.normalization, images.device)
+    for pixels, target in _pixel_batches(images, preprocessing, shard):
         yield normalize(pixels), target
+
+
+def center_view(image: Any, preprocessing: Preprocessing) -> Any:
+    """The center of a resized image, as torchvision and timm prepare test images.
+
+    Args:
+        image: a Pillow image, or (..., H, W) uint8 pixels.
+        preprocessing: size, interpolation and crop.
+
+    Returns:
+        The same type, S pixels high and wide.
+    """
+    side = preprocessing.resized_side
+    size = [side, side] if preprocessing.squash else [side]
+    interpolation = InterpolationMode(preprocessing.interpolation)
+    resized = resize(image, size, interpolation=interpolation)
+    return center_crop(resized, [preprocessing.image_size, preprocessing.image_size])
 
 
 @dataclass
@@ -48,13 +62,13 @@ class _PixelBatch(TensorSpec):
 
 
 def _pixel_batches(
-    images: Images, data: Data, size: int, shard: DataShard
+    images: Images, preprocessing: Preprocessing, shard: DataShard
 ) -> Iterator[tuple[Tensor, Tensor]]:
     selected = shard.slice(len(images))
     if isinstance(images, ImageFolderImages):
         loader = DataLoader(
-            _CenterCrops(images, round(size / data.test_crop), size),
-            _BATCH_SIZE,
+            _CenterCrops(images, preprocessing),
+            BATCH_SIZE,
             sampler=range(selected.start, selected.stop),
             num_workers=shard.num_workers,
             collate_fn=_collate,
@@ -65,12 +79,10 @@ def _pixel_batches(
         for batch in prefetch(loader, images.device):
             yield batch.pixels, batch.target
         return
-    for start in range(selected.start, selected.stop, _BATCH_SIZE):
-        end = min(start + _BATCH_SIZE, selected.stop)
+    for start in range(selected.start, selected.stop, BATCH_SIZE):
+        end = min(start + BATCH_SIZE, selected.stop)
         pixels = images.images[start:end].permute(0, 3, 1, 2)
-        if list(pixels.shape[2:]) != [size, size]:
-            pixels = resize(pixels, [size, size], interpolation=InterpolationMode.BILINEAR)
-        yield pixels, images.targets[start:end]
+        yield center_view(pixels, preprocessing), images.targets[start:end]
 
 
 def _collate(images: list[_PixelBatch]) -> _PixelBatch:
@@ -81,14 +93,12 @@ def _collate(images: list[_PixelBatch]) -> _PixelBatch:
 
 
 class _CenterCrops(Dataset[_PixelBatch]):
-    """Center crops of images whose shorter side is resized to a given size."""
+    """The centers of images in files."""
 
-    def __init__(self, images: ImageFolderImages, shorter_side: int, size: int) -> None:
+    def __init__(self, images: ImageFolderImages, preprocessing: Preprocessing) -> None:
         self.images = images
-        self.shorter_side = shorter_side
-        self.size = size
+        self.preprocessing = preprocessing
 
     def __getitem__(self, index: int) -> _PixelBatch:
-        pixels = resize(self.images.load_image(index), [self.shorter_side])
-        crop = center_crop(pixels, [self.size, self.size])
-        return _PixelBatch(crop, self.images.targets[index])
+        view = center_view(self.images.open_image(index), self.preprocessing)
+        return _PixelBatch(pil_to_tensor(view), self.images.targets[index])

@@ -58,7 +58,12 @@ class ImageFolderImages:
         return replace(self, files=self.files[indices], targets=self.targets[indices])
 
     def load_image(self, index: int) -> Tensor:
-        """One image, (3, H, W) uint8, RGB.
+        """One image, (3, H, W) uint8, RGB; raises what ``open_image`` raises."""
+        pixels: Tensor = pil_to_tensor(self.open_image(index))
+        return pixels
+
+    def open_image(self, index: int) -> Image.Image:
+        """One image in memory, RGB.
 
         Raises:
             RunError: the file cannot be read any more.
@@ -66,11 +71,10 @@ class ImageFolderImages:
         path = self.root / os.fsdecode(self.files[index])
         try:
             with Image.open(regular_file(path)) as image:
-                pixels: Tensor = pil_to_tensor(image.convert("RGB"))
+                return image.convert("RGB")
         # A damaged file can raise any exception.
         except Exception as error:
             raise RunError(f"{path}: cannot be read: {error}") from None
-        return pixels
 
     @cached_property
     def digest(self) -> str:

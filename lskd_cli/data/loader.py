@@ -1,11 +1,12 @@
 """Creation of the loader that the data settings of a preset select."""
 
 from lskd_cli.config import Data
-from lskd_cli.data.batch import UNSHARDED, DataShard, Loader
+from lskd_cli.data.batch import UNSHARDED, DataShard
 from lskd_cli.data.crop_loader import CropLoader
 from lskd_cli.data.datasets import Images
 from lskd_cli.data.device_loader import DeviceLoader
 from lskd_cli.data.image_folder import ImageFolderImages
+from lskd_cli.data.loader_base import Loader
 from lskd_cli.data.worker_loader import WorkerLoader
 
 

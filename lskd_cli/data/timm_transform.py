@@ -23,8 +23,12 @@ from lskd_cli.errors import RequestError
 _VARIANTS = re.compile("(Increasing|Original|Rel)$")  # timm's suffixes for other ranges
 
 
-def timm_transform(data: Data) -> Any:
-    """Timm's training transform, which turns a Pillow image into a normalized (3, S, S) tensor.
+def timm_transform(data: Data, to_pixels: bool = False) -> Any:
+    """Timm's training transform of a Pillow image.
+
+    Args:
+        data: size, flip, policy, erasing and normalization.
+        to_pixels: return (3, S, S) uint8 pixels without erasing, instead of a normalized tensor.
 
     Raises:
         RequestError: timm does not know the policy.
@@ -38,7 +42,8 @@ def timm_transform(data: Data) -> Any:
             auto_augment=augmentation.policy,
             color_jitter=None,
             interpolation=augmentation.interpolation,
-            re_prob=augmentation.erasing,
+            re_prob=0.0 if to_pixels else augmentation.erasing,
+            normalize=not to_pixels,
             re_mode="pixel",
             mean=tuple(data.mean),
             std=tuple(data.std),

@@ -19,14 +19,13 @@ from lskd_cli.data.batch import (
     Batch,
     BatchSpec,
     DataShard,
-    Loader,
     Normalizer,
     StrongParams,
     ViewSpec,
     derive_seed,
-    rank_batches,
 )
 from lskd_cli.data.datasets import Images, InMemoryImages
+from lskd_cli.data.loader_base import Loader, rank_batches
 from lskd_cli.data.prefetch import prefetch
 from lskd_cli.data.strong_augment import sample_strong_params, strong_augment
 from lskd_cli.data.timm_transform import seed_everything, timm_transform
@@ -44,27 +43,33 @@ class _ImageRequest:
 class _ViewDataset(Dataset[BatchSpec]):
     """Views of single images; their random numbers derive from the epoch and the index alone.
 
-    With timm's augmentation, views are normalized images. Without it they are uint8 crops, which
-    the device normalizes (and augments strongly): a quarter of the bytes.
+    With timm's augmentation, weak views are normalized images. All others are uint8 crops, which
+    the device normalizes and, for strong views, augments strongly instead of erasing rectangles.
     """
 
     def __init__(self, images: Images, data: Data) -> None:
         self.images = images
         self.data = data
-        self.transform = _crop_transform(data) if _is_plain(data) else timm_transform(data)
+        self.is_plain = _is_plain(data)
+        self.transform = _crop_transform(data) if self.is_plain else timm_transform(data)
+        self.strong = None if self.is_plain else timm_transform(data, to_pixels=True)
 
     def __getitem__(self, request: _ImageRequest) -> BatchSpec:
         image = self.images.load_image(request.index)
         seed = (self.data.seed, request.epoch, IMAGE_STREAM, request.index)
         views: dict[View, ViewSpec] = {}
         for view in request.views:
-            if _is_plain(self.data):
+            if self.is_plain:
                 torch.default_generator.manual_seed(derive_seed(*seed, VIEW_STREAMS[view]))
                 views[view] = ViewSpec(pixels=self.transform(image))
             else:
-                seed_everything(derive_seed(*seed))
+                stream = () if view == "weak" else (VIEW_STREAMS[view],)
+                seed_everything(derive_seed(*seed, *stream))
                 pillow_image = Image.fromarray(image.permute(1, 2, 0).numpy())
-                views[view] = ViewSpec(normalized=self.transform(pillow_image))
+                if view == "strong" and self.strong is not None:
+                    views[view] = ViewSpec(pixels=self.strong(pillow_image))
+                else:
+                    views[view] = ViewSpec(normalized=self.transform(pillow_image))
         return BatchSpec(torch.tensor(request.index), views)
 
 
@@ -102,7 +107,7 @@ class WorkerLoader(Loader):
         super().__init__(len(images), data, shard)
         self.device = images.device
         self.targets = images.targets.to(self.device)
-        self.normalize = Normalizer(data, self.device)
+        self.normalize = Normalizer(data.mean, data.std, self.device)
         self.sampler = _BatchSampler()
         self.num_images = len(images)
         on_cpu = images.to(torch.device("cpu")) if isinstance(images, InMemoryImages) else images
@@ -117,14 +122,14 @@ class WorkerLoader(Loader):
             persistent_workers=True,
         )
 
-    def start_epoch(self, epoch: int, views: Collection[View], first_step: int) -> None:
+    def _start_epoch(self, epoch: int, views: Collection[View], first_step: int) -> None:
         self.sampler.epoch, self.sampler.views = epoch, tuple(views)
         self.sampler.batches = rank_batches(
             self.num_images, self.data, self.shard, epoch, first_step
         )
         self.batches = prefetch(self.loader, self.device)
 
-    def batch_spec(self, step: int, num_steps: int) -> BatchSpec:
+    def _batch_spec(self, step: int, num_steps: int) -> BatchSpec:
         spec: BatchSpec = next(self.batches)
         strong = spec.views.get("strong")
         if strong is not None and strong.pixels is not None:
@@ -132,7 +137,7 @@ class WorkerLoader(Loader):
         spec.weight = self.process_weight(len(spec.index), step)
         return spec
 
-    def make_batch(self, spec: BatchSpec) -> Batch:
+    def _make_batch(self, spec: BatchSpec) -> Batch:
         views: dict[View, Tensor] = {}
         for view, params in spec.views.items():
             normalized = params.normalized

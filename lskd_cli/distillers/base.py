@@ -24,11 +24,12 @@ class StepInputs:
     Attributes:
         student: outputs by view, with logits of shape (B, C).
         teacher: outputs by view, without gradient; empty for methods without a teacher.
-        target: (B,) class indices.
+        target: (B,) class indices; of a mixed image, that of its larger part.
         epoch: scalar tensor, counted from 1; a tensor, so that a captured CUDA graph reads the
             current value.
         index: (B,) indices of the images in the training set.
         precision: context in which networks run; modules of the method use it too.
+        soft_target: (B, C) probabilities of mixed images or with label smoothing.
     """
 
     student: Mapping[View, Output]
@@ -37,6 +38,16 @@ class StepInputs:
     epoch: Tensor
     index: Tensor
     precision: Callable[[], AbstractContextManager[None]] = nullcontext
+    soft_target: Tensor | None = None
+
+    @property
+    def ce_target(self) -> Tensor:
+        """Target of the cross entropy: (B,) class indices, or (B, C) probabilities."""
+        return self.target if self.soft_target is None else self.soft_target
+
+    def cross_entropy(self, logits: Tensor) -> Tensor:
+        """Cross entropy of (B, C) logits, mean over the batch, at least float32."""
+        return F.cross_entropy(at_least_float32(logits), self.ce_target)
 
 
 class Distiller(nn.Module, ABC):
@@ -106,7 +117,7 @@ class LogitDistiller(Distiller):
     def losses(self, inputs: StepInputs) -> dict[str, Tensor]:
         config = self.config
         student, teacher = inputs.student["weak"].logits, inputs.teacher["weak"].logits
-        ce = F.cross_entropy(at_least_float32(student), inputs.target)
+        ce = inputs.cross_entropy(student)
         loss = config.kd_weight * self.distillation_loss(student, teacher, inputs.target)
         return {"ce": config.ce_weight * ce, config.name: linear_warmup(loss, config, inputs.epoch)}
 

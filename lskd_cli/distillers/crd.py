@@ -13,7 +13,7 @@ with n training images. Z is the mean of exp(e . v / tau) times n in the first b
 after it.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field, PositiveInt
@@ -104,6 +104,7 @@ class MemoryBank(nn.Module):
 class CRDConfig(FeatureMethodConfig):
     """Hyper-parameters of contrastive representation distillation."""
 
+    uses_image_index: ClassVar[bool] = True
     name: Literal["crd"]
     embedding: PositiveInt = 128  # size of the embeddings
     negatives: PositiveInt = 16384  # number of images of other classes per image

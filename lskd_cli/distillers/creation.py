@@ -9,7 +9,7 @@ from lskd_cli.distillers.base import Distiller
 from lskd_cli.distillers.features import FeatureSpec
 from lskd_cli.distillers.registry import FEATURE_FIELDS, distiller_class
 from lskd_cli.errors import RequestError
-from lskd_cli.models import FeatureShapes, Network, feature_shapes, teacher_image_size
+from lskd_cli.models import FeatureShapes, Network, feature_shapes
 
 
 def uses_features(preset: Preset) -> bool:
@@ -41,7 +41,7 @@ def create_distiller(
     assert targets is not None
     size = preset.data.image_size
     student_shapes = feature_shapes(preset.student, size)
-    teacher_shapes = feature_shapes(preset.teacher, teacher_image_size(preset.teacher, size))
+    teacher_shapes = feature_shapes(preset.teacher, teacher.image_size)
     for model, shapes in ((preset.student, student_shapes), (preset.teacher, teacher_shapes)):
         for field in create.required_features:
             if not _has_feature(shapes, field):

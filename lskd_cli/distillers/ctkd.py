@@ -12,12 +12,11 @@ import math
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from lskd_cli.config import MethodConfig
-from lskd_cli.distillers.base import Distiller, StepInputs, at_least_float32
+from lskd_cli.distillers.base import Distiller, StepInputs
 from lskd_cli.distillers.kd import kd_loss
 from lskd_cli.distillers.registry import register
 
@@ -64,7 +63,7 @@ class CTKD(Distiller):
 
     def losses(self, inputs: StepInputs) -> dict[str, Tensor]:
         student, teacher = inputs.student["weak"].logits, inputs.teacher["weak"].logits
-        ce = F.cross_entropy(at_least_float32(student), inputs.target)
+        ce = inputs.cross_entropy(student)
         temperature = self.temperature(curriculum(inputs.epoch, self.config.ramp_epochs))
         kd = kd_loss(student, teacher, temperature, self.standardized)
         return {"ce": self.config.ce_weight * ce, "kd": self.config.kd_weight * kd}

@@ -60,7 +60,7 @@ class FeatureDistiller(Distiller):
     def losses(self, inputs: StepInputs) -> dict[str, Tensor]:
         config = self.config
         student, teacher = inputs.student["weak"], inputs.teacher["weak"]
-        ce = F.cross_entropy(at_least_float32(student.logits), inputs.target)
+        ce = inputs.cross_entropy(student.logits)
         loss = config.feature_weight * self.distillation_loss(student, teacher, inputs)
         loss = linear_warmup(loss, config, inputs.epoch)
         losses = {"ce": config.ce_weight * ce, config.name: loss}

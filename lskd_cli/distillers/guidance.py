@@ -105,7 +105,7 @@ class Guidance(Distiller):
                 for adapt, layer in zip(self.adapters, self.config.student_layers, strict=True)
             ]
         guides = [teacher.feats[1 + stage] for stage in self.config.teacher_stages]
-        ce = F.cross_entropy(at_least_float32(student.logits), inputs.target)
+        ce = inputs.cross_entropy(student.logits)
         return {
             "ce": self.config.ce_weight * ce,
             "guidance": self.config.guidance_weight * guidance_loss(adapted, guides),

@@ -52,7 +52,7 @@ def mlkd_losses(
         student_strong: (B, C) logits of the student for the strong view.
         teacher_weak: (B, C) logits of the teacher for the weak view.
         teacher_strong: (B, C) logits of the teacher for the strong view.
-        target: (B,) class indices.
+        target: (B,) class indices, or (B, C) probabilities.
         temperature: above 0.
         ce_weight: weight of the cross entropies.
         kd_weight: weight of all other terms.
@@ -137,7 +137,7 @@ class MLKD(Distiller):
             inputs.student["strong"].logits,
             inputs.teacher["weak"].logits,
             inputs.teacher["strong"].logits,
-            inputs.target,
+            inputs.ce_target,
             self.config.temperature,
             self.config.ce_weight,
             self.config.kd_weight,

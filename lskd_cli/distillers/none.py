@@ -2,12 +2,11 @@
 
 from typing import ClassVar, Literal
 
-import torch.nn.functional as F
 from pydantic import PositiveFloat
 from torch import Tensor
 
 from lskd_cli.config import MethodConfig
-from lskd_cli.distillers.base import Distiller, StepInputs, at_least_float32
+from lskd_cli.distillers.base import Distiller, StepInputs
 from lskd_cli.distillers.registry import register
 
 
@@ -28,5 +27,5 @@ class Vanilla(Distiller):
         self.config = config
 
     def losses(self, inputs: StepInputs) -> dict[str, Tensor]:
-        logits = at_least_float32(inputs.student["weak"].logits)
-        return {"ce": self.config.ce_weight * F.cross_entropy(logits, inputs.target)}
+        ce = inputs.cross_entropy(inputs.student["weak"].logits)
+        return {"ce": self.config.ce_weight * ce}

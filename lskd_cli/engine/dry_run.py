@@ -8,6 +8,7 @@ from lskd_cli.config import Preset, load_preset
 from lskd_cli.data import DataShard, InMemoryImages, Loader, create_loader, num_classes
 from lskd_cli.distillers import method_source, uses_features
 from lskd_cli.engine.cuda_graphs import WARMUP_RUNS, create_runner
+from lskd_cli.engine.initial_weights import load_initial_weights
 from lskd_cli.engine.loop import launch
 from lskd_cli.engine.runtime import Runtime
 from lskd_cli.engine.student_trainer import (
@@ -109,7 +110,8 @@ def _first_epoch(
     data = preset.data.model_copy(update={"batch_size": batch_size})
     loader = create_loader(images, data, DataShard(num_workers=1))
     network = _untrained_teacher(preset)
-    student = StudentTrainer(preset, runtime, network, images.targets)
+    initial = load_initial_weights(preset)
+    student = StudentTrainer(preset, runtime, network, images.targets, initial)
     teacher = None
     if network is not None:
         teacher = Teacher(network, runtime, student.distiller.required_features)

@@ -9,32 +9,36 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from lskd_cli.config import Data
 from lskd_cli.data import UNSHARDED, DataShard, Images, eval_batches
 from lskd_cli.engine.distributed import ProcessGroup
 from lskd_cli.engine.eval_metrics import NUM_SUMS, metric_means, metric_sums
 from lskd_cli.engine.runtime import set_tf32
 from lskd_cli.models import Network, Output
+from lskd_cli.preprocessing import Preprocessing
 
 
-def evaluate(network: Network, images: Images, data: Data, group: ProcessGroup) -> dict[str, float]:
+def evaluate(
+    network: Network, images: Images, preprocessing: Preprocessing, group: ProcessGroup
+) -> dict[str, float]:
     """Accuracy and loss (of ``accuracy_and_loss``), computed by all processes of a group.
 
     Args:
         network: network on the device of the images; it is set to evaluation mode.
         images: test or validation set.
-        data: data settings of the network.
+        preprocessing: how images are prepared for the network.
         group: processes that share the images.
     """
     sums = torch.zeros(NUM_SUMS, dtype=torch.float64)
-    for output, targets in run_network(network, images, data, group.shard):
+    for output, targets in run_network(network, images, preprocessing, group.shard):
         sums += metric_sums(output.logits, targets).cpu()
     return metric_means(group.all_gather(sums).sum(dim=0))
 
 
-def predict(network: Network, images: Images, data: Data) -> tuple[Output, Tensor]:
+def predict(
+    network: Network, images: Images, preprocessing: Preprocessing
+) -> tuple[Output, Tensor]:
     """Logits and pooled features of a whole set, and its (N,) class indices."""
-    outputs, targets = zip(*run_network(network, images, data), strict=True)
+    outputs, targets = zip(*run_network(network, images, preprocessing), strict=True)
     pooled = [output.pooled for output in outputs if output.pooled is not None]
     logits = torch.cat([output.logits for output in outputs])
     return Output(logits, pooled=torch.cat(pooled) if pooled else None), torch.cat(targets)
@@ -42,11 +46,11 @@ def predict(network: Network, images: Images, data: Data) -> tuple[Output, Tenso
 
 @torch.inference_mode()
 def run_network(
-    network: Network, images: Images, data: Data, shard: DataShard = UNSHARDED
+    network: Network, images: Images, preprocessing: Preprocessing, shard: DataShard = UNSHARDED
 ) -> Iterator[tuple[Output, Tensor]]:
     """Outputs (logits and pooled features) and class indices, batch by batch."""
     network.eval()
     with set_tf32(False):
-        for batch, targets in eval_batches(images, data, network.image_size, shard):
+        for batch, targets in eval_batches(images, preprocessing, shard):
             output = network.forward_features(batch)
             yield Output(output.logits, pooled=output.pooled), targets

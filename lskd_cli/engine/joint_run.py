@@ -13,23 +13,27 @@ from lskd_cli.checkpoints import Checkpoint
 from lskd_cli.config import Preset
 from lskd_cli.data import DataSplits, ImageFolderImages
 from lskd_cli.engine.callback import Callback
+from lskd_cli.engine.initial_weights import InitialWeights
 from lskd_cli.engine.loop import CHECKPOINT_INTERVAL, StudentRun, train_students
 from lskd_cli.engine.run_folder import DAMAGED_STATE, RunFolder
 from lskd_cli.engine.runtime import Runtime
 from lskd_cli.engine.student_trainer import StudentTrainer
 from lskd_cli.engine.teacher import Teacher
 from lskd_cli.engine.teacher_cache import TeacherCache, cache_path
+from lskd_cli.engine.view_adapter import ViewAdapter
 from lskd_cli.errors import Interrupted, RequestError, RunError
 from lskd_cli.models import Network
+from lskd_cli.preprocessing import Preprocessing
 from lskd_cli.run_paths import RESUME
 
 
 @dataclass
 class LoadedTeacher:
-    """The weights of a teacher, and its network with these weights."""
+    """The weights of a teacher, its network with these weights, and how its images are prepared."""
 
     checkpoint: Checkpoint
     network: Network
+    preprocessing: Preprocessing
 
 
 @dataclass
@@ -40,11 +44,13 @@ class UnfinishedRun:
         preset: preset of the run.
         folder: folder of the run.
         state: saved state to resume from; None starts from the first step.
+        initial: weights from which the student starts.
     """
 
     preset: Preset
     folder: RunFolder
     state: dict[str, Any] | None = None
+    initial: InitialWeights | None = None
 
 
 @dataclass
@@ -81,7 +87,8 @@ class JointRun:
         network = self.teacher.network if self.teacher else None
         students = []
         for run in self.runs:
-            student = StudentTrainer(run.preset, self.runtime, network, self.splits.train.targets)
+            targets = self.splits.train.targets
+            student = StudentTrainer(run.preset, self.runtime, network, targets, run.initial)
             if self.runtime.process_group.is_main_process:
                 run.folder.remove_stale_files()
             if run.state is not None:
@@ -188,6 +195,9 @@ class JointRun:
             "arms_in_pass": [run.student.preset.run_path for run in students],
             "added_parameters": student.added_parameters,
         }
+        if student.initial is not None:
+            initial = student.initial.checkpoint
+            details |= {"init": str(initial.path), "init_sha256": initial.sha256}
         if self.teacher and student.preset.teacher:
             checkpoint = self.teacher.checkpoint
             details |= {
@@ -202,13 +212,21 @@ class JointRun:
         if self.teacher is None:
             return None
         required = {field for run in students for field in run.student.distiller.required_features}
-        return Teacher(self.teacher.network, self.runtime, required)
+        data, preprocessing = self.runs[0].preset.data, self.teacher.preprocessing
+        adapt = ViewAdapter.between(data, preprocessing, self.runtime.device)
+        return Teacher(self.teacher.network, self.runtime, required, adapt)
 
     def _cache(self, teacher: Teacher | None) -> TeacherCache | None:
         if self.cache_dir is None or self.teacher is None or teacher is None:
             return None
         preset = self.runs[0].preset
-        path = cache_path(self.cache_dir, self.teacher.checkpoint, preset, self.runtime)
+        path = cache_path(
+            self.cache_dir,
+            self.teacher.checkpoint,
+            self.teacher.preprocessing,
+            preset,
+            self.runtime,
+        )
         return TeacherCache(path, teacher, preset, len(self.splits.train))
 
     def _set_state(self, state: str, **details: str) -> None:

@@ -18,7 +18,6 @@ from lskd_cli.data import (
     Batch,
     BatchSpec,
     DataSplits,
-    ImageFolderImages,
     Loader,
     create_loader,
     derive_seed,
@@ -210,19 +209,21 @@ def _finish_epoch(run: StudentRun, splits: DataSplits, num_images: int) -> None:
     group, preset = student.runtime.process_group, student.preset
     _check_finite([student])
     metrics = student.meters.means(group)
-    group.broadcast_buffers(student.student)
+    for network in student.networks().values():
+        group.broadcast_buffers(network)
     eval_splits = {"test": splits.test} | ({"val": splits.val} if splits.val else {})
     for name, images in eval_splits.items():
-        values = evaluate(student.student, images, preset.data, group)
-        if not math.isfinite(values["loss"]):
-            raise RunError(
-                f"{preset.run_name}: logits not finite after epoch {student.position[0]}; the last "
-                "saved state is kept"
-            )
-        metrics |= {f"{name}_{key}": value for key, value in values.items()}
+        for prefix, network in student.networks().items():
+            values = evaluate(network, images, student.preprocessing, group)
+            if not math.isfinite(values["loss"]):
+                raise RunError(
+                    f"{preset.run_name}: logits not finite after epoch {student.position[0]}; the "
+                    "last saved state is kept"
+                )
+            metrics |= {f"{prefix}{name}_{key}": value for key, value in values.items()}
     is_best = student.finish_epoch(metrics, num_images)
     state = student.state_dict()
-    classes = splits.train.classes if isinstance(splits.train, ImageFolderImages) else None
+    classes = splits.train.classes
     group.on_main_process(lambda: run.folder.save_epoch(student, state, is_best, classes))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lskd_cli.checkpoints import Checkpoint, load_checkpoint
+from lskd_cli.checkpoints import Checkpoint
 from lskd_cli.config import Data, load_data, load_preset
-from lskd_cli.data import ImageFolderImages, Images, class_names, load_splits, num_classes
+from lskd_cli.data import Images, class_names, load_splits, num_classes
 from lskd_cli.download import Progress
 from lskd_cli.engine.eval_metrics import (
     accuracy_and_loss,
@@ -21,12 +22,14 @@ from lskd_cli.engine.eval_metrics import (
     logit_stats,
 )
 from lskd_cli.engine.evaluation import predict
+from lskd_cli.engine.initial_weights import load_weights
 from lskd_cli.engine.runtime import Runtime
 from lskd_cli.engine.teacher_files import check_classes
 from lskd_cli.errors import RequestError
-from lskd_cli.models import Network, Output, create_model, teacher_image_size
+from lskd_cli.models import PRETRAINED, Network, Output, create_model, teacher_image_size
 from lskd_cli.network_outputs import NetworkOutputs, OutputSet, Role
-from lskd_cli.run_paths import PRESET, weights_file
+from lskd_cli.preprocessing import Preprocessing
+from lskd_cli.run_paths import PRESET, WeightsName, weights_file
 from lskd_cli.zscore import standardize
 
 MAX_IMAGES = 12_800  # of a report's figures
@@ -40,14 +43,23 @@ class EvalModel:
     model: str
     data: Data
 
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """How images are prepared for these weights.
+
+        Raises:
+            RequestError: the metadata of the weights is damaged.
+        """
+        return self.checkpoint.preprocessing(self.model, self.data, self.data.image_size)
+
     def load_network(self) -> Network:
         """The network with these weights, in evaluation mode.
 
         Raises:
             RequestError: the weights belong to another network.
         """
-        classes = num_classes(self.data)
-        return self.checkpoint.load_network(self.model, classes, self.data.image_size)
+        size = self.preprocessing.image_size
+        return self.checkpoint.load_network(self.model, num_classes(self.data), size)
 
 
 @dataclass
@@ -61,7 +73,7 @@ class OutputSource:
 
 
 def load_eval_model(
-    path: Path, model: str | None, dataset: str | None, best: bool, data_dir: Path
+    path: Path, model: str | None, dataset: str | None, weights: WeightsName, data_dir: Path
 ) -> EvalModel:
     """Load the weights of a run folder or of a file.
 
@@ -69,14 +81,15 @@ def load_eval_model(
         path: a run folder, or a file.
         model: the network; None if it is stored in the checkpoint.
         dataset: the data set; None for the one stored in the checkpoint, or else cifar100.
-        best: take the best epoch of a run instead of the last.
+        weights: which weights of a run.
         data_dir: image folder, whose classes the checkpoint may not store.
 
     Raises:
         RequestError: the weights cannot be read, or their network is unknown.
     """
-    path = weights_file(path, best)
-    checkpoint = load_checkpoint(path)
+    if str(path) != PRETRAINED:
+        path = weights_file(path, weights)
+    checkpoint = load_weights(path, model)
     model = model or checkpoint.metadata.get("model")
     if model is None:
         raise RequestError(
@@ -225,11 +238,11 @@ def _run_models(
     # All weights are checked before the first network runs.
     networks = [model.load_network() for model in models]
     for model in models:
-        if isinstance(images, ImageFolderImages):
+        if images.classes:
             check_classes(model.checkpoint, images.classes)
     for model, network in zip(models, networks, strict=True):
         runtime.to_device(network)
-        output, targets = predict(network, images, model.data)
+        output, targets = predict(network, images, model.preprocessing)
         yield model, output, targets
 
 

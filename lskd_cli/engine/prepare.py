@@ -13,24 +13,34 @@ from lskd_cli.checkpoints import Checkpoint, load_checkpoint
 from lskd_cli.config import Preset
 from lskd_cli.data import (
     DataSplits,
-    ImageFolderImages,
     class_names,
     create_loader,
     image_folder,
     load_splits,
+    num_classes,
 )
 from lskd_cli.dist_env import local_rank
 from lskd_cli.distillers import uses_features
 from lskd_cli.download import Progress
 from lskd_cli.engine.distributed import ProcessGroup
 from lskd_cli.engine.dry_run import check_networks
+from lskd_cli.engine.initial_weights import (
+    InitialWeights,
+    load_initial_weights,
+    load_weights,
+)
 from lskd_cli.engine.joint_run import JointRun, LoadedTeacher, UnfinishedRun, images_digest
 from lskd_cli.engine.loop import CHECKPOINT_INTERVAL
 from lskd_cli.engine.run_folder import RunFolder
 from lskd_cli.engine.runtime import Runtime
-from lskd_cli.engine.teacher_files import check_classes, find_teacher, load_teacher
+from lskd_cli.engine.teacher_files import (
+    TEACHER_RUNS,
+    check_classes,
+    find_teacher,
+    load_teacher,
+)
 from lskd_cli.errors import RequestError
-from lskd_cli.run_paths import STUDENT, weights_file
+from lskd_cli.run_paths import STUDENT
 
 TeacherKey = tuple[str, str]  # network and data set
 
@@ -153,6 +163,7 @@ class _PlanBuilder:
         self.fresh = fresh
         self.joint = joint
         self.teachers: dict[TeacherKey, Callable[[], LoadedTeacher]] = {}
+        self.initial: dict[tuple[object, ...], InitialWeights | None] = {}
         self.splits: dict[str, DataSplits] = {}
 
     def build(self) -> TrainingPlan:
@@ -187,8 +198,10 @@ class _PlanBuilder:
         options = self.options
         if self.runtime.process_group.is_main_process:
             self.stack.enter_context(folder.locked())
-        if options.cache_dir and preset.data.augmentation:
-            raise RequestError("--teacher-cache: supported only without data.augmentation")
+        if options.cache_dir and (preset.data.augmentation or preset.data.is_mixed):
+            raise RequestError(
+                "--teacher-cache: supported only without data.augmentation, mixup and cutmix"
+            )
         if options.cache_dir and uses_features(preset):
             raise RequestError(
                 f"--teacher-cache: contains logits only, but {preset.name} uses features"
@@ -198,16 +211,18 @@ class _PlanBuilder:
         if preset.teacher and not is_finished:
             checkpoint = self._check_teacher(preset)
         elif preset.teacher and options.teacher_checkpoint:
-            checkpoint = self._given_checkpoint()
+            checkpoint = self._given_checkpoint(preset)
+        initial = None if is_finished else self._initial_weights(preset)
         state = None
         if not self.fresh:
-            folder.check(preset, self.runtime.precision, checkpoint)
+            initial_checkpoint = initial.checkpoint if initial else None
+            folder.check(preset, self.runtime.precision, checkpoint, initial_checkpoint)
             state = folder.load_state()
         if is_finished:
             if preset.data.on_disk:
                 _check_finished_run(folder, preset, options.data_dir)
             return None
-        return UnfinishedRun(preset, folder, state)
+        return UnfinishedRun(preset, folder, state, initial)
 
     def _check_teacher(self, preset: Preset) -> Checkpoint | None:
         """The weights of a teacher; None if an earlier run of the request trains it."""
@@ -223,14 +238,21 @@ class _PlanBuilder:
     def _load_teacher(self, preset: Preset) -> LoadedTeacher:
         options = self.options
         if options.teacher_checkpoint is not None:
-            checkpoint = self._given_checkpoint()
+            checkpoint = self._given_checkpoint(preset)
         else:
             checkpoint = find_teacher(preset, options.checkpoints_dir, options.runs_dir)
-        return LoadedTeacher(checkpoint, load_teacher(checkpoint, preset))
+        return LoadedTeacher(checkpoint, *load_teacher(checkpoint, preset))
 
-    def _given_checkpoint(self) -> Checkpoint:
+    def _given_checkpoint(self, preset: Preset) -> Checkpoint:
         assert self.options.teacher_checkpoint is not None
-        return load_checkpoint(weights_file(self.options.teacher_checkpoint))
+        return load_weights(self.options.teacher_checkpoint, preset.teacher)
+
+    def _initial_weights(self, preset: Preset) -> InitialWeights | None:
+        """The weights from which a student starts; loaded once for all runs of a student."""
+        key = (preset.init, preset.student, num_classes(preset.data), preset.data.image_size)
+        if key not in self.initial:
+            self.initial[key] = load_initial_weights(preset)
+        return self.initial[key]
 
     def _is_trained_before(self, preset: Preset) -> bool:
         """Whether the request trains the teacher of a preset before the preset itself."""
@@ -238,7 +260,7 @@ class _PlanBuilder:
             return False
         earlier = self.presets[: list(self.presets).index(preset)]
         return any(
-            other.name.startswith("teacher-")
+            other.name.startswith(TEACHER_RUNS)
             and (other.student, other.data.name) == (preset.teacher, preset.data.name)
             for other in earlier
         )
@@ -252,7 +274,7 @@ class _PlanBuilder:
         splits = self.splits[str(data)]
         if not self.fresh:
             run.folder.check_images(images_digest(splits))
-        if run.preset.teacher and isinstance(splits.train, ImageFolderImages):
+        if run.preset.teacher and splits.train.classes:
             checkpoint = self._check_teacher(run.preset)
             if checkpoint is not None:
                 check_classes(checkpoint, splits.train.classes)

@@ -36,8 +36,9 @@ from lskd_cli.distillers import method_source
 from lskd_cli.engine.student_trainer import STATE_VERSION, StudentTrainer
 from lskd_cli.errors import RequestError
 from lskd_cli.file_lock import file_lock
+from lskd_cli.models import model_source
 from lskd_cli.run_info import RunInfo, read_run_info, write_metrics, write_run_info
-from lskd_cli.run_paths import BEST, METHOD, METRICS, PRESET, RESUME, RUN, STUDENT
+from lskd_cli.run_paths import BEST, EMA, METHOD, METRICS, MODEL, PRESET, RESUME, RUN, STUDENT
 
 DAMAGED_STATE = "damaged or of another version; --fresh restarts the run and keeps the old files"
 
@@ -87,13 +88,20 @@ class RunFolder:
         info = self.info()
         return info is not None and info.is_done
 
-    def check(self, preset: Preset, precision: str, teacher: Checkpoint | None) -> None:
+    def check(
+        self,
+        preset: Preset,
+        precision: str,
+        teacher: Checkpoint | None,
+        initial: Checkpoint | None = None,
+    ) -> None:
         """Check that the run in the folder, if any, is the requested one.
 
         Args:
             preset: the requested preset.
             precision: precision of this process; a finished run may have another one.
             teacher: the teacher that the run would resume with; None if it needs none any more.
+            initial: weights from which the student started, likewise.
 
         Raises:
             RequestError: the run has other settings; the message names each.
@@ -109,12 +117,14 @@ class RunFolder:
             f"saved {key} {old!r}, requested {new!r}"
             for key, old, new in _differences(saved, _training_settings(preset))
         ]
-        method_file = self.path / METHOD
-        is_resumed = method_file.exists() and not info.is_done
-        if is_resumed and _read(method_file) != method_source(preset):
-            differences.append(f"the method file differs from {method_file}")
+        for name, source in _plugin_sources(preset).items():
+            file = self.path / name
+            if file.exists() and not info.is_done and _read(file) != source:
+                differences.append(f"the {file.stem} file differs from {file}")
         if teacher and info.teacher_sha256 not in (None, teacher.sha256):
             differences.append(f"saved teacher {info.teacher}, requested {teacher.path}")
+        if initial and info.init_sha256 not in (None, initial.sha256):
+            differences.append(f"the weights of {initial.path} have changed")
         if info.precision not in (None, precision) and not info.is_done:
             differences.append(f"saved precision {info.precision}, requested {precision}")
         if differences:
@@ -189,9 +199,9 @@ class RunFolder:
     def start(self, preset: Preset, details: Mapping[str, Any]) -> None:
         """Write the preset, the source of a plug-in method, and run.json."""
         write_text(self.path / PRESET, to_yaml(preset))
-        source = method_source(preset)
-        if source is not None:
-            write_text(self.path / METHOD, source)
+        for name, source in _plugin_sources(preset).items():
+            if source is not None:
+                write_text(self.path / name, source)
         previous = self.info()
         versions = {
             "lskd": __version__,
@@ -222,7 +232,7 @@ class RunFolder:
         student: StudentTrainer,
         state: Mapping[str, Any],
         is_best: bool,
-        classes: Sequence[str] | None = None,
+        classes: Sequence[str] = (),
     ) -> None:
         """Write the results of an epoch: weights, metrics and state.
 
@@ -230,16 +240,16 @@ class RunFolder:
             student: the student that has finished the epoch.
             state: state of the student.
             is_best: whether this is the best epoch so far.
-            classes: class names of an image folder.
+            classes: names of the classes.
         """
-        metrics = student.history[-1]
-        weights = student.student.state_dict()
-        metadata = _weights_metadata(student.preset, metrics)
-        if classes is not None:
-            metadata["classes"] = json.dumps(classes)
-        if is_best:
-            save_checkpoint(self.path / BEST, weights, metadata)
-        save_checkpoint(self.path / STUDENT, weights, metadata)
+        for prefix, network in student.networks().items():
+            weights, metadata = network.state_dict(), _weights_metadata(student, prefix, classes)
+            if prefix:
+                save_checkpoint(self.path / EMA, weights, metadata)
+                continue
+            if is_best:
+                save_checkpoint(self.path / BEST, weights, metadata)
+            save_checkpoint(self.path / STUDENT, weights, metadata)
         write_metrics(self.path, student.history)
         self.save_state(state)
         self.update(**_progress(student))
@@ -256,6 +266,11 @@ class RunFolder:
         (self.path / RESUME).unlink(missing_ok=True)
 
 
+def _plugin_sources(preset: Preset) -> dict[str, str | None]:
+    """Sources of the method and the student, if files of the user's define them, by file name."""
+    return {METHOD: method_source(preset), MODEL: model_source(preset.student)}
+
+
 def _read(path: Path) -> str:
     try:
         return regular_file(path).read_text(encoding="utf-8")
@@ -269,15 +284,24 @@ def _progress(student: StudentTrainer) -> dict[str, Any]:
     return {"best": student.best, "last": student.history[-1], "seconds": seconds}
 
 
-def _weights_metadata(preset: Preset, metrics: dict[str, float]) -> dict[str, str]:
+def _weights_metadata(
+    student: StudentTrainer, prefix: str, classes: Sequence[str]
+) -> dict[str, str]:
+    """Metadata of the weights of a student, or of their average with the prefix of its metrics."""
+    preset, metrics = student.preset, student.history[-1]
+    details = {"classes": json.dumps(classes)} if classes else {}
+    if student.initial is not None and "license" in student.initial.checkpoint.metadata:
+        details["license"] = student.initial.checkpoint.metadata["license"]
     return {
+        **details,
+        "preprocessing": student.preprocessing.to_json(),
         "model": preset.student,
         "num_classes": str(num_classes(preset.data)),
         "dataset": preset.data.name,
         "preset": preset.run_name,
         "seed": str(preset.seed),
         "epoch": str(metrics["epoch"]),
-        "top1": f"{metrics['test_top1']:.2f}",
+        "top1": f"{metrics[f'{prefix}test_top1']:.2f}",
     }
 
 

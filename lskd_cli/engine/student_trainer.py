@@ -1,31 +1,36 @@
 """One student in training, with its distiller, its optimizer and its position in the schedule."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import torch
 from timm.layers import convert_sync_batchnorm
+from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
-from lskd_cli.checkpoints import first_non_finite
+from lskd_cli.checkpoints import Checkpoint, first_non_finite
 from lskd_cli.config import Preset, View
 from lskd_cli.data import Batch, derive_seed, num_classes
 from lskd_cli.distillers import Distiller, StepInputs, create_distiller
 from lskd_cli.engine.compile import Compiled, Warn
 from lskd_cli.engine.cuda_graphs import seed_generators
 from lskd_cli.engine.graph_check import StepState
+from lskd_cli.engine.initial_weights import InitialWeights
 from lskd_cli.engine.meters import Meters
 from lskd_cli.engine.optimizer import create_optimizer
 from lskd_cli.engine.runtime import Runtime
 from lskd_cli.engine.schedule import learning_rate
+from lskd_cli.engine.view_adapter import ViewAdapter
 from lskd_cli.errors import RequestError, RunError
-from lskd_cli.models import Network, Output, create_model
+from lskd_cli.models import Network, Output, classifier_parameters, create_model
+from lskd_cli.preprocessing import Preprocessing
 
 # First number of the keys that seed stochastic depth, which no other seed starts with.
 DROP_PATH_STREAM = 2**31
@@ -38,11 +43,20 @@ TeacherOutputs = Mapping[View, Output]
 class DistillationModule(nn.Module):
     """A student and its distiller: takes a batch and returns losses."""
 
-    def __init__(self, student: Network, distiller: Distiller, runtime: Runtime) -> None:
+    def __init__(
+        self,
+        student: Network,
+        distiller: Distiller,
+        runtime: Runtime,
+        adapt: ViewAdapter,
+        label_smoothing: float,
+    ) -> None:
         super().__init__()
         self.student = student
         self.distiller = distiller
         self.runtime = runtime
+        self.adapt = adapt
+        self.label_smoothing = label_smoothing
         self.run_student: Callable[[Tensor], Output] = student.forward_features
 
     def forward(
@@ -51,14 +65,21 @@ class DistillationModule(nn.Module):
         """(B, C) logits of the weak view, and the losses by name."""
         with self.runtime.autocast():
             student = {view: self._output(batch.views[view]) for view in self.distiller.views}
+        logits = student["weak"].logits
         inputs = StepInputs(
-            student, teacher, batch.target, epoch, batch.index, self.runtime.autocast
+            student,
+            teacher,
+            batch.target,
+            epoch,
+            batch.index,
+            self.runtime.autocast,
+            batch.soft_target(logits.shape[1], self.label_smoothing),
         )
-        return student["weak"].logits, self.distiller.losses(inputs)
+        return logits, self.distiller.losses(inputs)
 
     def _output(self, images: Tensor) -> Output:
         # Unused features would stay in memory until the end of the step.
-        return self.run_student(images).select(self.distiller.required_features)
+        return self.run_student(self.adapt(images)).select(self.distiller.required_features)
 
 
 class StudentTrainer:
@@ -70,6 +91,8 @@ class StudentTrainer:
         data_wait_seconds: the part of ``seconds`` in which the training waited for images.
         history: metrics of each finished epoch.
         best: metrics of the best epoch so far.
+        preprocessing: how images are prepared for the student.
+        ema: moving average of the student's weights; None without ``ema_decay``.
     """
 
     def __init__(
@@ -78,6 +101,7 @@ class StudentTrainer:
         runtime: Runtime,
         teacher: Network | None = None,
         targets: Tensor | None = None,
+        initial: InitialWeights | None = None,
     ) -> None:
         """Create a student and its method, initialized with the seed of the preset.
 
@@ -86,6 +110,7 @@ class StudentTrainer:
             runtime: device and precision.
             teacher: the teacher; required by feature methods.
             targets: (N,) class indices of the training images; required by feature methods.
+            initial: weights from which the student starts, instead of random ones.
 
         Raises:
             RequestError: a network does not exist, or lacks features that the method uses.
@@ -93,9 +118,16 @@ class StudentTrainer:
         self.preset = preset
         self.runtime = runtime
         self.student = create_student(preset)
+        self.preprocessing = Preprocessing.of_data(preset.data)
+        self.initial = initial
+        if initial is not None:
+            initial.load(self.student)
+            self.preprocessing = _initial_preprocessing(initial.checkpoint, preset)
         self.distiller = create_seeded_distiller(
             preset, teacher, None if targets is None else targets.cpu()
         )
+        if self.distiller.required_features:
+            self.student.enable_features()
         if preset.sync_batchnorm and runtime.process_group.world_size > 1:
             if runtime.device.type == "cpu":
                 raise RequestError("sync_batchnorm: requires CUDA; leave it out on CPUs")
@@ -103,18 +135,34 @@ class StudentTrainer:
             self.distiller = convert_sync_batchnorm(self.distiller)
         runtime.to_device(self.student)
         runtime.to_device(self.distiller)
-        self.module = DistillationModule(self.student, self.distiller, runtime)
+        self.module = DistillationModule(
+            self.student,
+            self.distiller,
+            runtime,
+            ViewAdapter.between(preset.data, self.preprocessing, runtime.device),
+            preset.label_smoothing,
+        )
         self.ddp_module = runtime.process_group.wrap_ddp(self.module, self.student.all_params_used)
         # Tensors on the device: a captured step reads their current values when it is replayed.
         self.epoch = torch.ones((), device=runtime.device)
-        self.lr = torch.zeros((), device=runtime.device)
-        self.optimizer = create_optimizer(self.module, preset.optimizer, self.lr)
+        self.optimizer, self.learning_rates = create_optimizer(
+            self.module,
+            self.student,
+            preset.optimizer,
+            runtime.device,
+            self._classifier() if preset.optimizer.backbone_lr_scale < 1 else (),
+        )
+        decay = preset.optimizer.ema_decay
+        self.ema = None if decay is None else ModelEmaV3(self.student, decay=decay)
         self.meters = Meters(runtime.device)
         self.position = (1, 0)
         self.seconds = 0.0
         self.data_wait_seconds = 0.0
         self.history: list[dict[str, float]] = []
         self.best: dict[str, float] | None = None
+
+    def _classifier(self) -> Collection[str]:
+        return classifier_parameters(self.preset.student, self.preset.data.image_size)
 
     @property
     def added_parameters(self) -> int:
@@ -144,6 +192,10 @@ class StudentTrainer:
         )
         return any(isinstance(rate, float) and rate > 0 for rate in rates)
 
+    def networks(self) -> dict[str, Network]:
+        """The networks that are evaluated, by the prefixes of their metrics."""
+        return {"": self.student} | ({} if self.ema is None else {"ema_": self.ema.module})
+
     def step_state(self) -> StepState:
         """The tensors that a step changes."""
         optimizer_state = [
@@ -153,6 +205,8 @@ class StudentTrainer:
             if isinstance(value, Tensor)
         ]
         weights = [*self.module.parameters(), *self.module.buffers(), *optimizer_state]
+        if self.ema is not None:
+            weights += [*self.ema.parameters(), *self.ema.buffers()]
         return StepState([tensor.detach() for tensor in weights], self.meters.tensors())
 
     def compile(self, warn: Warn) -> None:
@@ -164,7 +218,7 @@ class StudentTrainer:
     def start_epoch(self) -> None:
         """Update everything that depends on the epoch."""
         self.epoch.fill_(self.position[0])
-        self.lr.fill_(self.learning_rate)
+        self.learning_rates.set(self.learning_rate)
         self.module.train()
 
     def train_steps(self, batch: Batch, teacher: TeacherOutputs) -> None:
@@ -212,6 +266,8 @@ class StudentTrainer:
         if optimizer_config.clip_grad_norm is not None:
             clip_grad_norm_(self.module.parameters(), optimizer_config.clip_grad_norm)
         self.optimizer.step()
+        if self.ema is not None:
+            self.ema.update(self.student)
         self.meters.update(losses, torch.cat(logits), batch.target)
 
     def _grad_sync(self, is_last: bool) -> AbstractContextManager[None]:
@@ -277,7 +333,9 @@ class StudentTrainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on; all processes must call this together."""
+        ema = {} if self.ema is None else {"ema": self.ema.module.state_dict()}
         return {
+            **ema,
             "version": STATE_VERSION,
             "student": self.student.state_dict(),
             "distiller": self.distiller.state_dict(),
@@ -298,8 +356,9 @@ class StudentTrainer:
         self.student.load_state_dict(state["student"])
         self.distiller.load_state_dict(state["distiller"])
         self.optimizer.load_state_dict(state["optimizer"])
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr  # the saved learning rate is a copy
+        self.learning_rates.attach(self.optimizer)
+        if self.ema is not None:
+            self.ema.module.load_state_dict(state["ema"])
         self.meters.load_state_dict(state["meters"], self.runtime.process_group)
         epoch, step = state["position"]
         self.position = (epoch, step)
@@ -309,6 +368,13 @@ class StudentTrainer:
         if len(self.history) != epoch - 1:
             raise ValueError(f"{len(self.history)} epochs in the history at epoch {epoch}")
         self.best = state["best"]
+
+
+def _initial_preprocessing(checkpoint: Checkpoint, preset: Preset) -> Preprocessing:
+    """Normalization and interpolation of the initial weights, size and crop of the preset."""
+    data = preset.data
+    initial = checkpoint.preprocessing(preset.student, data, data.image_size)
+    return replace(initial, image_size=data.image_size, crop=data.test_crop, squash=False)
 
 
 def create_student(preset: Preset) -> Network:

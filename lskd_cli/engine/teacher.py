@@ -3,13 +3,13 @@
 from collections.abc import Callable, Collection, Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
 from lskd_cli.config import View
 from lskd_cli.engine.compile import Compiled, Warn
 from lskd_cli.engine.runtime import Runtime
+from lskd_cli.engine.view_adapter import ViewAdapter
 from lskd_cli.models import Network, Output
 
 
@@ -17,7 +17,11 @@ class Teacher:
     """Runs the teacher in evaluation mode, without gradients, once for all students."""
 
     def __init__(
-        self, network: Network, runtime: Runtime, required_features: Collection[str] = ()
+        self,
+        network: Network,
+        runtime: Runtime,
+        required_features: Collection[str] = (),
+        adapt: ViewAdapter | None = None,
     ) -> None:
         """Prepare a network, which is changed in place.
 
@@ -26,14 +30,18 @@ class Teacher:
             runtime: device and precision.
             required_features: fields of ``Output`` that the students' methods use besides the
                 logits.
+            adapt: converts the views of a batch into the teacher's images; None changes their size
+                only.
         """
         network.eval().requires_grad_(False)
+        if required_features:
+            network.enable_features()
         # Fusing batch norms into convolutions saves memory traffic. The fused network returns
         # logits only.
         can_fuse = network.can_fuse_bn and not required_features
         fused: nn.Module = fuse(network) if can_fuse else network
         runtime.to_device(fused)
-        self.image_size = network.image_size
+        self.adapt = adapt or ViewAdapter(network.image_size)
         self.forward: Callable[[Tensor], Output] = (
             (lambda images: network.forward_features(images).select(required_features))
             if required_features
@@ -50,17 +58,10 @@ class Teacher:
     def __call__(
         self, images_by_view: Mapping[View, Tensor], views: Collection[View]
     ) -> dict[View, Output]:
-        """Outputs for the given views of (B, 3, S, S) images.
-
-        Images of another size than the teacher's are resized bilinearly without antialiasing, as in
-        the runs of the published rows.
-        """
-        size = (self.image_size, self.image_size)
+        """Outputs for the given views of (B, 3, S, S) images."""
         outputs = {}
         for view in views:
-            images = images_by_view[view]
-            if images.shape[2:] != size:
-                images = F.interpolate(images, size, mode="bilinear", align_corners=False)
+            images = self.adapt(images_by_view[view])
             with self.runtime.autocast():
                 outputs[view] = self.forward(images)
         return outputs

@@ -28,6 +28,7 @@ from lskd_cli.engine.runtime import Runtime
 from lskd_cli.engine.teacher import Teacher
 from lskd_cli.errors import RequestError, RunError
 from lskd_cli.file_lock import file_lock
+from lskd_cli.preprocessing import Preprocessing
 
 # Data settings that have no effect on the logits of a view.
 _IRRELEVANT = {"batch_size", "seed"}
@@ -115,10 +116,17 @@ class TeacherCache:
         return self.start + number * size
 
 
-def cache_path(folder: Path, checkpoint: Checkpoint, preset: Preset, runtime: Runtime) -> Path:
+def cache_path(
+    folder: Path,
+    checkpoint: Checkpoint,
+    preprocessing: Preprocessing,
+    preset: Preset,
+    runtime: Runtime,
+) -> Path:
     """Path of the cache; a JSON file next to it describes its origin.
 
-    The name contains a digest of the teacher's weights, the data settings and the precision.
+    The name contains a digest of the teacher's weights, the data settings, the precision, and the
+    preparation of the teacher's images if it differs from the student's.
 
     Raises:
         RequestError: the folder cannot be written, or the JSON file has another content.
@@ -130,6 +138,8 @@ def cache_path(folder: Path, checkpoint: Checkpoint, preset: Preset, runtime: Ru
         "data": data,
         "precision": runtime.precision,
     }
+    if preprocessing != Preprocessing.of_data(preset.data):
+        origin["preprocessing"] = preprocessing.to_json()
     text = json.dumps(origin, indent=2) + "\n"
     model = str(preset.teacher).replace("/", "-")
     name = f"{model}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

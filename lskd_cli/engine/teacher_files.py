@@ -11,14 +11,17 @@ from lskd_cli.data import num_classes
 from lskd_cli.engine.run_folder import RunFolder
 from lskd_cli.errors import RequestError
 from lskd_cli.models import Network, teacher_image_size
+from lskd_cli.preprocessing import Preprocessing
 from lskd_cli.run_paths import PRESET, STUDENT, list_runs
+
+TEACHER_RUNS = ("teacher-", "finetune-")  # prefixes of the presets that train teachers
 
 
 def find_teacher(preset: Preset, checkpoints_dir: Path, runs_dir: Path) -> Checkpoint:
     """Find the weights of a preset's teacher.
 
     They are ``checkpoints/NAME.safetensors`` or ``checkpoints/DATA-NAME.safetensors``, or the last
-    epoch of a finished run of a teacher preset (not its best epoch, which was selected on test
+    epoch of a finished run of a teacher's preset (not its best epoch, which was selected on test
     images). A run that was shortened, with ``--epochs`` or ``--limit-train``, is not used.
 
     Raises:
@@ -33,7 +36,7 @@ def find_teacher(preset: Preset, checkpoints_dir: Path, runs_dir: Path) -> Check
             if checkpoint.metadata.get("dataset", data) == data:
                 return checkpoint
     shortened = []
-    for folder in list_runs(runs_dir, "teacher-*"):
+    for folder in [path for kind in TEACHER_RUNS for path in list_runs(runs_dir, f"{kind}*")]:
         # A damaged run may be another teacher's; if it is this one's, none is found below.
         with suppress(RequestError):
             if RunFolder(folder).is_finished:
@@ -52,7 +55,7 @@ def find_teacher(preset: Preset, checkpoints_dir: Path, runs_dir: Path) -> Check
         raise RequestError(f"teacher {preset.teacher} ({classes} classes): {shortened[0]}")
     raise RequestError(
         f"teacher {preset.teacher} ({classes} classes) is neither in {checkpoints_dir} nor a "
-        f"finished teacher-* run in {runs_dir}; {_remedies(preset)}"
+        f"finished teacher-* or finetune-* run in {runs_dir}; {_remedies(preset)}"
     )
 
 
@@ -80,7 +83,7 @@ def _remedies(preset: Preset) -> str:
 
 def _teacher_presets(preset: Preset) -> list[Preset]:
     """The built-in presets that train the teacher of a preset."""
-    names = [name for name in list_networks() if name.startswith("teacher-")]
+    names = [name for name in list_networks() if name.startswith(TEACHER_RUNS)]
     trainers = [load_preset(name, allow_unknown_method=True) for name in names]
     return [trainer for trainer in trainers if _trains_teacher_of(trainer, preset)]
 
@@ -106,12 +109,15 @@ def check_classes(weights: Checkpoint, classes: Sequence[str]) -> None:
             )
 
 
-def load_teacher(checkpoint: Checkpoint, preset: Preset) -> Network:
-    """The teacher of a preset with its weights, for the image size that it gets.
+def load_teacher(checkpoint: Checkpoint, preset: Preset) -> tuple[Network, Preprocessing]:
+    """The teacher of a preset with its weights, and how its images are prepared.
 
     Raises:
         RequestError: the weights belong to another network or number of classes.
     """
     assert preset.teacher is not None
     size = teacher_image_size(preset.teacher, preset.data.image_size)
-    return checkpoint.load_network(preset.teacher, num_classes(preset.data), size)
+    preprocessing = checkpoint.preprocessing(preset.teacher, preset.data, size)
+    size = preprocessing.image_size
+    network = checkpoint.load_network(preset.teacher, num_classes(preset.data), size)
+    return network, preprocessing

@@ -1,7 +1,10 @@
 """Networks, created by their published names."""
 
+from lskd_cli.models.custom import load_model_file, model_source, register_model
 from lskd_cli.models.output import FeatureShapes, Network, Output
+from lskd_cli.models.pretrained import PRETRAINED, library_preprocessing, load_pretrained
 from lskd_cli.models.registry import (
+    classifier_parameters,
     create_model,
     feature_shapes,
     is_model,
@@ -11,13 +14,20 @@ from lskd_cli.models.registry import (
 )
 
 __all__ = [
+    "PRETRAINED",
     "FeatureShapes",
     "Network",
     "Output",
+    "classifier_parameters",
     "create_model",
     "feature_shapes",
     "is_model",
+    "library_preprocessing",
     "list_models",
+    "load_model_file",
+    "load_pretrained",
+    "model_source",
+    "register_model",
     "suggest_models",
     "teacher_image_size",
 ]

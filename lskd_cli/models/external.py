@@ -1,7 +1,4 @@
-"""Classifiers of torchvision and timm, named ``torchvision/NAME`` and ``timm/NAME``.
-
-They return logits only, so feature methods cannot use them.
-"""
+"""Classifiers of torchvision and timm, named ``torchvision/NAME`` and ``timm/NAME``."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +8,7 @@ import torchvision
 from torch import Tensor
 
 from lskd_cli.errors import RequestError
+from lskd_cli.models.external_features import Extract, timm_extractor, torchvision_extractor
 from lskd_cli.models.output import Network, Output
 from lskd_cli.models.state_dict_names import rename_parameters
 
@@ -36,9 +34,21 @@ class ExternalModel(Network):
                 f"{image_size}"
             )
         self.image_size = image_size
+        self.library, self.name = library, name
+        self.extract: Extract | None = None
         rename_parameters(self, {f"network.{key}": key for key in self.network.state_dict()})
 
+    def enable_features(self) -> bool:
+        if self.extract is None and self.library == "timm":
+            self.extract = timm_extractor(self.network)
+        elif self.extract is None:
+            self.extract = torchvision_extractor(self.network, self.name, self.image_size)
+        return self.extract is not None
+
     def forward_features(self, images: Tensor) -> Output:
+        """Logits; features too after ``enable_features``."""
+        if self.extract is not None:
+            return self.extract(images)
         result = self.network(images)
         return Output(getattr(result, "logits", result))  # auxiliary logits come in a named tuple
 
@@ -51,11 +61,24 @@ _CREATE: dict[str, Callable[..., Any]] = {
 }
 
 
+def split_external(model: str) -> tuple[str, str]:
+    """Library and name of ``torchvision/NAME`` or ``timm/NAME``; no library for other names."""
+    library, _, name = model.partition("/")
+    return (library, name) if library in _CREATE and name else ("", model)
+
+
 def list_external_models(library: str) -> list[str]:
     """Names of the classifiers of torchvision or timm; empty for any other library."""
     if library == "torchvision":
         return list(torchvision.models.list_models(module=torchvision.models))
     return list(timm.list_models()) if library == "timm" else []
+
+
+def is_external_model(library: str, name: str) -> bool:
+    """Whether a library has a classifier; timm's names may have the tag of pretrained weights."""
+    if library == "timm" and "." in name:
+        return name in timm.list_pretrained()
+    return name in list_external_models(library)
 
 
 def fixed_input_size(library: str, name: str) -> int | None:

@@ -72,6 +72,14 @@ class Network(nn.Module, ABC):
     def forward_features(self, images: Tensor) -> Output:
         """Logits and features of (B, 3, S, S) normalized images."""
 
+    def enable_features(self) -> bool:
+        """Let ``forward_features`` return features too, if it does not always do so.
+
+        Returns:
+            Whether the network can return features.
+        """
+        return True
+
     def final_batch_norms(self) -> list[nn.BatchNorm2d]:
         """The last batch norm of each stage, before the shortcut is added and before the ReLU.
 

@@ -25,7 +25,13 @@ from lskd_cli.models import (
     vgg,
     wrn,
 )
-from lskd_cli.models.external import ExternalModel, fixed_input_size, list_external_models
+from lskd_cli.models.custom import create_custom_model, custom_models, reserved_names
+from lskd_cli.models.external import (
+    ExternalModel,
+    fixed_input_size,
+    is_external_model,
+    list_external_models,
+)
 from lskd_cli.models.output import FeatureShapes, Network
 
 _CIFAR: dict[str, Callable[..., Network]] = {
@@ -47,6 +53,7 @@ _TRANSFORMERS: dict[str, Callable[..., Network]] = {
     **cvt.FAMILY,
 }
 _IMAGENET: dict[str, Callable[..., Network]] = {**resnet_imagenet.FAMILY, **mobilenet_v1.FAMILY}
+reserved_names.update([*_CIFAR, *_TRANSFORMERS, *_IMAGENET])
 DEFAULT_SIZE = 224  # pixels, of transformers and ImageNet networks
 MAX_CIFAR_SIZE = 64  # pixels; the CIFAR networks end with global average pooling
 
@@ -57,9 +64,11 @@ def list_models() -> list[str]:
 
 
 def is_model(name: str) -> bool:
-    """Whether a name is that of a built-in network, or ``torchvision/NAME`` or ``timm/NAME``."""
+    """Whether a name is that of a built-in or registered network, torchvision/NAME or timm/NAME."""
     library, _, external_name = name.partition("/")
-    return name in list_models() or external_name in list_external_models(library)
+    if name in list_models() or name in custom_models():
+        return True
+    return is_external_model(library, external_name)
 
 
 def create_model(
@@ -68,7 +77,8 @@ def create_model(
     """A newly initialized network, float32, in training mode.
 
     Args:
-        name: one of ``list_models()``, or ``torchvision/NAME`` or ``timm/NAME``.
+        name: one of ``list_models()``, ``torchvision/NAME`` or ``timm/NAME``, or the name of a
+            registered network.
         num_classes: number of outputs of the classifier.
         image_size: size of the images in pixels; None selects the published size, which is 32 for
             CIFAR networks and 224 for transformers and ImageNet networks.
@@ -91,6 +101,8 @@ def create_model(
         )
     if drop_path > 0:
         raise RequestError(f"drop_path: {name} does not support it; only transformers do")
+    if name in custom_models():
+        return create_custom_model(name, num_classes, image_size or Network.image_size)
     if name in _CIFAR:
         network = _CIFAR[name](num_classes=num_classes)
         network.image_size = image_size or Network.image_size
@@ -102,23 +114,26 @@ def create_model(
     return ExternalModel(library, external_name, num_classes, size)
 
 
-def teacher_image_size(name: str, image_size: int) -> int | None:
-    """The size of the images that a teacher gets.
+def teacher_image_size(name: str, image_size: int) -> int:
+    """The size of the images that a teacher gets whose weights do not store it.
 
     Args:
         name: the teacher's network.
         image_size: size of the student's images in pixels.
 
     Returns:
-        The size in pixels, or None for the published size of the network. CIFAR networks get the
-        images of a transformer at 32 pixels.
+        The size in pixels. CIFAR networks get the images of a transformer at 32 pixels.
     """
     library, _, external_name = name.partition("/")
-    if name in _IMAGENET or (name in _CIFAR and image_size <= MAX_CIFAR_SIZE):
+    if (
+        name in _IMAGENET
+        or name in custom_models()
+        or (name in _CIFAR and image_size <= MAX_CIFAR_SIZE)
+    ):
         return image_size
     if external_name:
         return fixed_input_size(library, external_name) or image_size
-    return None
+    return Network.image_size if name in _CIFAR else DEFAULT_SIZE
 
 
 def suggest_models(name: str) -> str:
@@ -127,12 +142,24 @@ def suggest_models(name: str) -> str:
     if external_name:
         known = [f"{library}/{other}" for other in list_external_models(library)]
     else:
-        known = list_models()
+        known = [*list_models(), *custom_models()]
     near = get_close_matches(name, known, n=3, cutoff=0.5)
     if external_name:
         return f"nearest: {', '.join(near)}" if near else f"{library} has no such model"
     hint = f"nearest: {', '.join(near)}" if near else f"choose from {', '.join(known)}"
     return f"{hint}; or torchvision/NAME, timm/NAME"
+
+
+@cache
+def classifier_parameters(name: str, image_size: int | None = None) -> frozenset[str]:
+    """Names of the parameters whose shapes depend on the number of classes.
+
+    Raises:
+        RequestError: the network does not exist or does not support the size.
+    """
+    with torch.device("meta"):
+        few, many = (create_model(name, classes, image_size).state_dict() for classes in (2, 3))
+    return frozenset(key for key in few if few[key].shape != many[key].shape)
 
 
 @cache
@@ -142,10 +169,10 @@ def feature_shapes(name: str, image_size: int | None = None) -> FeatureShapes:
     Raises:
         RequestError: the network does not exist or does not support the size.
     """
-    if "/" in name:
-        return FeatureShapes([], [], 0)  # external networks return logits only
     with torch.device("meta"):
         network = create_model(name, image_size=image_size).eval()
+        if not network.enable_features():
+            return FeatureShapes([], [], 0)
         images = torch.empty(1, 3, network.image_size, network.image_size)
         output = network.forward_features(images)
     return FeatureShapes(

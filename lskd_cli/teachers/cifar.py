@@ -10,6 +10,7 @@ from pathlib import Path
 from lskd_cli.config import load_preset
 from lskd_cli.download import ArchiveError, Progress, download_lock, file_digest
 from lskd_cli.errors import RequestError, RunError
+from lskd_cli.preprocessing import Preprocessing
 from lskd_cli.teachers.archive import store_teacher, use_source
 
 # 364 MB; all rows of the benchmark were run with these teachers.
@@ -131,6 +132,7 @@ def _convert(
                 "top1": f"{preset.published.top1:.2f}",
                 "source": source,
                 "sha256": digest,
+                "preprocessing": Preprocessing.of_data(preset.data).to_json(),
             }
             path = teacher.path(checkpoints_dir)
             store_teacher(path, teacher.name, _NUM_CLASSES, pickled, teacher.member, metadata)

@@ -13,8 +13,10 @@ import torch
 
 from lskd_cli import teachers
 from lskd_cli.checkpoints import load_checkpoint
+from lskd_cli.config import load_preset
 from lskd_cli.download import with_source
 from lskd_cli.models import create_model
+from lskd_cli.preprocessing import Preprocessing
 from lskd_cli.teachers import cifar
 from tests.cli.helpers import lskd
 from tests.malicious_files import Evil
@@ -74,6 +76,7 @@ def test_all_six_teachers_are_stored_with_their_metadata(tmp_path: Path, capsys:
     assert checkpoint.metadata == {
         "model": "resnet56", "num_classes": "100", "dataset": "cifar100", "top1": "72.34",
         "source": source, "sha256": digest,
+        "preprocessing": Preprocessing.of_data(load_preset("teacher-resnet56").data).to_json(),
     }  # fmt: skip
 
 

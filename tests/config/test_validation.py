@@ -162,7 +162,6 @@ def test_a_wrong_override_of_a_transformer_is_refused(override: str, message: st
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("data.augmentation.pipeline=workers", "pipeline: must be device with method mlkd"),
         (
             "optimizer.accumulate=2",
             "optimizer.accumulate: must be 1 with method mlkd, which compares",

@@ -22,6 +22,7 @@ from lskd_cli.data import (
 )
 from lskd_cli.data.batch import Normalizer
 from lskd_cli.errors import RequestError, RunError
+from lskd_cli.preprocessing import Preprocessing
 from tests.image_folders import CLASSES, make_folder
 
 
@@ -234,12 +235,13 @@ def test_crops_have_the_scales_of_torchvision(folder: Path) -> None:
 def test_test_images_are_the_center_of_the_resized_file(folder: Path) -> None:
     data = _data("data.image_size=28")
     _, val = _sets(folder, data)
-    batches = list(eval_batches(val, data, 28))
+    batches = list(eval_batches(val, Preprocessing.of_data(data)))
     found = torch.cat([images for images, _ in batches])
     assert torch.equal(torch.cat([target for _, target in batches]), val.targets)
-    small = v2.functional.resize(val.load_image(5), [32])
+    small = v2.functional.pil_to_tensor(v2.functional.resize(val.open_image(5), [32]))
     left = round((small.shape[2] - 28) / 2)
-    expected = Normalizer(data, torch.device("cpu"))(small[None, :, 2:30, left : left + 28])
+    normalize = Normalizer(data.mean, data.std, torch.device("cpu"))
+    expected = normalize(small[None, :, 2:30, left : left + 28])
     assert torch.equal(found[5:6], expected)
 
 
@@ -249,9 +251,28 @@ def test_every_test_image_is_seen_by_one_process(folder: Path) -> None:
     seen = [
         target
         for rank in range(3)
-        for _, target in eval_batches(val, data, 28, DataShard(rank, 3, num_workers=1))
+        for _, target in eval_batches(
+            val, Preprocessing.of_data(data), DataShard(rank, 3, num_workers=1)
+        )
     ]
     assert torch.equal(torch.cat(seen), val.targets)
+
+
+def test_strong_views_have_a_policy_and_their_own_operations(folder: Path) -> None:
+    policy = "data.augmentation.policy=rand-m9-mstd0.5-inc1"
+    data = _data(policy, "data.augmentation.erasing=0.5", "data.image_size=32")
+    train, _ = _sets(folder, data)
+    batches = []
+    for first_step in (0, 1):
+        loader = create_loader(train, data)
+        loader.start_epoch(1, ["weak", "strong"], first_step)
+        steps = range(first_step, 2)
+        batches.append([loader.make_batch(loader.batch_spec(step, 1)) for step in steps])
+    whole, resumed = batches
+    assert whole[0].views["strong"].shape == (16, 3, 32, 32)
+    assert not torch.equal(whole[0].views["strong"], whole[0].views["weak"])
+    for view in ("weak", "strong"):
+        assert torch.equal(whole[1].views[view], resumed[0].views[view])
 
 
 def test_a_policy_of_timm_works_on_files(folder: Path) -> None:

@@ -124,7 +124,7 @@ def test_no_flip_and_no_padding_leave_the_images_as_they_are() -> None:
 def test_normalization_is_that_of_torchvision() -> None:
     images = _images().images.permute(0, 3, 1, 2)
     expected = tv.normalize(tv.to_dtype(images, torch.float32, scale=True), DATA.mean, DATA.std)
-    torch.testing.assert_close(Normalizer(DATA, images.device)(images), expected)
+    torch.testing.assert_close(Normalizer(DATA.mean, DATA.std, images.device)(images), expected)
 
 
 @pytest.mark.parametrize("size", [28, 64])

@@ -132,7 +132,8 @@ def test_a_method_fits_the_features_of_every_pair(method: str, pair: str) -> Non
     name = f"{method}-{pair}"
     preset = load_preset(name)
     with torch.device("meta"):
-        teacher = create_model(preset.teacher, 10, teacher_image_size(preset.teacher, 64))
+        size = teacher_image_size(preset.teacher, preset.data.image_size)
+        teacher = create_model(preset.teacher, 10, size)
         distiller = create_distiller(preset, teacher, torch.zeros(20, dtype=torch.int64))
         student, goal = (_outputs(shapes, 3) for shapes in _shapes(name))
         losses = distiller.losses(_step(student, goal))
@@ -214,7 +215,12 @@ def test_a_kl_term_is_added_where_it_has_a_weight_and_can_be_standardized(method
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
-    "pair", ["student=timm/resnet18", "teacher=timm/resnet18", "teacher=torchvision/inception_v3"]
+    "pair",
+    [
+        "student=torchvision/squeezenet1_1",
+        "teacher=torchvision/squeezenet1_1",
+        "teacher=torchvision/inception_v3",
+    ],
 )
 def test_a_network_without_features_is_refused(method: str, pair: str) -> None:
     preset = load_preset(f"{method}-r32x4-r8x4", [pair])

@@ -10,6 +10,7 @@ import torch
 
 from lskd_cli.config import load_preset
 from lskd_cli.data import create_loader, eval_batches, load_splits
+from lskd_cli.preprocessing import Preprocessing
 from tests.image_folders import CLASSES, make_folder
 
 pytestmark = [
@@ -43,10 +44,15 @@ def test_batches_that_are_sent_ahead_are_those_of_a_cpu(folder: Path) -> None:
 
 
 def test_test_images_are_those_of_a_cpu(folder: Path) -> None:
-    data = load_preset("kd-imagenet-r34-r18", SETTINGS).data
+    data = load_preset("kd-imagenet-r34-r18", [*SETTINGS, "data.image_size=64"]).data
     test = load_splits(data, folder, lambda *_: None).test
     parts = [
-        torch.cat([images.cpu() for images, _ in eval_batches(test.to(device), data, 64)])
+        torch.cat(
+            [
+                images.cpu()
+                for images, _ in eval_batches(test.to(device), Preprocessing.of_data(data))
+            ]
+        )
         for device in (torch.device("cpu"), CUDA)
     ]
     torch.testing.assert_close(*parts)

@@ -18,6 +18,7 @@ from lskd_cli.engine.network_outputs import evaluate_models, load_eval_model
 from lskd_cli.engine.student_trainer import StudentTrainer
 from lskd_cli.errors import Interrupted, RequestError
 from lskd_cli.models import Output, create_model
+from lskd_cli.preprocessing import Preprocessing
 from tests.data.test_image_ops import from_pillow
 from tests.engine.fake_graph_recorder import FakeGraphRecorder
 from tests.engine.helpers import CPU, after, digest, metrics, run_path, silent, train
@@ -126,7 +127,7 @@ def _train_step(trainer: StudentTrainer) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(12, 3, 32, 32, generator=generator)
     teacher = Output(3 * torch.randn(12, 10, generator=generator))
-    trainer.lr.fill_(1e-3)
+    trainer.learning_rates.set(1e-3)
     batch = Batch({"weak": images}, torch.arange(12) % 10, torch.arange(12))
     trainer.train_step(batch, {"weak": teacher})
     return [p.grad.clone() for p in trainer.student.parameters() if p.grad is not None]
@@ -172,7 +173,8 @@ def test_adamw_can_be_recorded_also_after_a_resumption() -> None:
     again = _trainer()
     again.load_state_dict(state)
     assert all(group["capturable"] for group in again.optimizer.param_groups)
-    assert all(group["lr"] is again.lr for group in again.optimizer.param_groups)
+    rate = again.learning_rates.rates[1.0]
+    assert all(group["lr"] is rate for group in again.optimizer.param_groups)
 
 
 def test_parameters_that_are_fixed_stay_as_they_are() -> None:
@@ -198,7 +200,9 @@ def test_test_images_are_enlarged_as_pillow_does() -> None:
     with torch.no_grad():
         expected = network((large - mean) / std)
     targets = torch.zeros(3, dtype=torch.int64)
-    output, _ = predict(network, InMemoryImages(images, targets), preset.data)
+    output, _ = predict(
+        network, InMemoryImages(images, targets), Preprocessing.of_data(preset.data)
+    )
     torch.testing.assert_close(output.logits, expected, rtol=0, atol=1e-3)
 
 
@@ -252,9 +256,11 @@ def test_eval_finds_the_accuracy_of_the_run_again_and_its_teacher_at_its_own_siz
     _teacher(tmp_path)
     preset = _preset("kd-r56g-deit-tiny", "data.image_size=48", "schedule.epochs=2")
     train([preset], tmp_path)
-    student = load_eval_model(run_path(tmp_path, preset), None, None, best=False, data_dir=tmp_path)
+    student = load_eval_model(
+        run_path(tmp_path, preset), None, None, weights="last", data_dir=tmp_path
+    )
     weights = tmp_path / "checkpoints" / "resnet56_guide.safetensors"
-    teacher = load_eval_model(weights, None, None, best=False, data_dir=tmp_path)
+    teacher = load_eval_model(weights, None, None, "last", tmp_path)
     [result] = evaluate_models([student], teacher, tmp_path, CPU, silent)
     last = metrics(run_path(tmp_path, preset))[-1]
     assert result["top1"] == last["test_top1"]

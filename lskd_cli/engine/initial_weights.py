@@ -1,0 +1,109 @@
+"""Weights from which a student starts, and which of them fit its network."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import save as serialize
+from torch import Tensor
+
+from lskd_cli.checkpoints import Checkpoint, load_checkpoint
+from lskd_cli.config import Preset
+from lskd_cli.data import num_classes
+from lskd_cli.errors import RequestError
+from lskd_cli.models import (
+    PRETRAINED,
+    Network,
+    classifier_parameters,
+    create_model,
+    load_pretrained,
+)
+from lskd_cli.run_paths import weights_file
+
+
+def load_weights(source: Path, model: str | None) -> Checkpoint:
+    """The weights of a file or run folder, or those of a library if the source is ``pretrained``.
+
+    Args:
+        source: path, or ``pretrained``.
+        model: network of the pretrained weights.
+
+    Raises:
+        RequestError: the file cannot be read, or the network has no pretrained weights.
+        RunError: the pretrained weights cannot be downloaded.
+    """
+    if str(source) != PRETRAINED or model is None:
+        return load_checkpoint(weights_file(source))
+    weights, metadata = load_pretrained(model)
+    contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
+    digest = hashlib.sha256(serialize(contiguous)).hexdigest()
+    return Checkpoint(source, weights, metadata, digest)
+
+
+@dataclass
+class InitialWeights:
+    """Weights from which a student starts.
+
+    Attributes:
+        checkpoint: where they come from.
+        weights: those that the student takes.
+        replaced: parameters of the student's classifier, which start from random values because
+            the number of classes differs.
+        left_out: weights that the student does not have.
+    """
+
+    checkpoint: Checkpoint
+    weights: dict[str, Tensor]
+    replaced: list[str]
+    left_out: list[str]
+
+    def load(self, network: Network) -> None:
+        """Set the weights of a student; its classifier keeps its values if it is replaced."""
+        network.load_state_dict({**network.state_dict(), **self.weights})
+
+    def describe(self) -> str:
+        """What was loaded, in one line."""
+        total = len(self.weights) + len(self.replaced)
+        text = f"initialized from {self.checkpoint.path}: {len(self.weights)} of {total} tensors"
+        for label, names in (("new", self.replaced), ("left out", self.left_out)):
+            if names:
+                more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+                text += f"; {label}: {', '.join(names[:4])}{more}"
+        return text
+
+
+def load_initial_weights(preset: Preset) -> InitialWeights | None:
+    """The weights that ``init`` of a preset names; None if the student starts from random ones.
+
+    All weights must have the names and shapes of the student's. Only its classifier may be missing
+    or have another number of classes, and only weights that the student does not have may remain.
+
+    Raises:
+        RequestError: the file cannot be read, or its weights do not fit the student.
+        RunError: pretrained weights cannot be downloaded.
+    """
+    if preset.init is None:
+        return None
+    checkpoint = load_weights(Path(preset.init), preset.student)
+    checkpoint.check_finite()
+    size = preset.data.image_size
+    network = create_model(preset.student, num_classes(preset.data), size)
+    classifier = classifier_parameters(preset.student, size)
+    expected = network.state_dict()
+    weights = {
+        name: tensor
+        for name, tensor in checkpoint.weights.items()
+        if name in expected and tensor.shape == expected[name].shape
+    }
+    missing = [name for name in expected if name not in weights]
+    wrong = [name for name in missing if name not in classifier]
+    if wrong:
+        actual = checkpoint.weights.get(wrong[0])
+        found = "missing" if actual is None else f"{tuple(actual.shape)}"
+        raise RequestError(
+            f"{checkpoint.path}: does not fit {preset.student}: {wrong[0]} is {found}, expected "
+            f"{tuple(expected[wrong[0]].shape)} ({len(wrong)} of {len(expected)} tensors differ); "
+            "only the classifier may differ"
+        )
+    left_out = [name for name in checkpoint.weights if name not in expected]
+    return InitialWeights(checkpoint, weights, missing, left_out)

@@ -1,0 +1,147 @@
+"""Networks of the user's own, in files (``--model-file``) or installed packages.
+
+A package names the module of a network as an entry point in the group ``lskd.models``; it is
+imported when a preset names the network.
+"""
+
+import inspect
+import re
+import tokenize
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from lskd_cli.config import describe_error, execute_plugin_file, plugin_files
+from lskd_cli.errors import RequestError
+from lskd_cli.models.output import Network, Output
+from lskd_cli.models.state_dict_names import rename_parameters
+
+ENTRY_POINT_GROUP = "lskd.models"
+_NAME = re.compile(r"[A-Za-z][\w-]*")
+
+Create = TypeVar("Create", bound=Callable[..., nn.Module])
+
+reserved_names: set[str] = set()  # of built-in networks, which the registry adds
+_created: dict[str, Callable[..., nn.Module]] = {}
+_sources: dict[str, str] = {}  # source code of the files, as it was when they were loaded
+
+
+def register_model(create: Create) -> Create:
+    """Decorate a function or class that creates a network, to make it known by its own name.
+
+    It is called with ``num_classes`` and, if it has such a parameter, ``image_size`` in pixels. The
+    network takes (B, 3, S, S) normalized images and returns (B, num_classes) logits. If it has a
+    method ``forward_features`` that returns an ``Output``, feature methods can use it.
+
+    Raises:
+        RequestError: the name is invalid or that of a built-in network.
+    """
+    name = create.__name__
+    if not _NAME.fullmatch(name):
+        raise RequestError(f"model {name!r}: the name must start with a letter")
+    if name in reserved_names:
+        raise RequestError(f"model {name}: this name is taken; choose another one")
+    path = Path(inspect.getfile(create)).resolve()
+    plugin_files.add(path)
+    with tokenize.open(path) as file:
+        _sources[name] = file.read()
+    _created[name] = create
+    return create
+
+
+class CustomModel(Network):
+    """A registered network with its own parameter names."""
+
+    can_fuse_bn = False  # an arbitrary forward pass may not be traceable
+    all_params_used = False
+
+    def __init__(self, network: nn.Module, image_size: int) -> None:
+        super().__init__()
+        self.network: Any = network
+        self.image_size = image_size
+        self.returns_features = False
+        rename_parameters(self, {f"network.{key}": key for key in network.state_dict()})
+
+    def enable_features(self) -> bool:
+        self.returns_features = hasattr(self.network, "forward_features")
+        return self.returns_features
+
+    def forward_features(self, images: Tensor) -> Output:
+        """Logits; features too after ``enable_features``."""
+        if not self.returns_features:
+            return Output(self.network(images))
+        output = self.network.forward_features(images)
+        if not isinstance(output, Output):
+            raise RequestError(
+                f"{type(self.network).__name__}.forward_features: must return "
+                f"lskd_cli.models.Output, not {type(output).__name__}"
+            )
+        return output
+
+
+def load_model_file(path: Path) -> None:
+    """Execute a Python file that registers networks.
+
+    Raises:
+        RequestError: the file does not exist, fails (the message names the line), or registers
+            no network.
+    """
+    before = dict(_created)
+    execute_plugin_file(path, "--model-file")
+    if _created == before:
+        raise RequestError(f"{path}: registers no model; decorate a function with @register_model")
+
+
+def custom_models() -> list[str]:
+    """Names of the registered networks, and of those of installed packages."""
+    return sorted({*_created, *_entry_points()})
+
+
+def create_custom_model(name: str, num_classes: int, image_size: int) -> Network:
+    """A newly initialized network of ``custom_models()``.
+
+    Raises:
+        RequestError: its package cannot be imported, or it does not create a network.
+    """
+    if name not in _created:
+        _load_entry_point(name)
+    create = _created[name]
+    options = {"num_classes": num_classes}
+    if "image_size" in inspect.signature(create).parameters:
+        options["image_size"] = image_size
+    network: Any = create(**options)
+    if not isinstance(network, nn.Module):
+        raise RequestError(f"model {name}: must create a torch.nn.Module, not {network!r}")
+    if isinstance(network, Network):
+        network.image_size = image_size
+        return network
+    return CustomModel(network, image_size)
+
+
+def model_source(name: str) -> str | None:
+    """Source code of the file that defines a network; None for all other networks."""
+    return _sources.get(name)
+
+
+def _load_entry_point(name: str) -> None:
+    entry = _entry_points()[name]
+    try:
+        entry.load()
+    except Exception as error:
+        raise RequestError(f"model {name}, of {entry.value}: {describe_error(error)}") from error
+    if name not in _created:
+        raise RequestError(f"model {name}: {entry.value} registers no model of this name")
+
+
+@cache
+def _entry_points() -> dict[str, EntryPoint]:
+    found = entry_points(group=ENTRY_POINT_GROUP)
+    return {
+        entry.name: entry
+        for entry in found
+        if _NAME.fullmatch(entry.name) and entry.name not in reserved_names
+    }
