@@ -195,11 +195,16 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         raise RequestError(f"{path}: no such checkpoint")
     if path.suffix == ".safetensors":
-        return _load_safetensors(path)
+        return load_safetensors(path)
     return Checkpoint(path, read_pickled_weights(path), {})
 
 
-def _load_safetensors(path: Path) -> Checkpoint:
+def load_safetensors(path: Path) -> Checkpoint:
+    """Load a safetensors file of any name.
+
+    Raises:
+        RequestError: the file is damaged or of another format.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 from lskd_cli import __version__, dist_env
-from lskd_cli.cli import compare, doctor, evaluate, fetch_teachers, presets, report, train
+from lskd_cli.cli import (
+    compare,
+    doctor,
+    evaluate,
+    export,
+    fetch_teachers,
+    predict,
+    presets,
+    report,
+    train,
+)
 from lskd_cli.cli.console import err, info, is_main_process, print_error
 from lskd_cli.config import format_plugin_error
 from lskd_cli.errors import Interrupted, RequestError, RunError
@@ -24,6 +34,8 @@ app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
+app.command("predict")(predict.predict)
+app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)
 app.add_typer(presets.app, name="presets")
 

@@ -8,6 +8,7 @@ import typer
 
 from lskd_cli.config import load_method_file
 from lskd_cli.errors import RequestError
+from lskd_cli.run_paths import WeightsName
 
 DataDir = Annotated[
     Path,
@@ -42,6 +43,16 @@ ModelFiles = Annotated[
         "--model-file", metavar="FILE", help="Python file with your own network; repeatable."
     ),
 ]
+Weights = Annotated[
+    WeightsName,
+    typer.Option(
+        help="Weights of a run: of its last or best epoch, or their exponential moving average."
+    ),
+]
+ClassNames = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Class names, one per line, instead of the stored ones."),
+]
 
 DATA_DIR = Path("data")
 CHECKPOINTS_DIR = Path("checkpoints")
@@ -69,6 +80,20 @@ def load_model_files(paths: Sequence[Path] | None) -> None:
 
         for path in paths:
             load_model_file(path)
+
+
+def read_class_names(path: Path | None) -> list[str] | None:
+    """The lines of a file with class names; None without a file.
+
+    Raises:
+        RequestError: the file cannot be read.
+    """
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"--class-names {path}: cannot be read: {error}") from None
 
 
 def parse_ints(option: str, text: str) -> list[int]:

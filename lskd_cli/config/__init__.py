@@ -7,6 +7,7 @@ from lskd_cli.config.loading import (
     list_presets,
     load_data,
     load_preset,
+    method_defaults,
     to_yaml,
 )
 from lskd_cli.config.method_base import FeatureMethodConfig, MethodConfig
@@ -60,6 +61,7 @@ __all__ = [
     "load_data",
     "load_method_file",
     "load_preset",
+    "method_defaults",
     "method_names",
     "method_title",
     "plugin_files",

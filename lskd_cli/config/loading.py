@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from lskd_cli.config.builtin_methods import NO_METHOD, PRESETS_DIR, read_preset_file
-from lskd_cli.config.method_registry import method_names, plugin_defaults
+from lskd_cli.config.method_base import MethodConfig
+from lskd_cli.config.method_registry import method_config, method_names, plugin_defaults
 from lskd_cli.config.overrides import Override, rename_old_keys
 from lskd_cli.config.schema import Data, Preset
 from lskd_cli.config.validation import validate
@@ -56,6 +57,26 @@ def load_preset(
         override.apply(raw)
         options[override.key] = override.option
     return validate(raw, source, options, allow_unknown_method)
+
+
+def method_defaults(
+    name: str,
+) -> tuple[type[MethodConfig], dict[str, Any], dict[str, Any] | None]:
+    """The hyper-parameters of a method that no preset changes.
+
+    Returns:
+        Their class, their values, and the values that standardization changes; None for these if
+        the method cannot be standardized.
+
+    Raises:
+        RequestError: there is no such method.
+    """
+    config = method_config(name)
+    if config is None:
+        known = ", ".join(method_names())
+        raise RequestError(f"method {name!r}: unknown; choose one of {known}")
+    defaults = plugin_defaults(name) or read_preset_file("methods", name)
+    return config, defaults["method"], defaults.get("stand")
 
 
 def load_data(name: str, model: str | None = None) -> Data:

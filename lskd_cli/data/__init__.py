@@ -17,7 +17,7 @@ from lskd_cli.data.datasets import (
     load_splits,
     num_classes,
 )
-from lskd_cli.data.eval_batches import eval_batches
+from lskd_cli.data.eval_batches import center_view, eval_batches
 from lskd_cli.data.image_folder import ImageFolderImages, class_names
 from lskd_cli.data.loader import create_loader
 from lskd_cli.data.loader_base import Loader, epoch_size
@@ -33,6 +33,7 @@ __all__ = [
     "Images",
     "InMemoryImages",
     "Loader",
+    "center_view",
     "class_names",
     "create_loader",
     "derive_seed",

@@ -3,6 +3,7 @@
 from lskd_cli.distillers.base import Distiller, LogitDistiller, StepInputs
 from lskd_cli.distillers.creation import create_distiller, uses_features
 from lskd_cli.distillers.features import FeatureDistiller, FeatureSpec
+from lskd_cli.distillers.functional import distillation_loss
 from lskd_cli.distillers.registry import method_source, register
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "LogitDistiller",
     "StepInputs",
     "create_distiller",
+    "distillation_loss",
     "method_source",
     "register",
     "uses_features",

@@ -43,6 +43,12 @@ class EvalModel:
     model: str
     data: Data
 
+    @property
+    def num_classes(self) -> int:
+        """Number of classes of the weights."""
+        stored = self.checkpoint.metadata.get("num_classes", "")
+        return int(stored) if stored.isdecimal() else num_classes(self.data)
+
     @cached_property
     def preprocessing(self) -> Preprocessing:
         """How images are prepared for these weights.
@@ -59,7 +65,7 @@ class EvalModel:
             RequestError: the weights belong to another network.
         """
         size = self.preprocessing.image_size
-        return self.checkpoint.load_network(self.model, num_classes(self.data), size)
+        return self.checkpoint.load_network(self.model, self.num_classes, size)
 
 
 @dataclass

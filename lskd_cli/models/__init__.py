@@ -1,6 +1,7 @@
 """Networks, created by their published names."""
 
 from lskd_cli.models.custom import load_model_file, model_source, register_model
+from lskd_cli.models.external import split_external
 from lskd_cli.models.output import FeatureShapes, Network, Output
 from lskd_cli.models.pretrained import PRETRAINED, library_preprocessing, load_pretrained
 from lskd_cli.models.registry import (
@@ -28,6 +29,7 @@ __all__ = [
     "load_pretrained",
     "model_source",
     "register_model",
+    "split_external",
     "suggest_models",
     "teacher_image_size",
 ]

@@ -1,0 +1,267 @@
+"""A student in use: ``lskd predict`` and ``lskd export``."""
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import timm
+import torch
+from PIL import Image
+
+from lskd_cli import load_student
+from lskd_cli.checkpoints import load_checkpoint, save_checkpoint
+from lskd_cli.engine import export as export_module
+from lskd_cli.preprocessing import Preprocessing
+from tests.cli.helpers import Result, lskd
+from tests.engine.helpers import digits_preset, run_path, train
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one epoch whose teacher is a file."""
+    root = tmp_path_factory.mktemp("student")
+    preset = digits_preset("kd", False, 1, "data.limit_train=200")
+    train([preset], root)
+    return run_path(root, preset)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "inner").mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for name in ("a.png", "inner/b.jpeg", "c.PNG"):
+        pixels = random.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def _predict(capsys: Capture, run: Path, *arguments: object) -> Result:
+    return lskd(capsys, "predict", run, *arguments)
+
+
+def test_predictions_are_those_of_the_python_interface(
+    run: Path, photos: Path, capsys: Capture
+) -> None:
+    result = _predict(capsys, run, photos, "--format=json", "--top-k=3")
+    assert result.code == 0, result.err
+    found = json.loads(result.out)
+    names = ["a.png", "c.PNG", "inner/b.jpeg"]
+    assert [entry["image"] for entry in found] == [str(photos / name) for name in names]
+    images = [Image.open(photos / name) for name in names]
+    for entry, expected in zip(found, load_student(run).predict(images, 3), strict=True):
+        assert [item["class"] for item in entry["predictions"]] == [p.class_name for p in expected]
+        assert entry["predictions"][0]["probability"] == pytest.approx(expected[0].probability)
+
+
+def test_the_formats_have_the_same_content(run: Path, photos: Path, capsys: Capture) -> None:
+    found = json.loads(_predict(capsys, run, photos, "--format=json", "--top-k=2").out)
+    rows = list(csv.DictReader(io.StringIO(_predict(capsys, run, photos, "--format=csv",
+                                                    "--top-k=2").out)))  # fmt: skip
+    assert len(rows) == 6
+    assert rows[0]["class"] == found[0]["predictions"][0]["class"]
+    assert rows[1]["rank"] == "2"
+    table = _predict(capsys, run, photos, "--top-k=2").out.splitlines()
+    assert len(table) == 3
+    best = found[0]["predictions"][0]
+    assert f"{best['class']} {100 * best['probability']:.1f} %" in table[0]
+
+
+def test_more_images_than_a_batch_are_predicted_in_order(
+    run: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(130):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / f"{number:03}.png")
+    rows = _predict(capsys, run, folder, "--format=csv", "--top-k=1").out.splitlines()[1:]
+    assert [Path(row.split(",")[0]).stem for row in rows] == [f"{n:03}" for n in range(130)]
+
+
+def test_unreadable_images_are_reported_and_left_out(
+    run: Path, photos: Path, capsys: Capture
+) -> None:
+    (photos / "b.png").write_bytes(b"nothing")
+    result = _predict(capsys, run, photos, photos / "notes.txt", "--format=csv", "--top-k=1")
+    assert result.code == 0
+    assert len(result.out.splitlines()) == 4
+    assert "left out: " in result.err
+    assert "cannot identify image file" in result.err
+    assert "2 of 5 images could not be read" in result.err
+    result = _predict(capsys, run, photos / "b.png", "--format=json")
+    assert result.code == 1
+    assert json.loads(result.out) == []
+    assert "no image could be read" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("none.png",), "none.png: no such image or folder"),
+        (("{empty}",), "contains no images"),
+        (("{empty}", "--class-names={two}"), "has 10 classes, but there are 2 class names"),
+        (("{empty}", "--class-names=none.txt"), "--class-names none.txt: cannot be read"),
+        (("{empty}", "--weights=ema"), "was trained without optimizer.ema_decay"),
+        (("{empty}", "--top-k=0"), "Invalid value for '--top-k'"),
+    ],
+)
+def test_a_wrong_request_is_refused(
+    run: Path, tmp_path: Path, capsys: Capture, arguments: tuple[str, ...], message: str
+) -> None:
+    empty, two = tmp_path / "empty", tmp_path / "two.txt"
+    empty.mkdir()
+    two.write_text("a\nb\n")
+    filled = [text.format(empty=empty, two=two) for text in arguments]
+    result = _predict(capsys, run, *filled)
+    assert result.code == 2
+    assert message in " ".join(result.err.split())
+
+
+def test_class_names_can_be_given(run: Path, photos: Path, tmp_path: Path, capsys: Capture) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("".join(f"digit {number}\n" for number in range(10)))
+    result = _predict(capsys, run, photos / "a.png", "--class-names", names, "--format=csv")
+    assert ",digit " in result.out
+
+
+def _images(run: Path) -> torch.Tensor:
+    size = load_student(run).preprocessing.image_size
+    return torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def _expected(run: Path, images: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return load_student(run).network(images)
+
+
+def test_an_onnx_file_has_metadata_and_a_dynamic_batch(
+    run: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    path = tmp_path / "a.onnx"
+    command = ("export", run, "--format=onnx", "--out", path, "--license=mit", "--json")
+    result = lskd(capsys, *command)
+    assert result.code == 0, result.err
+    report = json.loads(result.out)
+    assert report["check"]["images"] == 360
+    assert report["check"]["difference"] < 1e-3
+    assert report["check"]["top1"] == report["check"]["network_top1"]
+    student, teacher = report["networks"].values()
+    assert student["parameters"] == 78_042
+    assert teacher["multiply_adds"] > student["multiply_adds"] > 1e6
+    assert student["latency"] > 0
+    images = _images(run)
+    session = onnxruntime.InferenceSession(str(path))
+    (logits,) = session.run(["logits"], {"images": images.numpy()})
+    torch.testing.assert_close(
+        torch.from_numpy(logits), _expected(run, images), rtol=1e-4, atol=1e-4
+    )
+    metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    assert metadata["license"] == "mit"
+    assert json.loads(metadata["classes"]) == [str(number) for number in range(10)]
+    assert Preprocessing.from_json(metadata["preprocessing"]).image_size == 32
+
+
+def test_the_other_formats_give_the_same_logits(run: Path, tmp_path: Path, capsys: Capture) -> None:
+    images = _images(run)
+    expected = _expected(run, images)
+    path = tmp_path / "a.pt2"
+    result = lskd(capsys, "export", run, "--format=torch-export", "--out", path)
+    assert result.code == 0, result.err
+    assert "the licence of the weights is not known" in result.err
+    files = {"metadata.json": ""}
+    program = torch.export.load(path, extra_files=files)
+    torch.testing.assert_close(program.module()(images), expected)
+    assert json.loads(files["metadata.json"])["model"] == "resnet8"
+    path = tmp_path / "a.safetensors"
+    assert lskd(capsys, "export", run, "--format=safetensors", "--out", path).code == 0
+    torch.testing.assert_close(_expected(path, images), expected)
+    assert load_checkpoint(path).metadata["license"] == "unknown"
+
+
+def test_a_hub_folder_has_a_card_and_weights(run: Path, tmp_path: Path, capsys: Capture) -> None:
+    folder = tmp_path / "hub"
+    command = ("export", run, "--format=hub", "--out", folder, "--license=apache-2.0")
+    result = lskd(capsys, *command)
+    assert result.code == 0, result.err
+    assert f"hf upload USER/NAME {folder}" in result.err
+    card = (folder / "README.md").read_text()
+    assert card.startswith("---\n")
+    for text in ("license: apache-2.0", "| Teacher | resnet20 |", "| Method | KD |", "lskd 0.1.0"):
+        assert text in card
+    config = json.loads((folder / "config.json").read_text())
+    assert config["architecture"] == "resnet8"
+    assert sorted(path.name for path in tmp_path.glob("*")) == ["hub"]
+    again = lskd(capsys, *command)
+    assert again.code == 2
+    assert "exists; remove it, or choose another folder with --out" in again.err
+
+
+def test_timm_loads_the_hub_folder_of_its_network(tmp_path: Path, capsys: Capture) -> None:
+    torch.manual_seed(0)
+    network = timm.create_model("resnet10t", num_classes=10)
+    view = Preprocessing(32, (0.3, 0.3, 0.3), (0.3, 0.3, 0.3), "bicubic", 0.9)
+    weights = tmp_path / "weights.safetensors"
+    metadata = {"model": "timm/resnet10t", "num_classes": "10", "dataset": "digits"}
+    save_checkpoint(weights, network.state_dict(), metadata | {"preprocessing": view.to_json()})
+    folder = tmp_path / "hub"
+    result = lskd(capsys, "export", weights, "--format=hub", "--out", folder)
+    assert result.code == 0, result.err
+    loaded = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(images), network.eval()(images))
+    config = timm.data.resolve_model_data_config(loaded)
+    assert config["mean"] == (0.3, 0.3, 0.3)
+    assert config["crop_pct"] == 0.9
+    assert config["input_size"] == (3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--format=tflite",), "Invalid value for '--format'"),
+        (("--format=safetensors", "--opset=18"), "--opset: only valid with --format onnx"),
+        (("--format=onnx", "--opset=9"), "--opset 9: does not have all operations of resnet8"),
+    ],
+)
+def test_a_wrong_export_leaves_no_file(
+    run: Path, tmp_path: Path, capsys: Capture, arguments: tuple[str, ...], message: str
+) -> None:
+    out = tmp_path / "out" / "a.onnx"
+    out.parent.mkdir()
+    result = lskd(capsys, "export", run, "--out", out, *arguments)
+    assert result.code == 2
+    assert message in " ".join(result.err.split())
+    assert list(out.parent.iterdir()) == []
+
+
+def test_onnx_without_its_packages_is_one_line(
+    run: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    result = lskd(capsys, "export", run, "--out", tmp_path / "a.onnx")
+    assert result.code == 2
+    assert "onnx is not installed; pip install 'lskd-cli[onnx]'" in result.err
+
+
+def test_an_export_that_gives_other_logits_is_not_kept(
+    run: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        export_module, "load_exported", lambda *_: lambda images: torch.zeros(len(images), 10)
+    )
+    result = lskd(
+        capsys, "export", run, "--format=safetensors", "--out", tmp_path / "a.safetensors"
+    )
+    assert result.code == 1
+    assert "the exported network gives other logits" in result.err
+    assert list(tmp_path.glob("*")) == []

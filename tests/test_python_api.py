@@ -1,0 +1,91 @@
+"""The Python functions of docs/python.md."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+import lskd_cli
+from lskd_cli import distillation_loss, load_student
+from lskd_cli.distillers.dkd import dkd_loss
+from lskd_cli.distillers.kd import kd_loss
+from lskd_cli.errors import RequestError
+from tests.engine.helpers import digits_preset, run_path, train
+
+TEXT = (Path(__file__).parents[1] / "docs" / "python.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+STUDENT, TEACHER = torch.randn(6, 10), torch.randn(6, 10)
+TARGET = torch.arange(6)
+
+
+def test_the_blocks_of_the_document_run(
+    small_digits: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train([digits_preset()], tmp_path)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    assert len(BLOCKS) == 2
+    for block in BLOCKS:
+        exec(block, names)
+    assert float(names["ours"]) > 0  # type: ignore[arg-type]
+    only_kd = kd_loss(names["student_logits"], names["teacher_logits"], 2)  # type: ignore[arg-type]
+    torch.testing.assert_close(names["only_kd"], 0.9 * only_kd)
+
+
+def test_a_student_predicts_images_of_any_size_and_mode(small_digits: None, tmp_path: Path) -> None:
+    preset = digits_preset()
+    train([preset], tmp_path)
+    student = load_student(run_path(tmp_path, preset))
+    modes = {"L": (9, 50), "RGBA": (64, 32), "RGB": (32, 32)}
+    images = [Image.new(mode, size, 100) for mode, size in modes.items()]
+    probabilities = student.probabilities(images)
+    assert probabilities.shape == (3, 10)
+    torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(3))
+    top = student.predict(images, top_k=20)
+    assert [len(row) for row in top] == [10] * 3
+    assert top[0][0].probability == pytest.approx(float(probabilities[0].max()))
+    assert top[0][0].class_name == str(int(probabilities[0].argmax()))
+
+
+def test_the_loss_is_that_of_the_method() -> None:
+    found = distillation_loss("kd", STUDENT, TEACHER, TARGET)
+    ce = F.cross_entropy(STUDENT, TARGET)
+    torch.testing.assert_close(found, 0.1 * ce + 0.9 * kd_loss(STUDENT, TEACHER, 4))
+    found = distillation_loss("kd", STUDENT, TEACHER, TARGET, standardized=True)
+    torch.testing.assert_close(found, 0.1 * ce + 9 * kd_loss(STUDENT, TEACHER, 2, True))
+    found = distillation_loss("dkd", STUDENT, TEACHER, TARGET, beta=2)
+    torch.testing.assert_close(found, ce + dkd_loss(STUDENT, TEACHER, TARGET, 1, 2, 4))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("kdd",), "method 'kdd': unknown; choose one of fitnet, kd, "),
+        (("mlkd",), "method mlkd: not a loss of the logits of one view"),
+        (("kd", {"temperature": 0}), "method kd: temperature: Input should be greater than 0"),
+        (("kd", {"beta": 1}), "method kd: beta: Extra inputs are not permitted"),
+    ],
+)
+def test_a_wrong_request_is_refused(arguments: tuple, message: str) -> None:
+    method, *settings = arguments
+    with pytest.raises(RequestError, match=re.escape(message)):
+        distillation_loss(method, STUDENT, TEACHER, TARGET, **(settings[0] if settings else {}))
+
+
+def test_names_of_classes_must_fit(small_digits: None, tmp_path: Path) -> None:
+    preset = digits_preset()
+    train([preset], tmp_path)
+    with pytest.raises(RequestError, match="has 10 classes, but there are 2 class names"):
+        load_student(run_path(tmp_path, preset), class_names=["a", "b"])
+
+
+def test_the_package_is_imported_without_torch() -> None:
+    code = "import sys, lskd_cli; assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = lskd_cli.nothing
