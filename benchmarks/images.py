@@ -23,7 +23,7 @@ from lskd_cli.config import Preset, View, load_preset
 from lskd_cli.data import (
     BatchSpec,
     DataShard,
-    ImageFolderImages,
+    FolderImages,
     Loader,
     create_loader,
     load_splits,
@@ -51,7 +51,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = make_folder(Path(temporary) / "images", 24, 1, size=SIZE, quality=QUALITY)
         dataset = load_splits(_preset("kd").data, folder, lambda done, total: None)
-        assert isinstance(dataset.train, ImageFolderImages)
+        assert isinstance(dataset.train, FolderImages)
         _print_workers(dataset.train, runtime, options.rounds)
         _print_waiting(dataset.train.to(runtime.device), runtime, options.steps)
 
@@ -61,7 +61,7 @@ def _preset(method: str) -> Preset:
     return load_preset(f"{method}-imagenet-r34-r18", settings)
 
 
-def _print_workers(images: ImageFolderImages, runtime: Runtime, rounds: int) -> None:
+def _print_workers(images: FolderImages, runtime: Runtime, rounds: int) -> None:
     """Time of epochs of views alone, compared with the loader of a tutorial."""
     counts = sorted({1, joblib.cpu_count()})
     actions: dict[str, Action] = {}
@@ -103,7 +103,7 @@ def _epoch(loader: Loader, views: Sequence[View]) -> None:
         loader.batch_spec(step, 1)
 
 
-def _print_waiting(images: ImageFolderImages, runtime: Runtime, steps: int) -> None:
+def _print_waiting(images: FolderImages, runtime: Runtime, steps: int) -> None:
     """Share of the time of training steps in which the loop waits for images."""
     table = []
     for method in ("kd", "mlkd"):

@@ -12,7 +12,7 @@ from PIL import Image
 from lskd_cli.checkpoints import Checkpoint
 from lskd_cli.config import load_preset
 from lskd_cli.data import eval_batches
-from lskd_cli.data.image_folder import ImageFolderImages
+from lskd_cli.data.file_images import FolderImages
 from lskd_cli.engine.evaluation import predict
 from lskd_cli.engine.view_adapter import ViewAdapter
 from lskd_cli.errors import RequestError
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> ImageFolderImages:
+def photos(tmp_path: Path) -> FolderImages:
     """Three images of several sizes."""
     random = np.random.default_rng(0)
     names = []
@@ -33,7 +33,7 @@ def photos(tmp_path: Path) -> ImageFolderImages:
         picture = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
         picture.save(tmp_path / f"{number}.png")
         names.append(f"{number}.png".encode())
-    return ImageFolderImages(tmp_path, np.array(names), torch.zeros(3).long(), ("a",), CPU)
+    return FolderImages(tmp_path, np.array(names), torch.zeros(3).long(), ("a",), CPU)
 
 
 def _of_library(model: str) -> object:
@@ -51,7 +51,7 @@ def _of_library(model: str) -> object:
     ["timm/vit_tiny_patch16_224", "torchvision/resnet50", "timm/tf_efficientnetv2_b0.in1k"],
 )
 def test_logits_equal_those_of_the_preprocessing_of_the_library(
-    model: str, photos: ImageFolderImages
+    model: str, photos: FolderImages
 ) -> None:
     preprocessing = library_preprocessing(model)
     assert preprocessing is not None
@@ -66,7 +66,7 @@ def test_logits_equal_those_of_the_preprocessing_of_the_library(
     assert (expected - expected[0]).abs().max() > 1e-3
 
 
-def test_a_library_that_squashes_images_is_followed(photos: ImageFolderImages) -> None:
+def test_a_library_that_squashes_images_is_followed(photos: FolderImages) -> None:
     model = "timm/convnext_tiny.in12k_ft_in1k_384"
     preprocessing = library_preprocessing(model)
     assert preprocessing is not None

@@ -4,8 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic_core import PydanticCustomError
+
 from lskd_cli.cli.training_options import TrainingArguments
-from lskd_cli.config import NO_LOGITS, Override, Preset, is_feature_method, load_preset
+from lskd_cli.config import (
+    BUILTIN_DATASETS,
+    NO_LOGITS,
+    Override,
+    Preset,
+    check_dataset_name,
+    is_feature_method,
+    load_preset,
+)
 from lskd_cli.errors import RequestError
 
 
@@ -38,7 +48,8 @@ def requested_preset(name: str, requested: PresetOverrides, seed: int | None) ->
     training = requested.training
     overrides: list[str | Override] = []
     if training.dataset is not None:
-        overrides += _image_folder_overrides(load_preset(name), training.data_dir)
+        _check_dataset(training.dataset)
+        overrides += _own_data_overrides(load_preset(name), training.dataset, training.data_dir)
     for key, value in (
         ("teacher", training.teacher),
         ("student", training.student),
@@ -94,6 +105,15 @@ def check_standardizable(option: str, preset: Preset) -> None:
         raise RequestError(f"{option}: {NO_LOGITS.format(preset.method.name)}")
 
 
+def _check_dataset(name: str) -> None:
+    try:
+        is_own = check_dataset_name(name) not in BUILTIN_DATASETS
+    except PydanticCustomError as error:
+        raise RequestError(f"--dataset {name}: {error}") from None
+    if not is_own:
+        raise RequestError(f"--dataset {name}: only for images of your own; choose a preset of it")
+
+
 def _check_model(option: str, name: str) -> None:
     from lskd_cli.models import is_model, suggest_models
 
@@ -101,17 +121,24 @@ def _check_model(option: str, name: str) -> None:
         raise RequestError(f"{option} {name}: unknown model; {suggest_models(name)}")
 
 
-def _image_folder_overrides(preset: Preset, data_dir: Path) -> list[str | Override]:
-    """What turns any preset into one for an image folder."""
-    from lskd_cli.data import class_names
+def _own_data_overrides(preset: Preset, name: str, data_dir: Path) -> list[str | Override]:
+    """What turns any preset into one for images of one's own."""
+    from lskd_cli.data import own_classes, own_image_size
 
     option = "--dataset"
     overrides: list[str | Override] = [
-        Override("data.name", "imagefolder", option),
-        Override("data.num_classes", len(class_names(data_dir / "train")), option),
+        Override("data.name", name, option),
+        Override("data.num_classes", own_classes(name, data_dir), option),
         _NOTHING_PUBLISHED,
     ]
-    if preset.data.augmentation is not None:
+    augmentation = preset.data.augmentation
+    if name == "npz":
+        overrides.append(Override("data.test_crop", 1.0, option))
+        if augmentation is None:  # padded crops have the size of the images
+            size = own_image_size(data_dir)
+            return [*overrides, Override("data.image_size", size, option)]
+        return [*overrides, Override("data.augmentation.pipeline", "device", option)]
+    if augmentation is not None:
         return [*overrides, Override("data.augmentation.pipeline", "workers", option)]
     crops = {"interpolation": "bilinear", "pipeline": "workers"}
     return [

@@ -65,8 +65,13 @@ class TrainingArguments:
         ),
     ] = None
     dataset: Annotated[
-        Literal["imagefolder"] | None,
-        typer.Option(help="Train on train/CLASS/FILE and val/CLASS/FILE in --data-dir."),
+        str | None,
+        typer.Option(
+            metavar="imagefolder|csv|npz|tar|hfds/NAME",
+            help="Train on images of your own in --data-dir: train/CLASS/FILE and val/CLASS/FILE; "
+            "train.csv and val.csv with the columns path and label; a NumPy archive as those of "
+            "MedMNIST; train.tar and val.tar; or a data set of the Hugging Face Hub.",
+        ),
     ] = None
     teacher_checkpoint: Annotated[
         Path | None,

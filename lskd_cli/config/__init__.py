@@ -32,9 +32,10 @@ from lskd_cli.config.schema import (
     Schedule,
     Standardization,
 )
-from lskd_cli.config.types import Fraction, View
+from lskd_cli.config.types import BUILTIN_DATASETS, Fraction, View, check_dataset_name
 
 __all__ = [
+    "BUILTIN_DATASETS",
     "DEFAULT_IMAGE_SIZE",
     "MAX_EPOCHS",
     "NO_LOGITS",
@@ -51,6 +52,7 @@ __all__ = [
     "Standardization",
     "View",
     "builtin_methods",
+    "check_dataset_name",
     "describe_error",
     "execute_plugin_file",
     "format_plugin_error",

@@ -17,7 +17,15 @@ from pydantic import (
 
 from lskd_cli.config.method_base import UnknownMethod
 from lskd_cli.config.method_registry import Method
-from lskd_cli.config.types import ConfigModel, Fraction, ModelName, Percent, Seed
+from lskd_cli.config.types import (
+    BUILTIN_DATASETS,
+    ConfigModel,
+    DatasetName,
+    Fraction,
+    ModelName,
+    Percent,
+    Seed,
+)
 from lskd_cli.printable import short_repr
 
 # Why a feature method without a KD term cannot be standardized.
@@ -42,8 +50,8 @@ class Augmentation(ConfigModel):
 class Data(ConfigModel):
     """The data set, and how a training view of an image is made."""
 
-    name: Literal["cifar100", "digits", "imagenet", "imagefolder"]
-    num_classes: PositiveInt | None = None  # of an image folder; other data sets define it
+    name: DatasetName
+    num_classes: PositiveInt | None = None  # of images of one's own; other data sets define it
     image_size: Annotated[int, Field(ge=8, le=1024)] = DEFAULT_IMAGE_SIZE  # input of the student
     batch_size: PositiveInt
     drop_last: bool = False  # drop the last partial batch of an epoch
@@ -70,13 +78,15 @@ class Data(ConfigModel):
 
     @model_validator(mode="after")
     def _check_image_folder(self) -> "Data":
-        if self.name == "imagefolder" and self.num_classes is None:
+        if self.is_own and self.num_classes is None:
             raise ValueError(
-                "num_classes: required; --dataset imagefolder --data-dir DIR reads it from the "
-                "folder"
+                f"num_classes: required; --dataset {self.name} --data-dir DIR reads it from the "
+                "images"
             )
-        if self.name != "imagefolder" and self.num_classes is not None:
-            raise ValueError(f"num_classes: only valid with imagefolder; {self.name} defines it")
+        if not self.is_own and self.num_classes is not None:
+            raise ValueError(
+                f"num_classes: only valid with images of your own; {self.name} defines it"
+            )
         uses_workers = self.augmentation is not None and self.augmentation.pipeline == "workers"
         if self.on_disk and not uses_workers:
             raise ValueError("augmentation.pipeline: must be workers for images in files")
@@ -92,7 +102,12 @@ class Data(ConfigModel):
     @property
     def on_disk(self) -> bool:
         """Whether DataLoader workers read the images from files instead of memory."""
-        return self.name in ("imagenet", "imagefolder")
+        return self.name not in ("cifar100", "digits", "npz")
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the images are the user's own, which define the number of classes."""
+        return self.name not in BUILTIN_DATASETS
 
 
 class Optimizer(ConfigModel):

@@ -1,8 +1,9 @@
 """Types that all parts of a preset are built from."""
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 # Views of a training image. weak: cropped and flipped; strong: two more operations and a cutout.
@@ -13,6 +14,31 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 # Names of networks, such as resnet32x4, torchvision/vgg16 or timm/vit_tiny_patch16_224.augreg.
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w./:@+-]*$", max_length=200)]
+BUILTIN_DATASETS = ("cifar100", "digits", "imagenet")
+_OWN_DATASETS = ("imagefolder", "csv", "npz", "tar")  # and data sets of the Hugging Face Hub
+_HUB_DATASET = re.compile(r"hfds/[\w./:@+-]+")
+
+
+def check_dataset_name(name: str) -> str:
+    """The name of a data set.
+
+    Raises:
+        PydanticCustomError: there is no such data set.
+    """
+    known = (*BUILTIN_DATASETS, *_OWN_DATASETS)
+    if name in known or _HUB_DATASET.fullmatch(name):
+        return name
+    if name.partition("/")[0] in ("wds", "hfids", "tfds"):
+        raise PydanticCustomError(
+            "streamed_dataset",
+            "should not be streamed, because an epoch could not be resumed; use tar or hfds/NAME",
+        )
+    raise PydanticCustomError(
+        "unknown_dataset", "should be one of {known} or hfds/NAME", {"known": ", ".join(known)}
+    )
+
+
+DatasetName = Annotated[str, AfterValidator(check_dataset_name)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 

@@ -12,13 +12,16 @@ from lskd_cli.data.crop_loader import CropLoader
 from lskd_cli.data.datasets import (
     DataSplits,
     Images,
-    InMemoryImages,
     image_folder,
     load_splits,
     num_classes,
+    own_classes,
+    own_image_size,
 )
 from lskd_cli.data.eval_batches import center_view, eval_batches
-from lskd_cli.data.image_folder import ImageFolderImages, class_names
+from lskd_cli.data.file_images import FileImages, FolderImages
+from lskd_cli.data.image_folder import class_names
+from lskd_cli.data.in_memory import InMemoryImages
 from lskd_cli.data.loader import create_loader
 from lskd_cli.data.loader_base import Loader, epoch_size
 
@@ -29,7 +32,8 @@ __all__ = [
     "CropLoader",
     "DataShard",
     "DataSplits",
-    "ImageFolderImages",
+    "FileImages",
+    "FolderImages",
     "Images",
     "InMemoryImages",
     "Loader",
@@ -42,5 +46,7 @@ __all__ = [
     "image_folder",
     "load_splits",
     "num_classes",
+    "own_classes",
+    "own_image_size",
     "worker_count",
 ]

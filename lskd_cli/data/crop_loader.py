@@ -23,7 +23,7 @@ from lskd_cli.data.batch import (
     ViewSpec,
     derive_seed,
 )
-from lskd_cli.data.datasets import InMemoryImages
+from lskd_cli.data.in_memory import InMemoryImages
 from lskd_cli.data.loader_base import Loader, epoch_permutation
 from lskd_cli.data.strong_augment import sample_strong_params, strong_augment
 from lskd_cli.errors import RequestError

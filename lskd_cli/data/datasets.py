@@ -1,22 +1,25 @@
-"""Data sets: CIFAR-100 and scikit-learn's digits in memory, ImageNet and image folders in files."""
+"""Data sets: CIFAR-100 and scikit-learn's digits, ImageNet, and images of one's own."""
 
 import shutil
 import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-from torch import Tensor
 from torchvision.datasets import CIFAR100
 
 from lskd_cli.config import DEFAULT_IMAGE_SIZE, Data
-from lskd_cli.data.image_folder import ImageFolderImages, load_image_folders
+from lskd_cli.data.file_images import FileImages, check_images
+from lskd_cli.data.image_folder import class_names, list_csv, list_image_folders
+from lskd_cli.data.in_memory import InMemoryImages
+from lskd_cli.data.npz_file import find_npz, load_npz
+from lskd_cli.data.reader_images import HUB_PREFIX, list_hub_dataset, list_tar
 from lskd_cli.download import ArchiveError, Progress, download_lock, downloaded, file_digest
 from lskd_cli.errors import RequestError, RunError
 
@@ -26,43 +29,7 @@ _DIGITS_TEST_FRACTION = 0.2
 _NUM_CLASSES = {"cifar100": 100, "digits": 10, "imagenet": 1000}
 
 
-@dataclass
-class InMemoryImages:
-    """Images in one tensor, and their classes.
-
-    Attributes:
-        images: (N, S, S, 3) uint8, RGB.
-        targets: (N,) int64 class indices.
-        classes: names of the classes; empty if they are not known.
-    """
-
-    images: Tensor
-    targets: Tensor
-    classes: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the images, on which batches are made."""
-        return self.targets.device
-
-    def to(self, device: torch.device) -> "InMemoryImages":
-        """The images on another device."""
-        return replace(self, images=self.images.to(device), targets=self.targets.to(device))
-
-    def subset(self, indices: "np.ndarray[Any, Any]") -> "InMemoryImages":
-        """The images with the given indices."""
-        selected = torch.from_numpy(indices)
-        return replace(self, images=self.images[selected], targets=self.targets[selected])
-
-    def load_image(self, index: int) -> Tensor:
-        """One image, (3, H, W) uint8."""
-        return self.images[index].permute(2, 0, 1)
-
-
-Images = InMemoryImages | ImageFolderImages
+Images = InMemoryImages | FileImages
 AnyImages = TypeVar("AnyImages", bound=Images)
 
 
@@ -90,8 +57,8 @@ def load_splits(data: Data, folder: Path, progress: Progress, skip_bad: bool = F
 
     Args:
         data: the data set, and the fraction of training images to hold out.
-        folder: contains cifar-100-python (downloaded if it is absent), or train/ and val/ of an
-            image folder, or imagenet/ with those.
+        folder: contains cifar-100-python (downloaded if it is absent), imagenet/, or images of
+            one's own.
         progress: called with the bytes of a download, or the number of checked images.
         skip_bad: leave out files that cannot be decoded.
 
@@ -101,11 +68,15 @@ def load_splits(data: Data, folder: Path, progress: Progress, skip_bad: bool = F
     """
     train: Images
     test: Images
+    val: Images | None = None
     if data.on_disk:
-        train, test = _from_folder(data, folder, progress, skip_bad)
+        train, test = _from_files(data, folder, progress, skip_bad)
+    elif data.name == "npz":
+        splits = load_npz(find_npz(folder))
+        train, test, val = splits["train"], splits["test"], splits.get("val")
+        _check_num_classes(data, len(train.classes), folder)
     else:
         train, test = _LOADERS[data.name](data, folder, progress)
-    val = None
     if data.val_split > 0:
         train, val = _split(train, data.val_split, "data.val_split")
     if data.limit_train is not None and data.limit_train < len(train):
@@ -119,20 +90,67 @@ def image_folder(data: Data, folder: Path) -> Path:
     return imagenet if data.name == "imagenet" and imagenet.is_dir() else folder
 
 
-def _from_folder(
+def own_classes(name: str, folder: Path) -> int:
+    """Number of classes of images of one's own.
+
+    Args:
+        name: the data set, which ``list_own_images`` knows, or npz.
+        folder: folder of the images.
+
+    Raises:
+        RequestError: the images cannot be found, or their classes differ between the splits.
+    """
+    if name == "imagefolder":
+        return len(class_names(folder / "train"))
+    if name == "npz":
+        return len(load_npz(find_npz(folder))["train"].classes)
+    return len(list_own_images(name, folder)[0].classes)
+
+
+def own_image_size(folder: Path) -> int:
+    """Side in pixels of the images of a NumPy archive.
+
+    Raises:
+        RequestError: there is no such archive, or it cannot be read.
+    """
+    return load_npz(find_npz(folder))["train"].images.shape[1]
+
+
+def list_own_images(name: str, folder: Path) -> tuple[FileImages, FileImages]:
+    """The training and test images of a data set in files, which are not decoded yet.
+
+    Raises:
+        RequestError: files are missing, or the classes of the splits differ.
+    """
+    if name == "csv":
+        return list_csv(folder)
+    if name == "tar":
+        return list_tar(folder)
+    if name.startswith(HUB_PREFIX):
+        return list_hub_dataset(name, folder)
+    return list_image_folders(folder)
+
+
+def _from_files(
     data: Data, folder: Path, progress: Progress, skip_bad: bool
-) -> tuple[ImageFolderImages, ImageFolderImages]:
+) -> tuple[FileImages, FileImages]:
     folder = image_folder(data, folder)
-    train, test = load_image_folders(folder, progress, skip_bad)
+    train, test = check_images(folder, list_own_images(data.name, folder), progress, skip_bad)
     actual, expected = len(train.classes), num_classes(data)
     if actual != expected and data.name == "imagenet":
         raise RequestError(
             f"{folder}: {actual} classes, but ImageNet has {expected}; use --dataset imagefolder "
             "for other images"
         )
-    if actual != expected:
-        raise RequestError(f"{folder}: {actual} classes, but data.num_classes is {expected}")
+    _check_num_classes(data, actual, folder)
     return train, test
+
+
+def _check_num_classes(data: Data, actual: int, folder: Path) -> None:
+    if actual != data.num_classes and data.is_own:
+        raise RequestError(
+            f"{folder}: {actual} classes, but data.num_classes is {data.num_classes}"
+        )
 
 
 def _cifar100(

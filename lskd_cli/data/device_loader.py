@@ -21,7 +21,6 @@ from lskd_cli.data.batch import (
     ViewSpec,
     derive_seed,
 )
-from lskd_cli.data.datasets import InMemoryImages
 from lskd_cli.data.image_ops import (
     AFFINE_OPS,
     BLEND_OPS,
@@ -31,6 +30,7 @@ from lskd_cli.data.image_ops import (
     blend_ops,
     lookup_ops,
 )
+from lskd_cli.data.in_memory import InMemoryImages
 from lskd_cli.data.loader_base import Loader, epoch_permutation
 from lskd_cli.data.resample import crop_and_resize
 from lskd_cli.data.strong_augment import sample_strong_params, strong_augment

@@ -12,7 +12,7 @@ from torchvision.transforms.v2.functional import center_crop, pil_to_tensor, res
 
 from lskd_cli.data.batch import UNSHARDED, DataShard, Normalizer, TensorSpec
 from lskd_cli.data.datasets import Images
-from lskd_cli.data.image_folder import ImageFolderImages
+from lskd_cli.data.file_images import FileImages
 from lskd_cli.data.prefetch import prefetch
 from lskd_cli.data.worker_loader import ignore_signals
 from lskd_cli.preprocessing import Preprocessing
@@ -65,7 +65,7 @@ def _pixel_batches(
     images: Images, preprocessing: Preprocessing, shard: DataShard
 ) -> Iterator[tuple[Tensor, Tensor]]:
     selected = shard.slice(len(images))
-    if isinstance(images, ImageFolderImages):
+    if isinstance(images, FileImages):
         loader = DataLoader(
             _CenterCrops(images, preprocessing),
             BATCH_SIZE,
@@ -95,7 +95,7 @@ def _collate(images: list[_PixelBatch]) -> _PixelBatch:
 class _CenterCrops(Dataset[_PixelBatch]):
     """The centers of images in files."""
 
-    def __init__(self, images: ImageFolderImages, preprocessing: Preprocessing) -> None:
+    def __init__(self, images: FileImages, preprocessing: Preprocessing) -> None:
         self.images = images
         self.preprocessing = preprocessing
 

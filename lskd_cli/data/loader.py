@@ -5,7 +5,7 @@ from lskd_cli.data.batch import UNSHARDED, DataShard
 from lskd_cli.data.crop_loader import CropLoader
 from lskd_cli.data.datasets import Images
 from lskd_cli.data.device_loader import DeviceLoader
-from lskd_cli.data.image_folder import ImageFolderImages
+from lskd_cli.data.file_images import FileImages
 from lskd_cli.data.loader_base import Loader
 from lskd_cli.data.worker_loader import WorkerLoader
 
@@ -17,7 +17,7 @@ def create_loader(images: Images, data: Data, shard: DataShard = UNSHARDED) -> L
         RequestError: the augmentation is unknown, or the images do not make batches.
     """
     augmentation = data.augmentation
-    if isinstance(images, ImageFolderImages):
+    if isinstance(images, FileImages):
         return WorkerLoader(images, data, shard)
     if augmentation is None:
         return CropLoader(images, data, shard)

@@ -24,7 +24,8 @@ from lskd_cli.data.batch import (
     ViewSpec,
     derive_seed,
 )
-from lskd_cli.data.datasets import Images, InMemoryImages
+from lskd_cli.data.datasets import Images
+from lskd_cli.data.in_memory import InMemoryImages
 from lskd_cli.data.loader_base import Loader, rank_batches
 from lskd_cli.data.prefetch import prefetch
 from lskd_cli.data.strong_augment import sample_strong_params, strong_augment

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from lskd_cli.checkpoints import Checkpoint
-from lskd_cli.config import Data, load_data, load_preset
-from lskd_cli.data import Images, class_names, load_splits, num_classes
+from lskd_cli.config import BUILTIN_DATASETS, Data, load_data, load_preset
+from lskd_cli.data import Images, load_splits, num_classes, own_classes
 from lskd_cli.download import Progress
 from lskd_cli.engine.eval_metrics import (
     accuracy_and_loss,
@@ -107,8 +107,8 @@ def load_eval_model(
     preset = path.with_name(PRESET)
     if preset.exists():
         data = load_preset(preset, allow_unknown_method=True).data
-    elif dataset == "imagefolder":
-        classes = checkpoint.metadata.get("num_classes") or len(class_names(data_dir / "train"))
+    elif dataset not in BUILTIN_DATASETS:
+        classes = checkpoint.metadata.get("num_classes") or own_classes(dataset, data_dir)
         data = load_data("imagenet", model)
         with torch.device("meta"):
             size = teacher_image_size(model, data.image_size)

@@ -219,7 +219,7 @@ class _PlanBuilder:
             folder.check(preset, self.runtime.precision, checkpoint, initial_checkpoint)
             state = folder.load_state()
         if is_finished:
-            if preset.data.on_disk:
+            if preset.data.name in ("imagenet", "imagefolder"):
                 _check_finished_run(folder, preset, options.data_dir)
             return None
         return UnfinishedRun(preset, folder, state, initial)

@@ -29,8 +29,8 @@ def find_teacher(preset: Preset, checkpoints_dir: Path, runs_dir: Path) -> Check
     """
     assert preset.teacher is not None
     data, classes = preset.data.name, num_classes(preset.data)
-    name = preset.teacher.replace("/", "-")
-    for file in (f"{name}.safetensors", f"{data}-{name}.safetensors"):
+    name, prefix = preset.teacher.replace("/", "-"), data.replace("/", "-")
+    for file in (f"{name}.safetensors", f"{prefix}-{name}.safetensors"):
         if (checkpoints_dir / file).exists():
             checkpoint = load_checkpoint(checkpoints_dir / file)
             if checkpoint.metadata.get("dataset", data) == data:
@@ -73,10 +73,9 @@ def _shortened(folder: Path, preset: Preset) -> str | None:
 
 def _remedies(preset: Preset) -> str:
     trainers = _teacher_presets(preset)
-    is_folder = preset.data.name == "imagefolder"
-    options = " --dataset imagefolder" if is_folder else ""
+    options = f" --dataset {preset.data.name}" if preset.data.is_own else ""
     remedies = [f"'lskd train --preset {trainer.name}{options}'" for trainer in trainers]
-    if not is_folder and any(trainer.published.top1 for trainer in trainers):
+    if not preset.data.is_own and any(trainer.published.top1 for trainer in trainers):
         remedies.insert(0, f"'lskd fetch-teachers {preset.teacher}'")
     return " or ".join([*remedies, "--teacher-checkpoint FILE"])
 
@@ -89,7 +88,7 @@ def _teacher_presets(preset: Preset) -> list[Preset]:
 
 
 def _trains_teacher_of(trainer: Preset, preset: Preset) -> bool:
-    if preset.data.on_disk:
+    if preset.data.is_own or preset.data.on_disk:
         return trainer.data.on_disk and trainer.student == preset.teacher
     return trainer.data.name == preset.data.name and trainer.student == preset.teacher
 

@@ -220,9 +220,9 @@ def test_timm_loads_the_hub_folder_of_its_network(tmp_path: Path, capsys: Captur
     with torch.no_grad():
         torch.testing.assert_close(loaded(images), network.eval()(images))
     config = timm.data.resolve_model_data_config(loaded)
-    assert config["mean"] == (0.3, 0.3, 0.3)
+    assert list(config["mean"]) == [0.3, 0.3, 0.3]
     assert config["crop_pct"] == 0.9
-    assert config["input_size"] == (3, 32, 32)
+    assert list(config["input_size"]) == [3, 32, 32]
 
 
 @pytest.mark.parametrize(

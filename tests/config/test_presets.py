@@ -166,8 +166,10 @@ def test_the_guide_is_trained_at_its_own_size() -> None:
 def _losses(name: str) -> list[float]:
     """Of one step, plain and standardized."""
     # Networks of ImageNet take any size; their own is slow here. Nothing is downloaded.
-    is_large = "imagenet" in name or name.endswith(("-own", "-resnet18", "-resnet50", "-tiny"))
-    preset = load_preset(name, ["data.image_size=64", "init=null"] if is_large else [])
+    is_large = "imagenet" in name or name.endswith("-own") or name.startswith("finetune")
+    size = 224 if name.startswith("finetune-vit") else 64
+    settings = [f"data.image_size={size}", "init=null"] if is_large else []
+    preset = load_preset(name, settings)
     runtime = Runtime(torch.device("cpu"), "fp32")
     variants = [preset, preset.with_stand(True)] if preset.can_standardize else [preset]
     return [dry_run(variant, runtime)["train_loss"] for variant in variants]
@@ -188,6 +190,8 @@ PAIRS_OF_FEATURES = ("r56-r20", "v13-mv2")
 def _is_slow(name: str) -> bool:
     """Whether a step of another preset tests the same, or nothing is published for this one."""
     method, _, pair = name.partition("-")
+    if method == "finetune":
+        return pair not in ("resnet18", "vit-tiny")
     if method in NEWER:
         return pair not in PAIRS_OF_NEWER
     if method in OF_FEATURES:

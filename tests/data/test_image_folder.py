@@ -13,7 +13,7 @@ from lskd_cli.config import Data, load_preset
 from lskd_cli.data import (
     BatchSpec,
     DataShard,
-    ImageFolderImages,
+    FolderImages,
     InMemoryImages,
     Loader,
     create_loader,
@@ -45,10 +45,10 @@ def _data(*overrides: str) -> Data:
     return load_preset("kd-imagenet-r34-r18", [*settings, *overrides]).data
 
 
-def _sets(folder: Path, data: Data) -> tuple[ImageFolderImages, ImageFolderImages]:
+def _sets(folder: Path, data: Data) -> tuple[FolderImages, FolderImages]:
     dataset = load_splits(data, folder, _silent)
-    assert isinstance(dataset.train, ImageFolderImages)
-    assert isinstance(dataset.test, ImageFolderImages)
+    assert isinstance(dataset.train, FolderImages)
+    assert isinstance(dataset.test, FolderImages)
     return dataset.train, dataset.test
 
 

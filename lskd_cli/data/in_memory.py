@@ -1,0 +1,44 @@
+"""Images in memory, in one tensor on the device where batches are made."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass
+class InMemoryImages:
+    """Images in one tensor, and their classes.
+
+    Attributes:
+        images: (N, S, S, 3) uint8, RGB.
+        targets: (N,) int64 class indices.
+        classes: names of the classes; empty if they are not known.
+    """
+
+    images: Tensor
+    targets: Tensor
+    classes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the images, on which batches are made."""
+        return self.targets.device
+
+    def to(self, device: torch.device) -> "InMemoryImages":
+        """The images on another device."""
+        return replace(self, images=self.images.to(device), targets=self.targets.to(device))
+
+    def subset(self, indices: "np.ndarray[Any, Any]") -> "InMemoryImages":
+        """The images with the given indices."""
+        selected = torch.from_numpy(indices)
+        return replace(self, images=self.images[selected], targets=self.targets[selected])
+
+    def load_image(self, index: int) -> Tensor:
+        """One image, (3, H, W) uint8."""
+        return self.images[index].permute(2, 0, 1)
