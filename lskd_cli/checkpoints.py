@@ -70,6 +70,20 @@ class Checkpoint:
             return None
         return top1 if 0 <= top1 <= 100 else None
 
+    def class_names(self) -> list[str]:
+        """Names of the classes in the metadata; empty if there are none.
+
+        Raises:
+            RequestError: the metadata is damaged.
+        """
+        try:
+            names = json.loads(self.metadata.get("classes", "[]"))
+        except ValueError:
+            names = None
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise RequestError(f"{self.path}: metadata: classes: not a list of names")
+        return names
+
     def preprocessing(self, model: str, data: Data, image_size: int) -> Preprocessing:
         """How images are prepared for these weights.
 

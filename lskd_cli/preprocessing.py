@@ -1,13 +1,14 @@
 """How images are prepared for a network: a property of its weights, which were trained this way."""
 
 import json
-from collections.abc import Sequence
+import math
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from lskd_cli.config import Data
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+_MAX_SIZE = 4096  # pixels
+_MIN_CROP = 0.1
 _FIELDS = ("image_size", "mean", "std", "interpolation", "crop", "squash")
 
 
@@ -20,7 +21,7 @@ class Preprocessing:
         mean: mean per channel of images in 0..1, which is subtracted.
         std: standard deviation per channel, by which images are then divided.
         interpolation: filter of the resizing: nearest, bilinear, bicubic or lanczos.
-        crop: S as a fraction of the resized image's shorter side.
+        crop: S as a fraction of the resized image's shorter side; above 1, images are padded.
         squash: whether both sides are resized to the same length, whatever the aspect ratio is.
     """
 
@@ -52,11 +53,16 @@ class Preprocessing:
         if not isinstance(values, dict) or set(values) != set(_FIELDS):
             raise ValueError(f"expected the keys {', '.join(_FIELDS)}")
         result = cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
-        if not (1 <= result.image_size <= 4096 and 0 < result.crop <= 1):
+        sizes = (result.image_size, result.crop, *result.mean, *result.std)
+        if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in sizes):
+            raise ValueError("a number is missing or not finite")
+        if not isinstance(result.image_size, int) or not isinstance(result.squash, bool):
+            raise ValueError("image_size must be an integer and squash a boolean")
+        if not (1 <= result.image_size <= _MAX_SIZE and _MIN_CROP <= result.crop <= 2):
             raise ValueError("image_size or crop is out of range")
         if result.interpolation not in INTERPOLATIONS:
             raise ValueError(f"unknown interpolation {result.interpolation!r}")
-        if not (_is_color(result.mean) and _is_color(result.std) and min(result.std) > 0):
+        if not (len(result.mean) == len(result.std) == 3 and min(result.std) > 0):
             raise ValueError("mean and std must have three numbers each")
         return result
 
@@ -73,7 +79,3 @@ class Preprocessing:
     def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and std."""
         return self.mean, self.std
-
-
-def _is_color(values: Sequence[Any]) -> bool:
-    return len(values) == 3 and all(isinstance(value, (int, float)) for value in values)

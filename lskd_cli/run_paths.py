@@ -36,6 +36,8 @@ def weights_file(path: Path, weights: WeightsName = "last") -> Path:
         RequestError: the folder contains no weights.
     """
     if not path.is_dir():
+        if weights != "last" and path.exists():
+            raise RequestError(f"{path}: a weight file; only run folders have {weights} weights")
         return path
     file = path / _FILES[weights]
     if not file.exists() and weights == "ema" and (path / STUDENT).exists():

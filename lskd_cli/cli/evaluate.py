@@ -26,7 +26,8 @@ def evaluate(
     dataset: Annotated[
         str | None,
         typer.Option(
-            help="cifar100, digits, imagenet or imagefolder, if not stored in the checkpoint."
+            help="Data set, if not stored in the checkpoint: cifar100, digits, imagenet, or one of "
+            "those of train --dataset."
         ),
     ] = None,
     teacher: Annotated[
@@ -78,7 +79,9 @@ def evaluate(
     students = [load_eval_model(path, model, dataset, weights, data_dir) for path in networks]
     reference = None
     if teacher is not None:
-        reference = load_eval_model(teacher, teacher_model, dataset, "last", data_dir)
+        reference = load_eval_model(
+            teacher, teacher_model, dataset, _of_teacher(teacher, best), data_dir
+        )
     with ProgressBar.for_data(students[0].data) as bar:
         results = evaluate_models(
             students, reference, data_dir, runtime, bar, skip_bad_images, temperature
@@ -87,6 +90,10 @@ def evaluate(
         _print_result(results[0], temperature, as_json)
     else:
         _print_results(results, temperature, as_json)
+
+
+def _of_teacher(teacher: Path, best: bool) -> WeightsName:
+    return "best" if best and teacher.is_dir() else "last"
 
 
 def _print_result(result: dict[str, Any], temperature: float, as_json: bool) -> None:

@@ -15,7 +15,7 @@ DataDir = Annotated[
     typer.Option(
         envvar="LSKD_DATA_DIR",
         help="Folder that contains cifar-100-python (downloaded if it is absent), imagenet/, or "
-        "train/ and val/ of an image folder.",
+        "images of your own (see train --dataset).",
     ),
 ]
 CheckpointsDir = Annotated[
@@ -91,7 +91,7 @@ def read_class_names(path: Path | None) -> list[str] | None:
     if path is None:
         return None
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"--class-names {path}: cannot be read: {error}") from None
 

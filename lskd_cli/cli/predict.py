@@ -1,6 +1,7 @@
 """The command ``lskd predict``."""
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Iterator
@@ -63,6 +64,8 @@ def predict(
                 done += len(batch)
                 bar(done, total)
 
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be no text
+        sys.stdout.reconfigure(errors="surrogateescape")
     _WRITERS[format_](results())
     for line in bad[:_MAX_REPORTED]:
         info(f"left out: {line}")

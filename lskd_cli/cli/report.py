@@ -34,6 +34,7 @@ def report(
         int, typer.Option(help="Largest number of images in the t-SNE.", min=10)
     ] = 1000,
     accuracy: options.Accuracy = "best",
+    model_files: options.ModelFiles = None,
     data_dir: options.DataDir = options.DATA_DIR,
     device: options.Device = "auto",
     runs_dir: options.RunsDir = options.RUNS_DIR,
@@ -46,8 +47,9 @@ def report(
     Example: [bold]lskd report --out report[/]
     """
     if not logits:
-        only_logits = ("sample", "classes", "points", "data_dir", "device")
+        only_logits = ("sample", "classes", "points", "model_files", "data_dir", "device")
         options.refuse_options(context, only_logits, "not valid with --no-logits")
+    options.load_model_files(model_files)
     selected_classes = options.parse_ints("--classes", classes) if classes else []
     from lskd_cli.cli.report_outputs import group_outputs
     from lskd_cli.engine.runtime import resolve_runtime

@@ -22,9 +22,7 @@ from lskd_cli.config.yaml_io import dump, read_mapping
 from lskd_cli.errors import RequestError
 
 # Keys of a pair file or network entry that are keys of the preset itself.
-_PRESET_KEYS = (
-    "teacher", "student", "drop_path", "data", "optimizer", "schedule", "published",
-)  # fmt: skip
+_PRESET_KEYS = set(Preset.model_fields) - {"name", "method", "stand"}
 
 
 def load_preset(

@@ -1,9 +1,9 @@
-"""Error messages that name the file and line of a plug-in method."""
+"""Error messages that name the file and line of a plug-in method or network."""
 
 import traceback
 from pathlib import Path
 
-plugin_files: set[Path] = set()  # resolved paths of the files that define plug-in methods
+plugin_files: set[Path] = set()  # resolved paths of the files that define plug-ins
 
 
 def describe_error(error: BaseException) -> str:

@@ -77,7 +77,7 @@ class Data(ConfigModel):
         return self
 
     @model_validator(mode="after")
-    def _check_image_folder(self) -> "Data":
+    def _check_source(self) -> "Data":
         if self.is_own and self.num_classes is None:
             raise ValueError(
                 f"num_classes: required; --dataset {self.name} --data-dir DIR reads it from the "

@@ -12,6 +12,7 @@ from lskd_cli.data.crop_loader import CropLoader
 from lskd_cli.data.datasets import (
     DataSplits,
     Images,
+    identify_images,
     image_folder,
     load_splits,
     num_classes,
@@ -21,7 +22,7 @@ from lskd_cli.data.datasets import (
 from lskd_cli.data.eval_batches import center_view, eval_batches
 from lskd_cli.data.file_images import FileImages, FolderImages
 from lskd_cli.data.image_folder import class_names
-from lskd_cli.data.in_memory import InMemoryImages
+from lskd_cli.data.in_memory import ImagesIdentity, InMemoryImages
 from lskd_cli.data.loader import create_loader
 from lskd_cli.data.loader_base import Loader, epoch_size
 
@@ -35,6 +36,7 @@ __all__ = [
     "FileImages",
     "FolderImages",
     "Images",
+    "ImagesIdentity",
     "InMemoryImages",
     "Loader",
     "center_view",
@@ -43,6 +45,7 @@ __all__ = [
     "derive_seed",
     "epoch_size",
     "eval_batches",
+    "identify_images",
     "image_folder",
     "load_splits",
     "num_classes",

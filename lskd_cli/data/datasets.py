@@ -17,7 +17,7 @@ from torchvision.datasets import CIFAR100
 from lskd_cli.config import DEFAULT_IMAGE_SIZE, Data
 from lskd_cli.data.file_images import FileImages, check_images
 from lskd_cli.data.image_folder import class_names, list_csv, list_image_folders
-from lskd_cli.data.in_memory import InMemoryImages
+from lskd_cli.data.in_memory import ImagesIdentity, InMemoryImages
 from lskd_cli.data.npz_file import find_npz, load_npz
 from lskd_cli.data.reader_images import HUB_PREFIX, list_hub_dataset, list_tar
 from lskd_cli.download import ArchiveError, Progress, download_lock, downloaded, file_digest
@@ -77,6 +77,8 @@ def load_splits(data: Data, folder: Path, progress: Progress, skip_bad: bool = F
         _check_num_classes(data, len(train.classes), folder)
     else:
         train, test = _LOADERS[data.name](data, folder, progress)
+    if data.val_split > 0 and val is not None:
+        raise RequestError("data.val_split: the archive has validation images; leave it out")
     if data.val_split > 0:
         train, val = _split(train, data.val_split, "data.val_split")
     if data.limit_train is not None and data.limit_train < len(train):
@@ -88,6 +90,19 @@ def image_folder(data: Data, folder: Path) -> Path:
     """The folder of train/ and val/ of a data set in files."""
     imagenet = folder / "imagenet"
     return imagenet if data.name == "imagenet" and imagenet.is_dir() else folder
+
+
+def identify_images(data: Data, folder: Path) -> ImagesIdentity:
+    """Classes and archive of images in files or of one's own, without decoding them.
+
+    Raises:
+        RequestError: the images cannot be found, or their classes differ between the splits.
+    """
+    if data.name == "npz":
+        return load_npz(find_npz(folder))["train"].identity
+    if data.name in ("imagenet", "imagefolder"):
+        return ImagesIdentity(tuple(class_names(image_folder(data, folder) / "train")))
+    return list_own_images(data.name, folder)[0].identity
 
 
 def own_classes(name: str, folder: Path) -> int:

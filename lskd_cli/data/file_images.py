@@ -20,6 +20,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from lskd_cli.atomic_io import regular_file, write_text
+from lskd_cli.data.in_memory import ImagesIdentity
 from lskd_cli.download import Progress
 from lskd_cli.errors import RequestError, RunError
 
@@ -57,6 +58,11 @@ class FileImages(ABC):
     def subset(self: AnyFileImages, indices: "np.ndarray[Any, Any]") -> AnyFileImages:
         """The images with the given indices."""
         return replace(self, files=self.files[indices], targets=self.targets[indices])
+
+    @property
+    def identity(self) -> ImagesIdentity:
+        """What weights store about these images."""
+        return ImagesIdentity(self.classes)
 
     @abstractmethod
     def open_file(self, index: int) -> IO[bytes]:

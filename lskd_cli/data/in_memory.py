@@ -8,6 +8,19 @@ import torch
 from torch import Tensor
 
 
+@dataclass(frozen=True)
+class ImagesIdentity:
+    """What weights store about the images that they were trained on.
+
+    Attributes:
+        classes: names of the classes.
+        archive: SHA-256 of the archive of images of one's own.
+    """
+
+    classes: tuple[str, ...]
+    archive: str | None = None
+
+
 @dataclass
 class InMemoryImages:
     """Images in one tensor, and their classes.
@@ -16,14 +29,21 @@ class InMemoryImages:
         images: (N, S, S, 3) uint8, RGB.
         targets: (N,) int64 class indices.
         classes: names of the classes; empty if they are not known.
+        digest: SHA-256 of the archive of images of one's own.
     """
 
     images: Tensor
     targets: Tensor
     classes: tuple[str, ...] = ()
+    digest: str | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def identity(self) -> ImagesIdentity:
+        """What weights store about these images."""
+        return ImagesIdentity(self.classes, self.digest)
 
     @property
     def device(self) -> torch.device:

@@ -34,6 +34,11 @@ class Loader(ABC):
         self.data = data
         self.shard = shard
         self.epoch_size = epoch_size(num_images, data, shard)
+        if data.is_mixed and data.batch_size < 2 * shard.world_size:
+            raise RequestError(
+                "data.batch_size: with data.mixup or data.cutmix, every process needs at least 2 "
+                "images"
+            )
         self.mixer = Mixer(data) if data.is_mixed else None
         self.epoch = 1
 

@@ -33,7 +33,10 @@ class Mixer:
 
 
 def mix_batch(batch: Batch, spec: MixSpec) -> Batch:
-    """The batch with every view mixed; ``target`` is the class of the larger share."""
+    """The batch with every view mixed; ``target`` is the class of the larger share.
+
+    The partner of an image belongs to the same process.
+    """
     partner = batch.target.flip(0)
     views = {
         view: torch.lerp(images.flip(0), images, spec.weights)

@@ -1,6 +1,5 @@
 """Images in one NumPy archive with the keys of MedMNIST (arXiv:2110.14795)."""
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 import torch
 
 from lskd_cli.data.in_memory import InMemoryImages
+from lskd_cli.download import file_digest
 from lskd_cli.errors import RequestError
 
 _SPLITS = ("train", "val", "test")
@@ -39,9 +39,13 @@ def load_npz(path: Path) -> dict[str, InMemoryImages]:
         RequestError: the file cannot be read, or its arrays have other shapes or types.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        loaded = np.load(path, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise ValueError("not a NumPy archive")
+        with loaded as archive:
             arrays = {key: archive[key] for key in archive.files if key.startswith(_SPLITS)}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    # A damaged file can raise any exception.
+    except Exception as error:
         raise RequestError(f"{path}: cannot be read: {error}") from None
     splits = {}
     for split in _SPLITS:
@@ -56,9 +60,10 @@ def load_npz(path: Path) -> dict[str, InMemoryImages]:
             raise RequestError(f"{path}: {split}: {len(images)} images and {len(labels)} labels")
         splits[split] = (images, labels)
     count = 1 + max(int(labels.max()) for _, labels in splits.values())
+    digest = file_digest(path)
     names = tuple(str(number) for number in range(count))
     return {
-        split: InMemoryImages(torch.from_numpy(images), torch.from_numpy(labels), names)
+        split: InMemoryImages(torch.from_numpy(images), torch.from_numpy(labels), names, digest)
         for split, (images, labels) in splits.items()
     }
 

@@ -130,6 +130,8 @@ def _load_or_refuse(
 
 def _of_hub(name: str, reader: Any, classes: Sequence[str]) -> ReaderImages:
     targets = np.asarray(reader.dataset[reader.label_key])
+    if len(targets) and not 0 <= targets.min() <= targets.max() < len(classes):
+        raise RequestError(f"--dataset {name}: the split {reader.split} has images without labels")
     files = [f"{reader.split}/{index}" for index in range(len(reader))]
     return _images(Path(name), reader, files, targets, classes)
 

@@ -21,6 +21,7 @@ from lskd_cli.engine.training_step import shared_step, teacher_views
 from lskd_cli.errors import RequestError
 from lskd_cli.models import (
     Network,
+    check_custom_model,
     create_model,
     is_model,
     suggest_models,
@@ -48,7 +49,8 @@ def check_networks(presets: Sequence[Preset]) -> None:
     with torch.device("meta"):
         for preset in presets:
             try:
-                create_student(preset)
+                student = create_student(preset)
+                check_custom_model(preset.student, student, num_classes(preset.data))
                 # A plug-in method may read values, which meta tensors do not have.
                 with torch.device("cpu" if method_source(preset) else "meta"):
                     teacher = _untrained_teacher(preset) if uses_features(preset) else None

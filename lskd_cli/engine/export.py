@@ -143,6 +143,8 @@ def check_export(student: Student, run: Run, images: Images) -> ExportCheck:
     difference, largest, correct, own_correct, count = 0.0, 0.0, 0, 0, 0
     for batch, targets in eval_batches(images.subset(indices), student.preprocessing):
         expected, found = student.network(batch), run(batch)
+        if not bool(found.isfinite().all()):
+            raise RunError("the exported network gives logits that are not finite")
         difference = max(difference, float((found - expected).abs().max()))
         largest = max(largest, float(expected.abs().max()))
         correct += int((found.argmax(1) == targets).sum())

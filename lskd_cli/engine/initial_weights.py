@@ -1,7 +1,8 @@
 """Weights from which a student starts, and which of them fit its network."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safetensors.torch import save as serialize
@@ -50,16 +51,26 @@ class InitialWeights:
         replaced: parameters of the student's classifier, which start from random values because
             the number of classes differs.
         left_out: weights that the student does not have.
+        classifier: names of all parameters of the classifier.
     """
 
     checkpoint: Checkpoint
     weights: dict[str, Tensor]
     replaced: list[str]
     left_out: list[str]
+    classifier: frozenset[str]
 
     def load(self, network: Network) -> None:
         """Set the weights of a student; its classifier keeps its values if it is replaced."""
         network.load_state_dict({**network.state_dict(), **self.weights})
+
+    def for_classes(self, classes: Sequence[str]) -> "InitialWeights":
+        """The same weights; the classifier is replaced if it was trained on other classes."""
+        trained = self.checkpoint.class_names()
+        if not trained or not classes or trained == list(classes):
+            return self
+        weights = {k: tensor for k, tensor in self.weights.items() if k not in self.classifier}
+        return replace(self, weights=weights, replaced=sorted(self.classifier))
 
     def describe(self) -> str:
         """What was loaded, in one line."""
@@ -70,6 +81,11 @@ class InitialWeights:
                 more = f" and {len(names) - 4} more" if len(names) > 4 else ""
                 text += f"; {label}: {', '.join(names[:4])}{more}"
         return text
+
+
+def _architecture(model: str) -> str:
+    """The name of a network without timm's tag of pretrained weights."""
+    return model.partition(".")[0] if model.startswith("timm/") else model
 
 
 def load_initial_weights(preset: Preset) -> InitialWeights | None:
@@ -86,6 +102,9 @@ def load_initial_weights(preset: Preset) -> InitialWeights | None:
         return None
     checkpoint = load_weights(Path(preset.init), preset.student)
     checkpoint.check_finite()
+    model = checkpoint.metadata.get("model", preset.student)
+    if _architecture(model) != _architecture(preset.student):
+        raise RequestError(f"{checkpoint.path}: contains weights of {model}, not {preset.student}")
     size = preset.data.image_size
     network = create_model(preset.student, num_classes(preset.data), size)
     classifier = classifier_parameters(preset.student, size)
@@ -106,4 +125,4 @@ def load_initial_weights(preset: Preset) -> InitialWeights | None:
             "only the classifier may differ"
         )
     left_out = [name for name in checkpoint.weights if name not in expected]
-    return InitialWeights(checkpoint, weights, missing, left_out)
+    return InitialWeights(checkpoint, weights, missing, left_out, classifier)

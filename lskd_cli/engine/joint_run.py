@@ -11,7 +11,7 @@ import torch
 
 from lskd_cli.checkpoints import Checkpoint
 from lskd_cli.config import Preset
-from lskd_cli.data import DataSplits, FileImages
+from lskd_cli.data import DataSplits
 from lskd_cli.engine.callback import Callback
 from lskd_cli.engine.initial_weights import InitialWeights
 from lskd_cli.engine.loop import CHECKPOINT_INTERVAL, StudentRun, train_students
@@ -226,6 +226,7 @@ class JointRun:
             self.teacher.preprocessing,
             preset,
             self.runtime,
+            images_digest(self.splits),
         )
         return TeacherCache(path, teacher, preset, len(self.splits.train))
 
@@ -237,8 +238,8 @@ class JointRun:
 
 
 def images_digest(splits: DataSplits) -> str | None:
-    """Digest of the training images if they are files, which must not change between starts."""
-    return splits.train.digest if isinstance(splits.train, FileImages) else None
+    """Digest of training images of one's own, which must not change between starts."""
+    return splits.train.digest
 
 
 def _digest_tensor(digest: str) -> torch.Tensor:

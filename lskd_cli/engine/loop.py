@@ -223,8 +223,8 @@ def _finish_epoch(run: StudentRun, splits: DataSplits, num_images: int) -> None:
             metrics |= {f"{prefix}{name}_{key}": value for key, value in values.items()}
     is_best = student.finish_epoch(metrics, num_images)
     state = student.state_dict()
-    classes = splits.train.classes
-    group.on_main_process(lambda: run.folder.save_epoch(student, state, is_best, classes))
+    identity = splits.train.identity
+    group.on_main_process(lambda: run.folder.save_epoch(student, state, is_best, identity))
 
 
 def _save_states(runs: Sequence[StudentRun], timer: _Timer) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic_core import PydanticCustomError
 from torch import Tensor
 
 from lskd_cli.checkpoints import Checkpoint
-from lskd_cli.config import BUILTIN_DATASETS, Data, load_data, load_preset
+from lskd_cli.config import BUILTIN_DATASETS, Data, check_dataset_name, load_data, load_preset
 from lskd_cli.data import Images, load_splits, num_classes, own_classes
 from lskd_cli.download import Progress
 from lskd_cli.engine.eval_metrics import (
@@ -93,7 +94,10 @@ def load_eval_model(
     Raises:
         RequestError: the weights cannot be read, or their network is unknown.
     """
-    if str(path) != PRETRAINED:
+    is_pretrained = str(path) == PRETRAINED
+    if is_pretrained and model is None:
+        raise RequestError(f"{path}: add --model NAME, or --teacher-model NAME")
+    if not is_pretrained:
         path = weights_file(path, weights)
     checkpoint = load_weights(path, model)
     model = model or checkpoint.metadata.get("model")
@@ -102,10 +106,15 @@ def load_eval_model(
             f"{path}: the checkpoint does not store its network; add --model NAME, or "
             "--teacher-model NAME"
         )
-    dataset = dataset or checkpoint.metadata.get("dataset", "cifar100")
+    default = "imagenet" if is_pretrained else checkpoint.metadata.get("dataset", "cifar100")
+    dataset = dataset or default
+    try:
+        check_dataset_name(dataset)
+    except PydanticCustomError as error:
+        raise RequestError(f"--dataset {dataset}: {error}") from None
     # A run may have its own normalization.
     preset = path.with_name(PRESET)
-    if preset.exists():
+    if preset.exists() and not is_pretrained:
         data = load_preset(preset, allow_unknown_method=True).data
     elif dataset not in BUILTIN_DATASETS:
         classes = checkpoint.metadata.get("num_classes") or own_classes(dataset, data_dir)

@@ -13,9 +13,8 @@ from lskd_cli.checkpoints import Checkpoint, load_checkpoint
 from lskd_cli.config import Preset
 from lskd_cli.data import (
     DataSplits,
-    class_names,
     create_loader,
-    image_folder,
+    identify_images,
     load_splits,
     num_classes,
 )
@@ -36,13 +35,14 @@ from lskd_cli.engine.runtime import Runtime
 from lskd_cli.engine.teacher_files import (
     TEACHER_RUNS,
     check_classes,
+    check_images_of,
     find_teacher,
     load_teacher,
 )
 from lskd_cli.errors import RequestError
 from lskd_cli.run_paths import STUDENT
 
-TeacherKey = tuple[str, str]  # network and data set
+TeacherKey = tuple[object, ...]  # network, data set, and how its images are prepared
 
 
 @dataclass
@@ -219,7 +219,7 @@ class _PlanBuilder:
             folder.check(preset, self.runtime.precision, checkpoint, initial_checkpoint)
             state = folder.load_state()
         if is_finished:
-            if preset.data.name in ("imagenet", "imagefolder"):
+            if preset.data.on_disk or preset.data.is_own:
                 _check_finished_run(folder, preset, options.data_dir)
             return None
         return UnfinishedRun(preset, folder, state, initial)
@@ -272,11 +272,15 @@ class _PlanBuilder:
             create_loader(splits.train, data, self.runtime.process_group.shard)
             self.splits[str(data)] = splits.to(self.runtime.device)
         splits = self.splits[str(data)]
+        if run.initial is not None:
+            run.initial = run.initial.for_classes(splits.train.classes)
         if not self.fresh:
             run.folder.check_images(images_digest(splits))
         if run.preset.teacher and splits.train.classes:
             checkpoint = self._check_teacher(run.preset)
-            if checkpoint is not None:
+            if checkpoint is not None and options.teacher_checkpoint is None:
+                check_images_of(checkpoint, splits.train.identity)
+            elif checkpoint is not None:
                 check_classes(checkpoint, splits.train.classes)
 
     def _joint_run(self, runs: list[UnfinishedRun]) -> JointRun:
@@ -292,17 +296,20 @@ class _PlanBuilder:
 
 
 def _teacher_key(preset: Preset) -> TeacherKey:
-    assert preset.teacher is not None
-    return preset.teacher, preset.data.name
+    data = preset.data
+    return (preset.teacher, data.name, data.image_size, *data.mean, *data.std, data.test_crop)
 
 
 def _check_finished_run(folder: RunFolder, preset: Preset, data_dir: Path) -> None:
     """Check that a finished run has the classes of the images in --data-dir, if there are any."""
     weights = folder.path / STUDENT
-    train = image_folder(preset.data, data_dir) / "train"
-    if weights.exists() and train.is_dir():
+    try:
+        identity = identify_images(preset.data, data_dir)
+    except RequestError:
+        return  # a finished run does not need its images any more
+    if weights.exists():
         try:
-            check_classes(load_checkpoint(weights), class_names(train))
+            check_images_of(load_checkpoint(weights), identity)
         except RequestError as error:
             raise RequestError(f"{error}; keep both runs with --set name=NEW") from None
 

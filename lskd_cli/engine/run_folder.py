@@ -31,7 +31,7 @@ from lskd_cli.checkpoints import (
     save_checkpoint,
 )
 from lskd_cli.config import Preset, load_preset, method_title, to_yaml
-from lskd_cli.data import num_classes
+from lskd_cli.data import ImagesIdentity, num_classes
 from lskd_cli.distillers import method_source
 from lskd_cli.engine.student_trainer import STATE_VERSION, StudentTrainer
 from lskd_cli.errors import RequestError
@@ -232,7 +232,7 @@ class RunFolder:
         student: StudentTrainer,
         state: Mapping[str, Any],
         is_best: bool,
-        classes: Sequence[str] = (),
+        images: ImagesIdentity,
     ) -> None:
         """Write the results of an epoch: weights, metrics and state.
 
@@ -240,10 +240,13 @@ class RunFolder:
             student: the student that has finished the epoch.
             state: state of the student.
             is_best: whether this is the best epoch so far.
-            classes: names of the classes.
+            images: what the weights store about their images.
         """
+        details = {"classes": json.dumps(images.classes)} if images.classes else {}
+        details |= {"archive_sha256": images.archive} if images.archive else {}
         for prefix, network in student.networks().items():
-            weights, metadata = network.state_dict(), _weights_metadata(student, prefix, classes)
+            weights = network.state_dict()
+            metadata = details | _weights_metadata(student, prefix)
             if prefix:
                 save_checkpoint(self.path / EMA, weights, metadata)
                 continue
@@ -284,16 +287,12 @@ def _progress(student: StudentTrainer) -> dict[str, Any]:
     return {"best": student.best, "last": student.history[-1], "seconds": seconds}
 
 
-def _weights_metadata(
-    student: StudentTrainer, prefix: str, classes: Sequence[str]
-) -> dict[str, str]:
+def _weights_metadata(student: StudentTrainer, prefix: str) -> dict[str, str]:
     """Metadata of the weights of a student, or of their average with the prefix of its metrics."""
     preset, metrics = student.preset, student.history[-1]
-    details = {"classes": json.dumps(classes)} if classes else {}
-    if student.initial is not None and "license" in student.initial.checkpoint.metadata:
-        details["license"] = student.initial.checkpoint.metadata["license"]
+    initial = student.initial.checkpoint.metadata if student.initial is not None else {}
     return {
-        **details,
+        **{key: initial[key] for key in ("license",) if key in initial},
         "preprocessing": student.preprocessing.to_json(),
         "model": preset.student,
         "num_classes": str(num_classes(preset.data)),

@@ -126,13 +126,13 @@ class StudentTrainer:
         self.distiller = create_seeded_distiller(
             preset, teacher, None if targets is None else targets.cpu()
         )
-        if self.distiller.required_features:
-            self.student.enable_features()
         if preset.sync_batchnorm and runtime.process_group.world_size > 1:
             if runtime.device.type == "cpu":
                 raise RequestError("sync_batchnorm: requires CUDA; leave it out on CPUs")
             self.student = convert_sync_batchnorm(self.student)
             self.distiller = convert_sync_batchnorm(self.distiller)
+        if self.distiller.required_features:  # after batch norms are replaced
+            self.student.enable_features()
         runtime.to_device(self.student)
         runtime.to_device(self.distiller)
         self.module = DistillationModule(

@@ -33,9 +33,9 @@ class Teacher:
             adapt: converts the views of a batch into the teacher's images; None changes their size
                 only.
         """
-        network.eval().requires_grad_(False)
         if required_features:
             network.enable_features()
+        network.eval().requires_grad_(False)
         # Fusing batch norms into convolutions saves memory traffic. The fused network returns
         # logits only.
         can_fuse = network.can_fuse_bn and not required_features

@@ -122,11 +122,13 @@ def cache_path(
     preprocessing: Preprocessing,
     preset: Preset,
     runtime: Runtime,
+    images: str | None,
 ) -> Path:
     """Path of the cache; a JSON file next to it describes its origin.
 
-    The name contains a digest of the teacher's weights, the data settings, the precision, and the
-    preparation of the teacher's images if it differs from the student's.
+    The name contains a digest of the teacher's weights, the data settings, the precision, the
+    preparation of the teacher's images if it differs from the student's, and the digest of images
+    of one's own.
 
     Raises:
         RequestError: the folder cannot be written, or the JSON file has another content.
@@ -140,6 +142,8 @@ def cache_path(
     }
     if preprocessing != Preprocessing.of_data(preset.data):
         origin["preprocessing"] = preprocessing.to_json()
+    if images is not None:
+        origin["images_sha256"] = images
     text = json.dumps(origin, indent=2) + "\n"
     model = str(preset.teacher).replace("/", "-")
     name = f"{model}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

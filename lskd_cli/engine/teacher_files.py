@@ -1,13 +1,12 @@
 """Finding the weights of a teacher, and checking that they fit a preset."""
 
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from lskd_cli.checkpoints import Checkpoint, load_checkpoint
 from lskd_cli.config import Preset, list_networks, load_preset
-from lskd_cli.data import num_classes
+from lskd_cli.data import ImagesIdentity, num_classes
 from lskd_cli.engine.run_folder import RunFolder
 from lskd_cli.errors import RequestError
 from lskd_cli.models import Network, teacher_image_size
@@ -99,13 +98,27 @@ def check_classes(weights: Checkpoint, classes: Sequence[str]) -> None:
     Raises:
         RequestError: they were trained on other classes; the message names the first difference.
     """
-    trained = json.loads(weights.metadata.get("classes", "[]"))
-    for trained_class, folder_class in zip(trained, classes, strict=False):
+    for trained_class, folder_class in zip(weights.class_names(), classes, strict=False):
         if trained_class != folder_class:
             raise RequestError(
                 f"{weights.path}: trained on other classes: {trained_class!r} where --data-dir has "
                 f"{folder_class!r}"
             )
+
+
+def check_images_of(weights: Checkpoint, images: ImagesIdentity) -> None:
+    """Check that weights were trained on images of one's own, as far as they store it.
+
+    Raises:
+        RequestError: they were trained on other classes, or on another archive.
+    """
+    check_classes(weights, images.classes)
+    archive = weights.metadata.get("archive_sha256")
+    if archive is not None and images.archive not in (None, archive):
+        raise RequestError(
+            f"{weights.path}: trained on another archive than that in --data-dir; a teacher of "
+            "other images needs --teacher-checkpoint"
+        )
 
 
 def load_teacher(checkpoint: Checkpoint, preset: Preset) -> tuple[Network, Preprocessing]:

@@ -1,6 +1,5 @@
 """A trained network in use: its preparation of images and the names of its classes."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -61,7 +60,7 @@ class Student:
 
     def _check_names(self, given: Sequence[str] | None) -> list[str]:
         count = self.source.num_classes
-        stored = json.loads(self.metadata.get("classes", "[]"))
+        stored = self.source.checkpoint.class_names()
         names = list(given if given is not None else stored or map(str, range(count)))
         if len(names) != count:
             raise RequestError(

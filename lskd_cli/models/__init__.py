@@ -1,6 +1,6 @@
 """Networks, created by their published names."""
 
-from lskd_cli.models.custom import load_model_file, model_source, register_model
+from lskd_cli.models.custom import check_custom_model, load_model_file, model_source, register_model
 from lskd_cli.models.external import split_external
 from lskd_cli.models.output import FeatureShapes, Network, Output
 from lskd_cli.models.pretrained import PRETRAINED, library_preprocessing, load_pretrained
@@ -19,6 +19,7 @@ __all__ = [
     "FeatureShapes",
     "Network",
     "Output",
+    "check_custom_model",
     "classifier_parameters",
     "create_model",
     "feature_shapes",

@@ -13,6 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from lskd_cli.config import describe_error, execute_plugin_file, plugin_files
@@ -27,6 +28,7 @@ Create = TypeVar("Create", bound=Callable[..., nn.Module])
 
 reserved_names: set[str] = set()  # of built-in networks, which the registry adds
 _created: dict[str, Callable[..., nn.Module]] = {}
+_files: dict[str, Path] = {}
 _sources: dict[str, str] = {}  # source code of the files, as it was when they were loaded
 
 
@@ -46,6 +48,8 @@ def register_model(create: Create) -> Create:
     if name in reserved_names:
         raise RequestError(f"model {name}: this name is taken; choose another one")
     path = Path(inspect.getfile(create)).resolve()
+    if _files.setdefault(name, path) != path:
+        raise RequestError(f"model {name}: also registered by {_files[name]}")
     plugin_files.add(path)
     with tokenize.open(path) as file:
         _sources[name] = file.read()
@@ -111,15 +115,42 @@ def create_custom_model(name: str, num_classes: int, image_size: int) -> Network
         _load_entry_point(name)
     create = _created[name]
     options = {"num_classes": num_classes}
-    if "image_size" in inspect.signature(create).parameters:
+    signature = inspect.signature(create)
+    if "image_size" in signature.parameters:
         options["image_size"] = image_size
-    network: Any = create(**options)
+    try:
+        signature.bind(**options)
+    except TypeError as error:
+        raise RequestError(f"model {name}: cannot be called with num_classes: {error}") from None
+    with torch.device("cpu"):  # it may read values, which meta tensors do not have
+        network: Any = create(**options)
     if not isinstance(network, nn.Module):
         raise RequestError(f"model {name}: must create a torch.nn.Module, not {network!r}")
     if isinstance(network, Network):
         network.image_size = image_size
+        network.can_fuse_bn = False  # an arbitrary forward pass may not be traceable
         return network
     return CustomModel(network, image_size)
+
+
+def check_custom_model(name: str, network: Network, num_classes: int) -> None:
+    """Check that a registered network returns logits of the right shape for one image.
+
+    Raises:
+        RequestError: it returns something else.
+    """
+    if name not in custom_models():
+        return
+    was_training = network.training
+    with torch.device("cpu"), torch.no_grad():
+        logits: Any = network.eval()(torch.zeros(1, 3, network.image_size, network.image_size))
+    network.train(was_training)
+    if not isinstance(logits, Tensor) or logits.shape != (1, num_classes):
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise RequestError(
+            f"model {name}: must return logits of shape (1, {num_classes}) for one image, not "
+            f"{found}"
+        )
 
 
 def model_source(name: str) -> str | None:

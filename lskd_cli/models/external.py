@@ -1,9 +1,11 @@
 """Classifiers of torchvision and timm, named ``torchvision/NAME`` and ``timm/NAME``."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import timm
+import torch
 import torchvision
 from torch import Tensor
 
@@ -38,6 +40,17 @@ class ExternalModel(Network):
         self.extract: Extract | None = None
         rename_parameters(self, {f"network.{key}": key for key in self.network.state_dict()})
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "ExternalModel":
+        """A copy whose features are those of the copied weights."""
+        copied = self.__class__.__new__(self.__class__)
+        memo[id(self)] = copied
+        state = {key: value for key, value in self.__dict__.items() if key != "extract"}
+        copied.__dict__.update(deepcopy(state, memo))
+        copied.extract = None
+        if self.extract is not None:
+            copied.enable_features()
+        return copied
+
     def enable_features(self) -> bool:
         if self.extract is None and self.library == "timm":
             self.extract = timm_extractor(self.network)
@@ -53,10 +66,17 @@ class ExternalModel(Network):
         return Output(getattr(result, "logits", result))  # auxiliary logits come in a named tuple
 
 
+def _create_torchvision(name: str, num_classes: int) -> Any:
+    try:
+        return torchvision.models.get_model(name, num_classes=num_classes)
+    except NotImplementedError:  # RegNets compute their widths with tensors, which meta refuses
+        with torch.device("cpu"):
+            network = torchvision.models.get_model(name, num_classes=num_classes)
+        return network.to("meta")
+
+
 _CREATE: dict[str, Callable[..., Any]] = {
-    "torchvision": lambda name, num_classes: torchvision.models.get_model(
-        name, num_classes=num_classes
-    ),
+    "torchvision": _create_torchvision,
     "timm": timm.create_model,
 }
 

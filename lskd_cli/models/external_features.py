@@ -52,8 +52,10 @@ def torchvision_extractor(network: nn.Module, name: str, image_size: int) -> Ext
     by_side: dict[int, str] = {}
     vectors = []
     for node, shape in shapes.items():
-        if len(shape) == 4 and shape[2] == shape[3] > 1:
-            by_side[shape[2]] = node
+        side = shape[2] if len(shape) == 4 and shape[2] == shape[3] else 0
+        # Some networks enlarge small maps for their classifier.
+        if 1 < side <= min(by_side, default=side):
+            by_side[side] = node
         elif len(shape) == 2:
             vectors.append(node)
     maps = list(by_side.values())
@@ -85,10 +87,11 @@ def _with_stem(maps: list[Tensor], has_stem: bool) -> list[Tensor]:
 
 def _node_shapes(network: nn.Module, names: list[str], image_size: int) -> dict[str, torch.Size]:
     """Shapes of the tensors that the nodes of a traced network return for one image."""
+    was_training = network.training
     extractor = _extractor(network, names).eval()
     parameter = next(network.parameters())
     images = torch.zeros(1, 3, image_size, image_size, device=parameter.device)
     with torch.no_grad():
         found = extractor(images)
-    network.train()
+    network.train(was_training)
     return {name: value.shape for name, value in found.items() if isinstance(value, Tensor)}

@@ -65,7 +65,7 @@ class Network(nn.Module, ABC):
     """
 
     image_size: int = 32
-    can_fuse_bn: ClassVar[bool] = True
+    can_fuse_bn: bool = True
     all_params_used: ClassVar[bool] = True
 
     @abstractmethod

@@ -24,6 +24,9 @@ def library_preprocessing(model: str) -> Preprocessing | None:
 
     Returns:
         None for built-in networks, and for networks without pretrained weights.
+
+    Raises:
+        RequestError: the library pads images instead of cropping them.
     """
     library, name = split_external(model)
     if library == "timm":
@@ -96,6 +99,10 @@ def _torchvision_weights(name: str) -> Any:
 
 def _of_timm(config: Any) -> Preprocessing:
     values = resolve_data_config(pretrained_cfg=config.to_dict(), verbose=False)
+    if values.get("crop_mode") == "border":
+        raise RequestError(
+            f"timm/{config.architecture}: pads its images (crop mode border), which lskd does not"
+        )
     interpolation = values["interpolation"]
     return Preprocessing(
         image_size=values["input_size"][-1],

@@ -169,7 +169,8 @@ def feature_shapes(name: str, image_size: int | None = None) -> FeatureShapes:
     Raises:
         RequestError: the network does not exist or does not support the size.
     """
-    with torch.device("meta"):
+    # A registered network may read values, which meta tensors do not have.
+    with torch.device("cpu" if name in custom_models() else "meta"), torch.no_grad():
         network = create_model(name, image_size=image_size).eval()
         if not network.enable_features():
             return FeatureShapes([], [], 0)

@@ -15,7 +15,7 @@ class ExperimentKey:
 
     Attributes:
         data: data settings, and the digest of the files of an image folder.
-        student: network of the student.
+        student: network of the student, and digest of its initial weights if they are not random.
         negative_epochs: number of epochs times -1, so that longer trainings are sorted first.
         teacher: network and digest of the teacher; empty for student baselines and teachers.
         settings: all other settings, and the precision.
@@ -36,11 +36,11 @@ class ExperimentKey:
 def experiment_key(run: Run) -> ExperimentKey:
     """The key of a run; runs with equal keys differ at most in name, seed and standardization."""
     preset, info = run.preset, run.info
-    excluded = {"name", "seed", "published", "stand", "teacher", "data", "student"}
+    excluded = {"name", "seed", "published", "stand", "teacher", "data", "student", "init"}
     settings = preset.model_dump(mode="json", exclude=excluded)
     return ExperimentKey(
         data=f"{_to_json(preset.data.model_dump(mode='json'))} {info.images_sha256}",
-        student=preset.student,
+        student=f"{preset.student} {info.init_sha256}" if info.init_sha256 else preset.student,
         negative_epochs=-preset.schedule.epochs,
         teacher=f"{preset.teacher} {info.teacher_sha256}" if preset.teacher else "",
         settings=f"{_to_json(settings)} {info.precision}",

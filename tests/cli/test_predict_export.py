@@ -265,3 +265,36 @@ def test_an_export_that_gives_other_logits_is_not_kept(
     assert result.code == 1
     assert "the exported network gives other logits" in result.err
     assert list(tmp_path.glob("*")) == []
+
+
+def test_an_export_that_is_not_finite_is_not_kept(
+    run: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        export_module,
+        "load_exported",
+        lambda *_: lambda images: torch.full((len(images), 10), torch.nan),
+    )
+    path = tmp_path / "a.safetensors"
+    result = lskd(capsys, "export", run, "--format=safetensors", "--out", path)
+    assert result.code == 1
+    assert "gives logits that are not finite" in result.err
+    assert list(tmp_path.glob("*")) == []
+
+
+@pytest.mark.parametrize("names", ["{not json", "5", "[1]"])
+def test_damaged_class_names_are_refused(
+    run: Path, photos: Path, tmp_path: Path, capsys: Capture, names: str
+) -> None:
+    stored = load_checkpoint(run / "student.safetensors")
+    path = tmp_path / "a.safetensors"
+    save_checkpoint(path, stored.weights, stored.metadata | {"classes": names})
+    result = _predict(capsys, path, photos)
+    assert result.code == 2
+    assert "metadata: classes: not a list of names" in result.err
+
+
+def test_a_weight_file_has_no_other_weights(run: Path, photos: Path, capsys: Capture) -> None:
+    result = _predict(capsys, run / "student.safetensors", photos, "--weights=ema")
+    assert result.code == 2
+    assert "only run folders have ema weights" in result.err

@@ -317,3 +317,13 @@ def test_methods_on_imagenet_have_their_published_weights() -> None:
     assert other_dkd.beta == 2
     mlkd = load_preset("mlkd-imagenet-r34-r18").method
     assert (mlkd.temperature, mlkd.ce_weight, mlkd.kd_weight) == (1, 0.5, 0.5)
+
+
+@pytest.mark.parametrize("name", [name for name in list_presets() if name.startswith("finetune")])
+def test_fine_tuning_starts_from_pretrained_weights_at_lower_rates(name: str) -> None:
+    preset = load_preset(name)
+    assert preset.init == "pretrained"
+    optimizer = preset.optimizer
+    assert optimizer.layer_decay is not None or optimizer.backbone_lr_scale < 1
+    assert preset.schedule.warmup_epochs > 0
+    assert preset.label_smoothing == 0.1

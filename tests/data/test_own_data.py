@@ -127,9 +127,8 @@ def test_a_numpy_archive_becomes_rgb_with_its_own_validation_set(tmp_path: Path)
         assert splits.val is not None
         assert (len(splits.val), len(splits.test)) == (6, 9)
         assert splits.train.classes == ("0", "1", "2")
-    held_out = load_splits(_data("npz", "data.image_size=28", "data.val_split=0.5"), path, _silent)
-    assert held_out.val is not None
-    assert len(held_out.val) == 15
+    with pytest.raises(RequestError, match=r"data\.val_split: the archive has validation images"):
+        load_splits(_data("npz", "data.val_split=0.5"), path, _silent)
     rgb = np.zeros((30, 28, 28, 3), np.uint8)
     _write_npz(path, train_images=rgb, val_images=None, val_labels=None)
     assert load_splits(_data("npz", "data.image_size=28"), path, _silent).val is None
@@ -264,3 +263,32 @@ def test_a_student_is_trained_and_used(
     assert result.code == 0, result.err
     names = {row.split(",")[2] for row in result.out.splitlines()[1:]}
     assert names == ({"0", "1", "2"} if kind == "npz" else {"class00", "class01", "class02"})
+
+
+def test_another_archive_is_not_taken_for_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = _write_npz(tmp_path / "first.npz")
+    random = np.random.default_rng(1)
+    images = random.integers(0, 256, (30, 28, 28), dtype=np.uint8)
+    second = _write_npz(tmp_path / "second.npz", train_images=images)
+    digests = [load_splits(_data("npz"), path, _silent).train.digest for path in (first, second)]
+    assert digests[0] != digests[1]
+    command = ["train", "--preset=alone-r20", "--dataset=npz", "--epochs=1", "--student=resnet8"]
+    command += ["--runs-dir", str(tmp_path / "runs")]
+    assert lskd(capsys, *command, "--data-dir", first).code == 0
+    assert "already finished" in lskd(capsys, *command, "--data-dir", first).err
+    result = lskd(capsys, *command, "--data-dir", second)
+    assert result.code == 2
+    assert "trained on another archive than that in --data-dir" in result.err
+
+
+def test_damaged_numpy_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "own.npz"
+    path.write_bytes(b"")
+    with pytest.raises(RequestError, match="cannot be read"):
+        own_classes("npz", path)
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(RequestError, match="not a NumPy archive"):
+        own_classes("npz", path)

@@ -10,11 +10,21 @@ from lskd_cli.checkpoints import load_checkpoint, save_checkpoint
 from lskd_cli.engine.initial_weights import load_initial_weights
 from lskd_cli.engine.network_outputs import evaluate_models, load_eval_model
 from lskd_cli.engine.optimizer import create_optimizer
+from lskd_cli.engine.prepare import prepare
 from lskd_cli.engine.student_trainer import StudentTrainer
 from lskd_cli.errors import Interrupted, RequestError
 from lskd_cli.models import classifier_parameters, create_model
 from lskd_cli.preprocessing import Preprocessing
-from tests.engine.helpers import CPU, after, digits_preset, metrics, run_path, silent, train
+from tests.engine.helpers import (
+    CPU,
+    after,
+    digits_preset,
+    metrics,
+    run_path,
+    silent,
+    train,
+    training_options,
+)
 
 pytestmark = pytest.mark.usefixtures("small_digits")
 
@@ -154,3 +164,31 @@ def test_layer_decay_is_that_of_timm() -> None:
     built_in = create_model("resnet8", 10)
     with pytest.raises(RequestError, match="only networks of timm have it"):
         create_optimizer(built_in, built_in, preset.optimizer, torch.device("cpu"))
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    _weights(path, model="resnet20")
+    with pytest.raises(RequestError, match="contains weights of resnet20, not resnet8"):
+        load_initial_weights(digits_preset("kd", False, 2, f"init={path}"))
+
+
+def test_the_classifier_of_other_classes_of_the_same_number_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    weights = _weights(path, 10)
+    save_checkpoint(path, weights, {"classes": json.dumps(list("abcdefghij"))})
+    initial = load_initial_weights(digits_preset("kd", False, 2, f"init={path}"))
+    assert initial is not None
+    assert initial.for_classes(list("abcdefghij")) is initial
+    other = initial.for_classes([str(digit) for digit in range(10)])
+    assert other.replaced == ["fc.bias", "fc.weight"]
+    assert "fc.weight" not in other.weights
+
+
+def test_the_preparation_of_a_teacher_does_not_depend_on_other_presets(tmp_path: Path) -> None:
+    first = digits_preset("kd", False, 1)
+    second = digits_preset("kd", False, 1, "name=kd-other", "data.mean=[0.5, 0.5, 0.5]")
+    options = training_options(tmp_path)
+    with prepare([first, second], options, CPU, silent) as plan:
+        found = [run.teacher.preprocessing.mean for run in plan if run.teacher]
+    assert found == [tuple(first.data.mean), (0.5, 0.5, 0.5)]

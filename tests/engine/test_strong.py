@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from timm.data.mixup import mixup_target
 
 from lskd_cli.config import load_preset
-from lskd_cli.data import Batch, load_splits
+from lskd_cli.data import Batch, DataShard, InMemoryImages, load_splits
 from lskd_cli.data.loader import create_loader
 from lskd_cli.data.mixing import Mixer, mix_batch
 from lskd_cli.engine.dry_run import dry_run
@@ -148,3 +148,10 @@ def test_the_average_follows_the_decay() -> None:
     averaged = trainer.ema.module.parameters()
     for old, new, mean in zip(before, trainer.student.parameters(), averaged, strict=True):
         torch.testing.assert_close(mean, 0.75 * old + 0.25 * new)
+
+
+def test_a_process_with_one_image_cannot_mix_it() -> None:
+    data = load_preset("kd-digits-strong", ["data.batch_size=8"]).data
+    images = InMemoryImages(torch.zeros(80, 32, 32, 3, dtype=torch.uint8), torch.arange(80) % 10)
+    with pytest.raises(RequestError, match="every process needs at least 2 images"):
+        create_loader(images, data, DataShard(0, 8, num_workers=1))

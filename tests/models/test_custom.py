@@ -24,6 +24,7 @@ FEW = ("--limit-train=200", "--epochs=1")
 def forget_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(custom, "_created", {})
     monkeypatch.setattr(custom, "_sources", {})
+    monkeypatch.setattr(custom, "_files", {})
     feature_shapes.cache_clear()
 
 
@@ -100,6 +101,7 @@ def test_an_error_of_a_network_names_its_line(
         ("def tiny_net", "def resnet20", "model resnet20: this name is taken"),
         ("def tiny_net", "def _net", "model '_net': the name must start with a letter"),
         ("@register_model", "", "registers no model; decorate a function with @register_model"),
+        ("num_classes: int) -> nn.Module", "classes: int) -> nn.Module", "with num_classes"),
         ("return Tiny(num_classes)", "return 3", "must create a torch.nn.Module, not 3"),
         ("from torch", "from torsch", "line 2: ModuleNotFoundError"),
     ],
@@ -152,3 +154,30 @@ def test_networks_of_installed_packages_are_found(
     finally:
         sys.modules.pop("a_package_of_networks", None)
         custom._entry_points.cache_clear()
+
+
+def test_a_network_with_other_logits_is_refused_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _file(tmp_path, CODE.replace("nn.Linear(64, num_classes)", "nn.Linear(64, 3)"))
+    command = ("train", "--preset=kd-digits", "--dry-run", "--student=tiny_net")
+    result = lskd(capsys, *command, "--model-file", path)
+    assert result.code == 2
+    assert "must return logits of shape (1, 10) for one image, not (1, 3)" in result.err
+
+
+def test_two_files_with_the_same_network_are_refused(tmp_path: Path) -> None:
+    load_model_file(_file(tmp_path))
+    other = tmp_path / "other.py"
+    other.write_text(CODE)
+    with pytest.raises(RequestError, match="model tiny_net: also registered by"):
+        load_model_file(other)
+
+
+def test_a_network_may_read_values_when_it_is_created(tmp_path: Path) -> None:
+    start = "        super().__init__()\n"
+    read = "        self.rates = [x.item() for x in torch.linspace(0, 1, 3)]\n"
+    load_model_file(_file(tmp_path, "import torch\n" + CODE.replace(start, start + read)))
+    with torch.device("meta"):
+        network = create_model("tiny_net", 3, 8)
+    assert network(torch.zeros(1, 3, 8, 8)).shape == (1, 3)
