@@ -130,7 +130,8 @@ class Optimizer(ConfigModel):
     backbone_lr_scale: Annotated[float, Field(ge=0, le=1)] = 1.0
     # Every layer has this fraction of the rate of the layer above it, as in timm; adamw only.
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
-    # Decay per step of an exponential moving average of the weights, evaluated and saved too.
+    # Decay per step of an exponential moving average of the weights, evaluated and saved too; it
+    # is lower in the first steps.
     ema_decay: Fraction | None = None
 
     @model_validator(mode="after")

@@ -9,7 +9,6 @@ import joblib
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from lskd_cli.config import View
 
@@ -213,10 +212,16 @@ class Batch:
         """(N, C) target probabilities; None if images are not mixed and nothing is smoothed."""
         if self.other_target is None and smoothing == 0:
             return None
-        target = one_hot(self.target, num_classes).float()
+        target = _one_hot(self.target, num_classes)
         if self.other_target is not None and self.share is not None:
-            target = torch.lerp(one_hot(self.other_target, num_classes).float(), target, self.share)
+            target = torch.lerp(_one_hot(self.other_target, num_classes), target, self.share)
         return (1 - smoothing) * target + smoothing / num_classes
+
+
+def _one_hot(target: Tensor, num_classes: int) -> Tensor:
+    """(N, C) float32; ``torch.nn.functional.one_hot`` reads values on some devices."""
+    zeros = torch.zeros(len(target), num_classes, device=target.device)
+    return zeros.scatter_(1, target[:, None], 1.0)
 
 
 class Normalizer:

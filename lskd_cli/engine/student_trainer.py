@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from timm.layers import convert_sync_batchnorm
-from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
@@ -28,6 +27,7 @@ from lskd_cli.engine.optimizer import create_optimizer
 from lskd_cli.engine.runtime import Runtime
 from lskd_cli.engine.schedule import learning_rate
 from lskd_cli.engine.view_adapter import ViewAdapter
+from lskd_cli.engine.weight_average import WeightAverage
 from lskd_cli.errors import RequestError, RunError
 from lskd_cli.models import Network, Output, classifier_parameters, create_model
 from lskd_cli.preprocessing import Preprocessing
@@ -153,7 +153,7 @@ class StudentTrainer:
             self._classifier() if preset.optimizer.backbone_lr_scale < 1 else (),
         )
         decay = preset.optimizer.ema_decay
-        self.ema = None if decay is None else ModelEmaV3(self.student, decay=decay)
+        self.ema = None if decay is None else WeightAverage(self.student, decay, runtime.device)
         self.meters = Meters(runtime.device)
         self.position = (1, 0)
         self.seconds = 0.0
@@ -194,7 +194,7 @@ class StudentTrainer:
 
     def networks(self) -> dict[str, Network]:
         """The networks that are evaluated, by the prefixes of their metrics."""
-        return {"": self.student} | ({} if self.ema is None else {"ema_": self.ema.module})
+        return {"": self.student} | ({} if self.ema is None else {"ema_": self.ema.network})
 
     def step_state(self) -> StepState:
         """The tensors that a step changes."""
@@ -206,7 +206,7 @@ class StudentTrainer:
         ]
         weights = [*self.module.parameters(), *self.module.buffers(), *optimizer_state]
         if self.ema is not None:
-            weights += [*self.ema.parameters(), *self.ema.buffers()]
+            weights += self.ema.tensors()
         return StepState([tensor.detach() for tensor in weights], self.meters.tensors())
 
     def compile(self, warn: Warn) -> None:
@@ -333,7 +333,7 @@ class StudentTrainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on; all processes must call this together."""
-        ema = {} if self.ema is None else {"ema": self.ema.module.state_dict()}
+        ema = {} if self.ema is None else {"ema": self.ema.state_dict()}
         return {
             **ema,
             "version": STATE_VERSION,
@@ -358,7 +358,7 @@ class StudentTrainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.learning_rates.attach(self.optimizer)
         if self.ema is not None:
-            self.ema.module.load_state_dict(state["ema"])
+            self.ema.load_state_dict(state["ema"])
         self.meters.load_state_dict(state["meters"], self.runtime.process_group)
         epoch, step = state["position"]
         self.position = (epoch, step)

@@ -74,6 +74,25 @@ def test_replayed_steps_give_the_weights_and_metrics_of_eager_ones(
             }
 
 
+def test_mixed_images_and_averaged_weights_are_replayed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ("data.mixup=0.2", "data.cutmix=1.0", "label_smoothing=0.1")
+    optimizer = ("optimizer.ema_decay=0.9", "optimizer.backbone_lr_scale=0.5")
+    preset = digits_preset("dkd", False, EPOCHS, *settings, *optimizer)
+    recorder = FakeGraphRecorder()
+    _use(monkeypatch, lambda warn: EagerRunner(1))
+    train([preset], tmp_path / "eager")
+    _use(monkeypatch, lambda warn: GraphRunner(recorder, 1, pytest.fail, 0.02))
+    train([preset], tmp_path / "replayed")
+    assert recorder.replays > 6
+    for name in ("student.safetensors", "ema.safetensors"):
+        eager, replayed = (
+            digest(run_path(tmp_path / root, preset) / name) for root in ("eager", "replayed")
+        )
+        assert eager == replayed, name
+
+
 # crd draws other images than eager steps do; reviewkd's convolutions round otherwise in the memory
 # of this recorder.
 @pytest.mark.parametrize("method", ["crd", "kdsvd", "reviewkd"])

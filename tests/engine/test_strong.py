@@ -137,17 +137,19 @@ def test_the_average_of_the_weights_is_evaluated_saved_and_resumed(
         load_eval_model(run_path(tmp_path / "plain", plain), None, None, "ema", tmp_path)
 
 
-def test_the_average_follows_the_decay() -> None:
+@pytest.mark.parametrize(("num_updates", "decay"), [(0, 2 / 11), (100, 0.75)])
+def test_the_average_follows_the_decay(num_updates: int, decay: float) -> None:
     trainer = StudentTrainer(digits_preset("kd", False, 1, "optimizer.ema_decay=0.75"), CPU)
     assert trainer.ema is not None
+    trainer.ema.num_updates.fill_(num_updates)
     trainer.start_epoch()
     before = [p.detach().clone() for p in trainer.student.parameters()]
     images, target = torch.randn(4, 3, 32, 32), torch.arange(4)
     teacher = {"weak": Output(torch.zeros(4, 10))}
     trainer.train_step(Batch({"weak": images}, target, target), teacher)
-    averaged = trainer.ema.module.parameters()
+    averaged = trainer.ema.network.parameters()
     for old, new, mean in zip(before, trainer.student.parameters(), averaged, strict=True):
-        torch.testing.assert_close(mean, 0.75 * old + 0.25 * new)
+        torch.testing.assert_close(mean, decay * old + (1 - decay) * new)
 
 
 def test_a_process_with_one_image_cannot_mix_it() -> None:
