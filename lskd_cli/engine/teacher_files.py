@@ -128,6 +128,14 @@ def load_teacher(checkpoint: Checkpoint, preset: Preset) -> tuple[Network, Prepr
         RequestError: the weights belong to another network or number of classes.
     """
     assert preset.teacher is not None
+    expected = str(num_classes(preset.data))
+    actual = checkpoint.metadata.get("num_classes", expected)
+    if actual != expected:
+        raise RequestError(
+            f"{checkpoint.path}: has {actual} classes, but {preset.data.name} has {expected}; "
+            f"fine-tune it with 'lskd train --preset finetune-own --student {preset.teacher} "
+            f"--init {checkpoint.path}'"
+        )
     size = teacher_image_size(preset.teacher, preset.data.image_size)
     preprocessing = checkpoint.preprocessing(preset.teacher, preset.data, size)
     size = preprocessing.image_size
