@@ -38,11 +38,10 @@ def _students(root: Path, presets: list[Preset]) -> list[str]:
 @pytest.mark.parametrize(
     ("methods", "precision"),
     [
-        (methods, precision)
-        for methods in (("kd", "dkd"), ("mlkd",), ("ctkd", "ctkd+stand"))
-        for precision in ("fp32", "bf16")
-    ]
-    + [
+        (("kd", "dkd"), "fp32"),
+        (("kd", "dkd"), "bf16"),
+        (("mlkd",), "bf16"),
+        (("ctkd", "ctkd+stand"), "bf16"),
         (("fitnet", "at", "ofd", "rkd"), "bf16"),
         pytest.param(("nst", "pkt", "vid", "sp"), "bf16", marks=pytest.mark.slow),
     ],
