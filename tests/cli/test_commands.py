@@ -546,7 +546,9 @@ def test_training_goes_on_when_nobody_reads_its_messages(tmp_path: Path) -> None
     assert info["state"] == "done"
 
 
-@pytest.mark.parametrize("delay", [0.05, 0.1, 0.3])
+@pytest.mark.parametrize(
+    "delay", [0.1, *(pytest.param(delay, marks=pytest.mark.slow) for delay in (0.05, 0.3))]
+)
 def test_an_early_interruption_prints_no_traceback(delay: float) -> None:
     code = "import sys, time; print(flush=True); from lskd_cli.__main__ import main; main()"
     command = [sys.executable, "-c", code, "presets", "show", "kd-digits"]

@@ -42,7 +42,7 @@ def _students(root: Path, presets: list[Preset]) -> list[str]:
         (("kd", "dkd"), "bf16"),
         (("mlkd",), "bf16"),
         (("ctkd", "ctkd+stand"), "bf16"),
-        (("fitnet", "at", "ofd", "rkd"), "bf16"),
+        pytest.param(("fitnet", "at", "ofd", "rkd"), "bf16", marks=pytest.mark.slow),
         pytest.param(("nst", "pkt", "vid", "sp"), "bf16", marks=pytest.mark.slow),
     ],
 )
@@ -94,7 +94,9 @@ def test_mixed_images_and_averaged_weights_are_replayed(
 
 # crd draws other images than eager steps do; reviewkd's convolutions round otherwise in the memory
 # of this recorder.
-@pytest.mark.parametrize("method", ["crd", "kdsvd", "reviewkd"])
+@pytest.mark.parametrize(
+    "method", ["crd", "kdsvd", pytest.param("reviewkd", marks=pytest.mark.slow)]
+)
 def test_steps_of_other_methods_read_nothing_either(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
