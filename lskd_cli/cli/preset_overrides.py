@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic_core import PydanticCustomError
-
 from lskd_cli.cli.training_options import TrainingArguments
 from lskd_cli.config import (
     BUILTIN_DATASETS,
     NO_LOGITS,
     Override,
     Preset,
-    check_dataset_name,
+    check_dataset,
     is_feature_method,
     load_preset,
 )
@@ -106,11 +104,8 @@ def check_standardizable(option: str, preset: Preset) -> None:
 
 
 def _check_dataset(name: str) -> None:
-    try:
-        is_own = check_dataset_name(name) not in BUILTIN_DATASETS
-    except PydanticCustomError as error:
-        raise RequestError(f"--dataset {name}: {error}") from None
-    if not is_own:
+    check_dataset("--dataset", name)
+    if name in BUILTIN_DATASETS:
         raise RequestError(f"--dataset {name}: only for images of your own; choose a preset of it")
 
 
@@ -123,20 +118,20 @@ def _check_model(option: str, name: str) -> None:
 
 def _own_data_overrides(preset: Preset, name: str, data_dir: Path) -> list[str | Override]:
     """What turns any preset into one for images of one's own."""
-    from lskd_cli.data import own_classes, own_image_size
+    from lskd_cli.data import identify_images
 
+    images = identify_images(name, data_dir)
     option = "--dataset"
     overrides: list[str | Override] = [
         Override("data.name", name, option),
-        Override("data.num_classes", own_classes(name, data_dir), option),
+        Override("data.num_classes", len(images.classes), option),
         _NOTHING_PUBLISHED,
     ]
     augmentation = preset.data.augmentation
     if name == "npz":
         overrides.append(Override("data.test_crop", 1.0, option))
         if augmentation is None:  # padded crops have the size of the images
-            size = own_image_size(data_dir)
-            return [*overrides, Override("data.image_size", size, option)]
+            return [*overrides, Override("data.image_size", images.image_size, option)]
         return [*overrides, Override("data.augmentation.pipeline", "device", option)]
     if augmentation is not None:
         return [*overrides, Override("data.augmentation.pipeline", "workers", option)]

@@ -1,6 +1,7 @@
 """Presets: their schema, and loading, composition, overrides and validation."""
 
 from lskd_cli.config.builtin_methods import builtin_methods
+from lskd_cli.config.entry_point import load_entry_point
 from lskd_cli.config.loading import (
     list_networks,
     list_pairs,
@@ -18,7 +19,7 @@ from lskd_cli.config.method_registry import (
     register_method,
 )
 from lskd_cli.config.overrides import Override
-from lskd_cli.config.plugin_errors import describe_error, format_plugin_error, plugin_files
+from lskd_cli.config.plugin_errors import format_plugin_error, plugin_files
 from lskd_cli.config.plugins import execute_plugin_file, load_method_file
 from lskd_cli.config.schema import (
     DEFAULT_IMAGE_SIZE,
@@ -32,7 +33,7 @@ from lskd_cli.config.schema import (
     Schedule,
     Standardization,
 )
-from lskd_cli.config.types import BUILTIN_DATASETS, Fraction, View, check_dataset_name
+from lskd_cli.config.types import BUILTIN_DATASETS, Fraction, View, check_dataset
 
 __all__ = [
     "BUILTIN_DATASETS",
@@ -52,8 +53,7 @@ __all__ = [
     "Standardization",
     "View",
     "builtin_methods",
-    "check_dataset_name",
-    "describe_error",
+    "check_dataset",
     "execute_plugin_file",
     "format_plugin_error",
     "is_feature_method",
@@ -61,6 +61,7 @@ __all__ = [
     "list_pairs",
     "list_presets",
     "load_data",
+    "load_entry_point",
     "load_method_file",
     "load_preset",
     "method_defaults",

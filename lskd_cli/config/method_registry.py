@@ -18,8 +18,9 @@ from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from lskd_cli.config.builtin_methods import NO_METHOD, builtin_methods, builtin_title
+from lskd_cli.config.entry_point import load_entry_point
 from lskd_cli.config.method_base import MethodConfig, UnknownMethod
-from lskd_cli.config.plugin_errors import describe_error, plugin_files
+from lskd_cli.config.plugin_errors import plugin_files
 from lskd_cli.errors import RequestError
 
 ENTRY_POINT_GROUP = "lskd.methods"
@@ -96,7 +97,7 @@ def method_config(name: object) -> type[MethodConfig] | None:
         if name == NO_METHOD or name in builtin_methods():
             importlib.import_module(f"lskd_cli.distillers.{name}")
         elif name in _entry_points():
-            _load_entry_point(name)
+            load_entry_point("method", _entry_points()[name], _configs)
     return _configs.get(name)
 
 
@@ -139,16 +140,6 @@ def method_title(method: MethodConfig) -> str:
 def is_feature_method(method: MethodConfig) -> bool:
     """Whether a method is a feature method; also for a method whose module is not imported."""
     return hasattr(method, "feature_weight")
-
-
-def _load_entry_point(name: str) -> None:
-    entry = _entry_points()[name]
-    try:
-        entry.load()
-    except Exception as error:
-        raise RequestError(f"method {name}, of {entry.value}: {describe_error(error)}") from error
-    if name not in _configs:
-        raise RequestError(f"method {name}: {entry.value} registers no method of this name")
 
 
 @cache

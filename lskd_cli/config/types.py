@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from lskd_cli.errors import RequestError
+
 # Views of a training image. weak: cropped and flipped; strong: two more operations and a cutout.
 View = Literal["weak", "strong"]
 
@@ -19,7 +21,7 @@ _OWN_DATASETS = ("imagefolder", "csv", "npz", "tar")  # and data sets of the Hug
 _HUB_DATASET = re.compile(r"hfds/[\w./:@+-]+")
 
 
-def check_dataset_name(name: str) -> str:
+def _known_dataset(name: str) -> str:
     """The name of a data set.
 
     Raises:
@@ -38,7 +40,19 @@ def check_dataset_name(name: str) -> str:
     )
 
 
-DatasetName = Annotated[str, AfterValidator(check_dataset_name)]
+def check_dataset(option: str, name: str) -> None:
+    """Check the name of a data set on a command line.
+
+    Raises:
+        RequestError: there is no such data set.
+    """
+    try:
+        _known_dataset(name)
+    except PydanticCustomError as error:
+        raise RequestError(f"{option} {name}: {error}") from None
+
+
+DatasetName = Annotated[str, AfterValidator(_known_dataset)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 

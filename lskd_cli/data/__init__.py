@@ -16,8 +16,6 @@ from lskd_cli.data.datasets import (
     image_folder,
     load_splits,
     num_classes,
-    own_classes,
-    own_image_size,
 )
 from lskd_cli.data.eval_batches import center_view, eval_batches
 from lskd_cli.data.file_images import FileImages, FolderImages
@@ -49,7 +47,5 @@ __all__ = [
     "image_folder",
     "load_splits",
     "num_classes",
-    "own_classes",
-    "own_image_size",
     "worker_count",
 ]

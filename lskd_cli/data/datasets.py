@@ -86,49 +86,27 @@ def load_splits(data: Data, folder: Path, progress: Progress, skip_bad: bool = F
     return DataSplits(train, test, val)
 
 
-def image_folder(data: Data, folder: Path) -> Path:
+def image_folder(name: str, folder: Path) -> Path:
     """The folder of train/ and val/ of a data set in files."""
     imagenet = folder / "imagenet"
-    return imagenet if data.name == "imagenet" and imagenet.is_dir() else folder
+    return imagenet if name == "imagenet" and imagenet.is_dir() else folder
 
 
-def identify_images(data: Data, folder: Path) -> ImagesIdentity:
+def identify_images(name: str, folder: Path) -> ImagesIdentity:
     """Classes and archive of images in files or of one's own, without decoding them.
 
-    Raises:
-        RequestError: the images cannot be found, or their classes differ between the splits.
-    """
-    if data.name == "npz":
-        return load_npz(find_npz(folder))["train"].identity
-    if data.name in ("imagenet", "imagefolder"):
-        return ImagesIdentity(tuple(class_names(image_folder(data, folder) / "train")))
-    return list_own_images(data.name, folder)[0].identity
-
-
-def own_classes(name: str, folder: Path) -> int:
-    """Number of classes of images of one's own.
-
     Args:
-        name: the data set, which ``list_own_images`` knows, or npz.
-        folder: folder of the images.
+        name: imagenet, or a data set of one's own.
+        folder: folder of the images, or the archive.
 
     Raises:
         RequestError: the images cannot be found, or their classes differ between the splits.
     """
-    if name == "imagefolder":
-        return len(class_names(folder / "train"))
     if name == "npz":
-        return len(load_npz(find_npz(folder))["train"].classes)
-    return len(list_own_images(name, folder)[0].classes)
-
-
-def own_image_size(folder: Path) -> int:
-    """Side in pixels of the images of a NumPy archive.
-
-    Raises:
-        RequestError: there is no such archive, or it cannot be read.
-    """
-    return load_npz(find_npz(folder))["train"].images.shape[1]
+        return load_npz(find_npz(folder))["train"].identity
+    if name in ("imagenet", "imagefolder"):
+        return ImagesIdentity(tuple(class_names(image_folder(name, folder) / "train")))
+    return list_own_images(name, folder)[0].identity
 
 
 def list_own_images(name: str, folder: Path) -> tuple[FileImages, FileImages]:
@@ -149,7 +127,7 @@ def list_own_images(name: str, folder: Path) -> tuple[FileImages, FileImages]:
 def _from_files(
     data: Data, folder: Path, progress: Progress, skip_bad: bool
 ) -> tuple[FileImages, FileImages]:
-    folder = image_folder(data, folder)
+    folder = image_folder(data.name, folder)
     train, test = check_images(folder, list_own_images(data.name, folder), progress, skip_bad)
     actual, expected = len(train.classes), num_classes(data)
     if actual != expected and data.name == "imagenet":

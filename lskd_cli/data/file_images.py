@@ -61,7 +61,7 @@ class FileImages(ABC):
 
     @property
     def identity(self) -> ImagesIdentity:
-        """What weights store about these images."""
+        """Classes of these images."""
         return ImagesIdentity(self.classes)
 
     @abstractmethod

@@ -10,15 +10,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ImagesIdentity:
-    """What weights store about the images that they were trained on.
+    """What is known of images without looking at them.
 
     Attributes:
         classes: names of the classes.
         archive: SHA-256 of the archive of images of one's own.
+        image_size: side in pixels of images that all have the same size.
     """
 
     classes: tuple[str, ...]
     archive: str | None = None
+    image_size: int | None = None
 
 
 @dataclass
@@ -42,8 +44,8 @@ class InMemoryImages:
 
     @property
     def identity(self) -> ImagesIdentity:
-        """What weights store about these images."""
-        return ImagesIdentity(self.classes, self.digest)
+        """Classes, archive and size of these images."""
+        return ImagesIdentity(self.classes, self.digest, self.images.shape[1])
 
     @property
     def device(self) -> torch.device:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from lskd_cli.checkpoints import load_safetensors, save_checkpoint
 from lskd_cli.data import Images, eval_batches
 from lskd_cli.engine.trained_student import Student
 from lskd_cli.errors import RequestError, RunError
+from lskd_cli.preprocessing import Preprocessing
 
 ExportFormat = Literal["onnx", "torch-export", "safetensors"]
 Run = Callable[[Tensor], Tensor]  # from (B, 3, S, S) normalized images to (B, classes) logits
@@ -129,7 +131,7 @@ def load_exported(path: Path, format_: ExportFormat) -> Run:
         return module
     checkpoint = load_safetensors(path)
     stored = checkpoint.metadata
-    size = json.loads(stored["preprocessing"])["image_size"]
+    size = Preprocessing.from_json(stored["preprocessing"]).image_size
     return checkpoint.load_network(stored["model"], int(stored["num_classes"]), size)
 
 
@@ -206,10 +208,8 @@ def _write_torch_export(student: Student, path: Path, metadata: dict[str, str]) 
 
 
 def _import_onnx(package: str) -> Any:
-    import importlib
-
     try:
-        return importlib.import_module(package)
+        return import_module(package)
     except ImportError:
         raise RequestError(
             f"--format onnx: {package} is not installed; pip install 'lskd-cli[onnx]'"

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic_core import PydanticCustomError
 from torch import Tensor
 
 from lskd_cli.checkpoints import Checkpoint
-from lskd_cli.config import BUILTIN_DATASETS, Data, check_dataset_name, load_data, load_preset
-from lskd_cli.data import Images, load_splits, num_classes, own_classes
+from lskd_cli.config import BUILTIN_DATASETS, Data, check_dataset, load_data, load_preset
+from lskd_cli.data import Images, identify_images, load_splits, num_classes
 from lskd_cli.download import Progress
 from lskd_cli.engine.eval_metrics import (
     accuracy_and_loss,
@@ -108,16 +107,14 @@ def load_eval_model(
         )
     default = "imagenet" if is_pretrained else checkpoint.metadata.get("dataset", "cifar100")
     dataset = dataset or default
-    try:
-        check_dataset_name(dataset)
-    except PydanticCustomError as error:
-        raise RequestError(f"--dataset {dataset}: {error}") from None
+    check_dataset("--dataset", dataset)
     # A run may have its own normalization.
     preset = path.with_name(PRESET)
     if preset.exists() and not is_pretrained:
         data = load_preset(preset, allow_unknown_method=True).data
     elif dataset not in BUILTIN_DATASETS:
-        classes = checkpoint.metadata.get("num_classes") or own_classes(dataset, data_dir)
+        stored = checkpoint.metadata.get("num_classes")
+        classes = stored or len(identify_images(dataset, data_dir).classes)
         data = load_data("imagenet", model)
         with torch.device("meta"):
             size = teacher_image_size(model, data.image_size)

@@ -304,7 +304,7 @@ def _check_finished_run(folder: RunFolder, preset: Preset, data_dir: Path) -> No
     """Check that a finished run has the classes of the images in --data-dir, if there are any."""
     weights = folder.path / STUDENT
     try:
-        identity = identify_images(preset.data, data_dir)
+        identity = identify_images(preset.data.name, data_dir)
     except RequestError:
         return  # a finished run does not need its images any more
     if weights.exists():

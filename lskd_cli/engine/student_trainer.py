@@ -1,7 +1,7 @@
 """One student in training, with its distiller, its optimizer and its position in the schedule."""
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -10,16 +10,17 @@ from typing import Any
 
 import torch
 from timm.layers import convert_sync_batchnorm
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from lskd_cli.checkpoints import Checkpoint, first_non_finite
-from lskd_cli.config import Preset, View
+from lskd_cli.config import Preset
 from lskd_cli.data import Batch, derive_seed, num_classes
-from lskd_cli.distillers import Distiller, StepInputs, create_distiller
+from lskd_cli.distillers import Distiller, create_distiller
 from lskd_cli.engine.compile import Compiled, Warn
 from lskd_cli.engine.cuda_graphs import seed_generators
+from lskd_cli.engine.distillation_module import DistillationModule, TeacherOutputs
 from lskd_cli.engine.graph_check import StepState
 from lskd_cli.engine.initial_weights import InitialWeights
 from lskd_cli.engine.meters import Meters
@@ -29,57 +30,13 @@ from lskd_cli.engine.schedule import learning_rate
 from lskd_cli.engine.view_adapter import ViewAdapter
 from lskd_cli.engine.weight_average import WeightAverage
 from lskd_cli.errors import RequestError, RunError
-from lskd_cli.models import Network, Output, classifier_parameters, create_model
+from lskd_cli.models import Network, classifier_parameters, create_model
 from lskd_cli.preprocessing import Preprocessing
 
 # First number of the keys that seed stochastic depth, which no other seed starts with.
 DROP_PATH_STREAM = 2**31
 
 STATE_VERSION = 1  # changes when the state of a run gets another format
-
-TeacherOutputs = Mapping[View, Output]
-
-
-class DistillationModule(nn.Module):
-    """A student and its distiller: takes a batch and returns losses."""
-
-    def __init__(
-        self,
-        student: Network,
-        distiller: Distiller,
-        runtime: Runtime,
-        adapt: ViewAdapter,
-        label_smoothing: float,
-    ) -> None:
-        super().__init__()
-        self.student = student
-        self.distiller = distiller
-        self.runtime = runtime
-        self.adapt = adapt
-        self.label_smoothing = label_smoothing
-        self.run_student: Callable[[Tensor], Output] = student.forward_features
-
-    def forward(
-        self, batch: Batch, teacher: TeacherOutputs, epoch: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """(B, C) logits of the weak view, and the losses by name."""
-        with self.runtime.autocast():
-            student = {view: self._output(batch.views[view]) for view in self.distiller.views}
-        logits = student["weak"].logits
-        inputs = StepInputs(
-            student,
-            teacher,
-            batch.target,
-            epoch,
-            batch.index,
-            self.runtime.autocast,
-            batch.soft_target(logits.shape[1], self.label_smoothing),
-        )
-        return logits, self.distiller.losses(inputs)
-
-    def _output(self, images: Tensor) -> Output:
-        # Unused features would stay in memory until the end of the step.
-        return self.run_student(self.adapt(images)).select(self.distiller.required_features)
 
 
 class StudentTrainer:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from lskd_cli.config import describe_error, execute_plugin_file, plugin_files
+from lskd_cli.config import execute_plugin_file, load_entry_point, plugin_files
 from lskd_cli.errors import RequestError
 from lskd_cli.models.output import Network, Output
 from lskd_cli.models.state_dict_names import rename_parameters
@@ -112,7 +112,7 @@ def create_custom_model(name: str, num_classes: int, image_size: int) -> Network
         RequestError: its package cannot be imported, or it does not create a network.
     """
     if name not in _created:
-        _load_entry_point(name)
+        load_entry_point("model", _entry_points()[name], _created)
     create = _created[name]
     options = {"num_classes": num_classes}
     signature = inspect.signature(create)
@@ -156,16 +156,6 @@ def check_custom_model(name: str, network: Network, num_classes: int) -> None:
 def model_source(name: str) -> str | None:
     """Source code of the file that defines a network; None for all other networks."""
     return _sources.get(name)
-
-
-def _load_entry_point(name: str) -> None:
-    entry = _entry_points()[name]
-    try:
-        entry.load()
-    except Exception as error:
-        raise RequestError(f"model {name}, of {entry.value}: {describe_error(error)}") from error
-    if name not in _created:
-        raise RequestError(f"model {name}: {entry.value} registers no model of this name")
 
 
 @cache

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from lskd_cli.config import Data, load_preset
-from lskd_cli.data import InMemoryImages, create_loader, load_splits, own_classes
+from lskd_cli.data import InMemoryImages, create_loader, identify_images, load_splits
 from lskd_cli.data.file_images import FileImages
 from lskd_cli.errors import RequestError
 from tests.cli.helpers import lskd
@@ -61,19 +61,24 @@ def _write_hub(folder: Path) -> str:
     return f"hfds/{folder / 'hub'}"
 
 
-@pytest.mark.parametrize("kind", ["csv", "tar", "hfds"])
-def test_the_images_are_those_of_the_folder(kind: str, folder: Path, tmp_path: Path) -> None:
-    expected = load_splits(_data("imagefolder"), folder, _silent)
-    kept = [expected.train, expected.test]
-    contents = [[of.load_image(i) for i in range(len(of))] for of in kept]
-    where, name = folder, kind
+def _write(kind: str, folder: Path) -> tuple[str, Path]:
+    """Write the images of a folder in another form: its name as a data set, and its --data-dir."""
     if kind == "csv":
         _write_csv(folder)
     elif kind == "tar":
         _write_tars(folder)
     else:
-        name, where = _write_hub(folder), tmp_path / "cache"
-    assert own_classes(name, where) == CLASSES
+        return _write_hub(folder), folder / "cache"
+    return kind, folder
+
+
+@pytest.mark.parametrize("kind", ["csv", "tar", "hfds"])
+def test_the_images_are_those_of_the_folder(kind: str, folder: Path) -> None:
+    expected = load_splits(_data("imagefolder"), folder, _silent)
+    kept = [expected.train, expected.test]
+    contents = [[of.load_image(i) for i in range(len(of))] for of in kept]
+    name, where = _write(kind, folder)
+    assert len(identify_images(name, where).classes) == CLASSES
     splits = load_splits(_data(name), where, _silent)
     for images, of, content in zip((splits.train, splits.test), kept, contents, strict=True):
         assert isinstance(images, FileImages)
@@ -84,14 +89,8 @@ def test_the_images_are_those_of_the_folder(kind: str, folder: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("kind", ["csv", "tar", "hfds"])
-def test_an_epoch_is_resumed_in_its_middle(kind: str, folder: Path, tmp_path: Path) -> None:
-    name, where = kind, folder
-    if kind == "csv":
-        _write_csv(folder)
-    elif kind == "tar":
-        _write_tars(folder)
-    else:
-        name, where = _write_hub(folder), tmp_path / "cache"
+def test_an_epoch_is_resumed_in_its_middle(kind: str, folder: Path) -> None:
+    name, where = _write(kind, folder)
     data = _data(name, "data.val_split=0.2")
     splits = load_splits(data, where, _silent)
     assert splits.val is not None
@@ -157,10 +156,10 @@ def test_a_wrong_archive_is_refused(
 
 def test_a_folder_of_several_archives_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"contains 0 files \*\.npz; give the file itself"):
-        own_classes("npz", tmp_path)
+        identify_images("npz", tmp_path)
     (tmp_path / "bad.npz").write_bytes(b"nothing")
     with pytest.raises(RequestError, match=r"bad\.npz: cannot be read"):
-        own_classes("npz", tmp_path)
+        identify_images("npz", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -186,16 +185,16 @@ def test_labels_that_are_not_trained_are_refused(folder: Path) -> None:
     text = (folder / "val.csv").read_text()
     (folder / "val.csv").write_text(text.replace("class02", "other"))
     with pytest.raises(RequestError, match=r"1 labels that train\.csv does not have: other"):
-        own_classes("csv", folder)
+        identify_images("csv", folder)
 
 
 def test_damaged_and_missing_archives_are_refused(folder: Path) -> None:
     with pytest.raises(RequestError, match=r"train\.tar: no such archive"):
-        own_classes("tar", folder.parent)
+        identify_images("tar", folder.parent)
     _write_tars(folder)
     (folder / "val.tar").write_bytes(b"nothing at all")
     with pytest.raises(RequestError, match=r"val\.tar: cannot be read"):
-        own_classes("tar", folder)
+        identify_images("tar", folder)
 
 
 def test_unreadable_images_of_an_archive_are_named_and_left_out(folder: Path) -> None:
@@ -212,11 +211,11 @@ def test_unreadable_images_of_an_archive_are_named_and_left_out(folder: Path) ->
 
 def test_a_hub_data_set_that_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"--dataset hfds/.*none: cannot be loaded: "):
-        own_classes(f"hfds/{tmp_path / 'none'}", tmp_path / "cache")
+        identify_images(f"hfds/{tmp_path / 'none'}", tmp_path / "cache")
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "train.csv").write_text("text\na\n")
     with pytest.raises(RequestError, match="expected the splits train and validation"):
-        own_classes(f"hfds/{tmp_path / 'texts'}", tmp_path / "cache")
+        identify_images(f"hfds/{tmp_path / 'texts'}", tmp_path / "cache")
 
 
 @pytest.mark.parametrize(
@@ -287,8 +286,8 @@ def test_damaged_numpy_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "own.npz"
     path.write_bytes(b"")
     with pytest.raises(RequestError, match="cannot be read"):
-        own_classes("npz", path)
+        identify_images("npz", path)
     with path.open("wb") as file:
         np.save(file, np.zeros(3))
     with pytest.raises(RequestError, match="not a NumPy archive"):
-        own_classes("npz", path)
+        identify_images("npz", path)
