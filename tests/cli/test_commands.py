@@ -510,7 +510,11 @@ def test_the_program_can_be_started_as_a_module() -> None:
     assert subprocess.run(command, capture_output=True, text=True).stdout == "lskd 0.1.0\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+# Two of the signals have the same handler.
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, signal.SIGHUP, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)],
+)
 def test_a_signal_saves_the_run_and_the_printed_command_resumes_it(
     tmp_path: Path, number: signal.Signals
 ) -> None:
