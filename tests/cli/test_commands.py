@@ -510,7 +510,7 @@ def test_the_program_can_be_started_as_a_module() -> None:
     assert subprocess.run(command, capture_output=True, text=True).stdout == "lskd 0.1.0\n"
 
 
-# Two of the signals have the same handler.
+# All three have the same handler; the one of schedulers is tested with the slow tests.
 @pytest.mark.parametrize(
     "number",
     [signal.SIGINT, signal.SIGHUP, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)],
