@@ -59,6 +59,9 @@ def compare(
             "time and hardware.",
         ),
     ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also print what the columns of the table mean.")
+    ] = False,
     method_files: options.MethodFiles = None,
     model_files: options.ModelFiles = None,
     runs_dir: options.RunsDir = options.RUNS_DIR,
@@ -69,6 +72,8 @@ def compare(
 
     Example: [bold]lskd compare --train --preset kd-digits --seeds 0,1,2[/]
     """
+    if format_ != "table":
+        options.refuse_options(context, ("explain",), "only valid with --format table")
     if details:
         options.refuse_options(context, ("accuracy",), "not valid with --details, which has both")
     # Values after the first one of --sweep are parsed as arguments.
@@ -98,7 +103,7 @@ def compare(
     if not tables:
         searched = ", ".join(map(str, runs or [runs_dir]))
         raise RequestError(f"no finished run in {searched}; train some with 'lskd compare --train'")
-    _print_tables(tables, format_)
+    _print_tables(tables, format_, explain)
 
 
 def _requested_presets(
@@ -142,11 +147,11 @@ def _train(presets: Sequence[Preset], training: TrainingArguments, runs_dir: Pat
     return list(dict.fromkeys(folder.path for folder in list_folders(presets, settings)))
 
 
-def _print_tables(tables: Sequence[Table], format_: str) -> None:
+def _print_tables(tables: Sequence[Table], format_: str, explain: bool) -> None:
     if format_ == "json":
         print_json([record for table in tables for record in table.records])
     elif format_ == "table":
         for table in tables:
-            out.print(as_rich_table(table, out.width))
+            out.print(as_rich_table(table, out.width, explain))
     else:
         print(TEXT_FORMATS[format_](tables), end="")  # noqa: T201 (rich would wrap lines)

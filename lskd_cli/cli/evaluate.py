@@ -116,7 +116,7 @@ def _print_results(results: list[dict[str, Any]], temperature: float, as_json: b
     if as_json:
         print_json({"students": results, "concordant_pairs": counts})
         return
-    out.print(as_rich_table(result_table(results, temperature), out.width))
+    out.print(as_rich_table(result_table(results, temperature), out.width, explain=True))
     if counts:
         pairs = counts["pairs"]
         info(

@@ -33,6 +33,14 @@ def report(
     points: Annotated[
         int, typer.Option(help="Largest number of images in the t-SNE.", min=10)
     ] = 1000,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Rewrite the page as epochs finish, until all runs are finished or Ctrl-C is "
+            "pressed; the open page refreshes itself.",
+        ),
+    ] = False,
     accuracy: options.Accuracy = "best",
     model_files: options.ModelFiles = None,
     data_dir: options.DataDir = options.DATA_DIR,
@@ -42,7 +50,7 @@ def report(
         bool, typer.Option("--json", help="Print the paths of page, runs and figures as JSON.")
     ] = False,
 ) -> None:
-    """Write a self-contained page with tables, curves over the published ones, and figures.
+    """Write a self-contained, interactive page with tables, curves and figures of all runs.
 
     Example: [bold]lskd report --out report[/]
     """
@@ -52,22 +60,24 @@ def report(
     options.load_model_files(model_files)
     selected_classes = options.parse_ints("--classes", classes) if classes else []
     from lskd_cli.cli.report_outputs import group_outputs
+    from lskd_cli.cli.report_watch import run_sections, watch_runs
     from lskd_cli.engine.runtime import resolve_runtime
     from lskd_cli.results import report_figures
-    from lskd_cli.results.grouping import group_runs
-    from lskd_cli.results.page import ReportSection, write_page
+    from lskd_cli.results.page import PAGE, finish_watching, overview, write_page
     from lskd_cli.results.runs import find_runs
 
-    started = [run for run in find_runs(runs_dir, runs or [], info) if run.history]
+    _check_writable(out_dir)
+    warn = _Warnings()
+    if watch:
+        is_complete = watch_runs(lambda: find_runs(runs_dir, runs or [], warn), out_dir, accuracy)
+        logits = logits and is_complete
+    started = [run for run in find_runs(runs_dir, runs or [], warn) if run.history]
     if not started:
         searched = ", ".join(map(str, runs or [runs_dir]))
         raise RequestError(
             f"no run with a finished epoch in {searched}; train one with 'lskd train'"
         )
-    _check_writable(out_dir)
-    sections = [
-        ReportSection(group, report_figures.run_figures(group)) for group in group_runs(started)
-    ]
+    sections = run_sections(started)
     if logits:
         runtime = resolve_runtime(device)
         tsne = report_figures.TsneOptions(selected_classes, points)
@@ -79,9 +89,14 @@ def report(
                 )
     all_figures = [figure for section in sections for figure in section.figures]
     report_figures.make_names_unique(all_figures)
-    page = out_dir / "index.html"
+    page = out_dir / PAGE
     write_page(page, sections, accuracy)
-    files = report_figures.write(all_figures, out_dir / "figures") if figures else []
+    if watch:
+        finish_watching(out_dir)
+    files = []
+    if figures:
+        all_figures += overview(sections, accuracy)
+        files = report_figures.write(all_figures, out_dir / "figures")
     if as_json:
         paths = {"page": page, "runs": [run.path for run in started], "figures": files}
         print_json(paths)
@@ -89,6 +104,18 @@ def report(
     info(f"{page}: {len(started)} runs")
     for file in files:
         info(str(file))
+
+
+class _Warnings:
+    """Prints every message once, however often the runs are read."""
+
+    def __init__(self) -> None:
+        self.messages: set[str] = set()
+
+    def __call__(self, message: str) -> None:
+        if message not in self.messages:
+            self.messages.add(message)
+            info(message)
 
 
 def _check_writable(folder: Path) -> None:

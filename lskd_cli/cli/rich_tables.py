@@ -1,42 +1,122 @@
 """Tables of results on a terminal."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from lskd_cli.results.seed_stats import SeedStats, Sign
+from lskd_cli.results.table_format import Column
 from lskd_cli.results.table_format import Table as ResultTable
 
-_STYLES = {"standardized": "green", "published": "dim"}
+_ROLE_STYLES = {"published": "dim"}
+_SIGN_STYLES: dict[Sign | None, str] = {"higher": "green", "lower": "red"}
+_MIN_BAR, _MAX_BAR = 17, 41  # characters of an interval that is drawn beside the numbers
 
 
-def as_rich_table(results: ResultTable, width: int) -> Table:
-    """A table that fits a width: first deviations move to a second line, then rows to columns."""
+def as_rich_table(results: ResultTable, width: int, explain: bool = False) -> Group:
+    """A table that fits a width, with its title and notes.
+
+    If there is room, the intervals of the differences are drawn. If there is not, standard
+    deviations and intervals move to a second line, then rows become columns.
+
+    Args:
+        results: the table.
+        width: width of the terminal in characters.
+        explain: whether the meaning of the columns is printed.
+    """
     # A Text is not parsed as markup, which names and devices in files might contain.
-    caption = Text(results.caption, style="table.caption")
+    parts: list[Any] = [Text(results.title, style="bold"), _table(results, width)]
+    if results.notes:
+        parts.append(Text(results.notes, style="dim"))
+    if explain:
+        parts.append(Text(results.caption, style="dim italic"))
+    return Group(*parts)
+
+
+def _table(results: ResultTable, width: int) -> Table:
     headings = [column.heading for column in results.columns]
     cells = results.cells()
-    if _table_width(headings, cells) > width:
+    used = _table_width(headings, cells)
+    if used > width:
         cells = [
             [text.replace(" ± ", "\n± ").replace(" [", "\n[") for text in row] for row in cells
         ]
     if _table_width(headings, cells) > width:
-        table = Table(caption=caption, box=SIMPLE_HEAD, show_header=False)
+        table = Table(box=SIMPLE_HEAD, show_header=False)
         for index, heading in enumerate(headings):
-            table.add_row(heading, *(Text(row[index]) for row in cells))
+            column = results.columns[index]
+            values = (
+                Text(row[index], style=_style(column, results.rows[number]))
+                for number, row in enumerate(cells)
+            )
+            table.add_row(heading, *values)
         return table
-    table = Table(caption=caption, header_style="bold", box=SIMPLE_HEAD)
+    table = Table(header_style="bold", box=SIMPLE_HEAD)
     for column in results.columns:
         justify: Literal["left", "right"] = "left" if column.is_text else "right"
-        table.add_column(column.heading, justify=justify, style=_STYLES.get(column.role))
-    for row in cells:
-        table.add_row(*map(Text, row))
+        table.add_column(column.heading, justify=justify)
+    bars = _interval_bars(results, min(width - used - 3, _MAX_BAR))
+    if bars:
+        table.add_column(bars[0], no_wrap=True)
+    for number, row in enumerate(cells):
+        texts = [
+            Text(text, style=_style(column, results.rows[number]))
+            for text, column in zip(row, results.columns, strict=True)
+        ]
+        table.add_row(*texts, *([bars[1][number]] if bars else []))
     return table
 
 
-def _table_width(headings: list[str], cells: list[list[str]]) -> int:
+def _style(column: Column, row: Any) -> str:
+    return _SIGN_STYLES.get(column.sign(row), "") or _ROLE_STYLES.get(column.role, "")
+
+
+def _interval_bars(results: ResultTable, width: int) -> tuple[Text, list[Text]] | None:
+    """Heading and cells of a column that draws the intervals of the first column of differences.
+
+    None if there is no interval, or not enough room.
+    """
+    column = next((c for c in results.columns if c.stats is not None), None)
+    if column is None or column.stats is None or width < _MIN_BAR:
+        return None
+    stats = [column.stats(row) for row in results.rows]
+    limits = [end for item in stats if item for end in (item.ci_low, item.ci_high) if end]
+    if not limits:
+        return None
+    limit = max(map(abs, limits))
+    left, right = f"{-limit:+.2g}", f"{limit:+.2g}"
+    padding = width - cell_len(left) - cell_len(right) - 1
+    heading = f"{left}{' ' * (padding // 2)}0{' ' * (padding - padding // 2)}{right}"
+    bars = [
+        Text(_bar(item, limit, width), style=_style(column, row))
+        for item, row in zip(stats, results.rows, strict=True)
+    ]
+    return Text(heading, style="dim"), bars
+
+
+def _bar(stats: SeedStats | None, limit: float, width: int) -> str:
+    """A difference as ● between the ends of its interval, and zero as │."""
+    cells = [" "] * width
+    half = width // 2
+
+    def position(value: float) -> int:
+        return max(0, min(width - 1, half + round(value / limit * half)))
+
+    if stats and stats.ci_low is not None and stats.ci_high is not None:
+        for index in range(position(stats.ci_low), position(stats.ci_high) + 1):
+            cells[index] = "─"
+    cells[half] = "┼" if cells[half] == "─" else "│"
+    if stats:
+        cells[position(stats.mean)] = "○" if stats.ci_low is None else "●"
+    return "".join(cells)
+
+
+def _table_width(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
     """Width of a table with these cells, including padding and edges."""
     longest = (
         max(cell_len(line) for text in column for line in text.split("\n"))

@@ -1,6 +1,7 @@
 """Display of a training: progress bars and a table on a terminal, lines elsewhere."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -23,6 +24,7 @@ from lskd_cli.config import Preset
 from lskd_cli.engine.callback import Callback, RunningMetrics
 from lskd_cli.engine.student_trainer import StudentTrainer
 from lskd_cli.results.table_format import format_duration, format_value
+from lskd_cli.run_info import Metrics
 
 _REFRESH_INTERVAL = 0.5  # seconds between two reads of the losses of the current epoch
 _WIDE = 100  # columns; a narrower terminal does not show the number of the best epoch
@@ -60,6 +62,8 @@ class TrainingDisplay(Callback):
         }
         self.metrics: dict[str, dict[str, float]] = {}
         self.students: dict[str, StudentTrainer] = {}
+        self.num_seeds = Counter(preset.run_name for preset in presets)
+        self.unprinted: dict[str, list[StudentTrainer]] = {}  # of the last epoch, by run name
         self.last_refresh = 0.0
         self.progress = Progress(
             TextColumn("{task.description}"),
@@ -92,11 +96,13 @@ class TrainingDisplay(Callback):
     ) -> None:
         if err.is_terminal:
             self.live.stop()
+        self._print_rest()
 
     def __rich__(self) -> Group:
         return Group(Text(self.heading, style="bold"), self.progress, self._table())
 
     def on_epoch_start(self, epoch: int, step: int, num_steps: int) -> None:
+        self._print_rest()
         fraction = step / num_steps
         done = round((epoch - 1 + fraction) * self.num_images)
         if self.images_at_start is None:
@@ -124,7 +130,10 @@ class TrainingDisplay(Callback):
         self.students[path] = student
         self.metrics[path] = student.history[-1]
         if not err.is_terminal:
-            info(self._epoch_line(student))
+            name = student.preset.run_name
+            self.unprinted.setdefault(name, []).append(student)
+            if len(self.unprinted[name]) == self.num_seeds[name]:
+                info(self._epoch_line(self.unprinted.pop(name)))
 
     def _table(self) -> Table:
         terms = sorted({key for metrics in self.metrics.values() for key in _loss_terms(metrics)})
@@ -149,21 +158,39 @@ class TrainingDisplay(Callback):
             )
         return table
 
-    def _epoch_line(self, student: StudentTrainer) -> str:
-        metrics, best = student.history[-1], student.best or student.history[-1]
-        losses = ", ".join(
-            f"{key.removeprefix(_LOSS_PREFIX)} {metrics[key]:.4f}" for key in _loss_terms(metrics)
+    def _print_rest(self) -> None:
+        """Print the epochs of students whose other seeds had already finished them."""
+        for students in self.unprinted.values():
+            info(self._epoch_line(students))
+        self.unprinted.clear()
+
+    def _epoch_line(self, students: Sequence[StudentTrainer]) -> str:
+        """The last epoch of one method: the values of one seed, or the ranges over all seeds."""
+        history = [student.history[-1] for student in students]
+        best = [student.best or student.history[-1] for student in students]
+        preset, epoch = students[0].preset, students[0].position[0] - 1
+        terms = ", ".join(
+            f"{key.removeprefix(_LOSS_PREFIX)} {_range(history, key, '.4f')}"
+            for key in _loss_terms(history[0])
         )
-        epoch = student.position[0] - 1
         elapsed = time.monotonic() - self.start
         trained_images = max(epoch * self.num_images - (self.images_at_start or 0), 1)
         remaining = elapsed / trained_images * (self.epochs - epoch) * self.num_images
+        seeds = f"seed {preset.seed}" if len(students) == 1 else f"{len(students)} seeds"
         return (
-            f"{student.preset.run_name} seed {student.preset.seed}  epoch {epoch}/{self.epochs}  "
-            f"loss {metrics['train_loss']:.4f} ({losses})  train {metrics['train_top1']:.2f} %  "
-            f"test {metrics['test_top1']:.2f} %  best {best['test_top1']:.2f} %  "
-            f"{metrics['images_per_second']:,.0f} images/s  ETA {format_duration(remaining)}"
+            f"{preset.run_name} {seeds}  epoch {epoch}/{self.epochs}  "
+            f"loss {_range(history, 'train_loss', '.4f')} ({terms})  "
+            f"train {_range(history, 'train_top1')} %  test {_range(history, 'test_top1')} %  "
+            f"best {_range(best, 'test_top1')} %  "
+            f"{history[-1]['images_per_second']:,.0f} images/s  ETA {format_duration(remaining)}"
         )
+
+
+def _range(epochs: Sequence[Metrics], key: str, format_spec: str = ".2f") -> str:
+    """A metric of one student, or its lowest and highest value, for example 71.20 to 73.05."""
+    values = [epoch[key] for epoch in epochs]
+    low, high = (format(value, format_spec) for value in (min(values), max(values)))
+    return low if len(values) == 1 or low == high else f"{low} to {high}"
 
 
 def _loss_terms(metrics: dict[str, float]) -> list[str]:

@@ -10,10 +10,10 @@ from lskd_cli.results.seed_stats import SeedStats, paired_difference, top1_by_se
 from lskd_cli.results.table_format import (
     Column,
     Table,
+    difference_column,
     epoch_note,
     flatten_row,
     format_epochs,
-    format_gain,
     format_n,
     format_stats,
     format_value,
@@ -72,8 +72,10 @@ def make_comparison(groups: Sequence[RunGroup], accuracy: str) -> Table | None:
     if not rows:
         return None
     records = [{"accuracy": accuracy} | flatten_row(row, _STATS_FIELDS) for row in rows]
-    caption = _caption(rows, accuracy) + hardware_note(pairs)
-    return Table(caption, _columns(rows), rows, records)
+    notes = published_note(rows) + hardware_note(pairs)
+    return Table(
+        _title(rows, accuracy), _caption(rows), notes.strip(), _columns(rows), rows, records
+    )
 
 
 def _pairs(groups: Sequence[RunGroup]) -> list[tuple[list[Run], list[Run]]]:
@@ -119,8 +121,8 @@ _COLUMNS = (
     Column("Precision", "text", lambda row: row.precision or ""),
     Column("n", "number", lambda row: format_n(row.plain, row.standardized)),
     Column("Plain", "number", lambda row: format_stats(row.plain)),
-    Column("+Ours", "standardized", lambda row: format_stats(row.standardized)),
-    Column("Δ", "standardized", lambda row: format_gain(row.difference)),
+    Column("+Ours", "number", lambda row: format_stats(row.standardized)),
+    difference_column("Δ", "difference"),
     published_column("Published", "published_plain"),
     published_column("+Ours", "published_standardized"),
     published_column("Δ", "published_difference", "+.2f"),
@@ -140,11 +142,14 @@ def _columns(rows: Sequence[ComparisonRow]) -> list[Column]:
     return visible_columns(_COLUMNS, rows, hidden)
 
 
-def _caption(rows: Sequence[ComparisonRow], accuracy: str) -> str:
+def _title(rows: Sequence[ComparisonRow], accuracy: str) -> str:
     datasets = {row.dataset for row in rows}
     on_dataset = f" on {datasets.pop()}" if len(datasets) == 1 else ""
+    return f"Top-1 test accuracy (%){on_dataset} of {epoch_note(accuracy)}"
+
+
+def _caption(rows: Sequence[ComparisonRow]) -> str:
     return (
-        f"Top-1 test accuracy (%){on_dataset} of {epoch_note(accuracy)}; "
         "Plain: without standardization, +Ours: standardized, Δ: their difference, paired by seed"
-        f"{interval_note(row.difference for row in rows)}.{published_note(rows)}"
+        f"{interval_note(row.difference for row in rows)}."
     )

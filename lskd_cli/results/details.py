@@ -11,9 +11,9 @@ from lskd_cli.results.seed_stats import SeedStats, paired_difference, top1_by_se
 from lskd_cli.results.table_format import (
     Column,
     Table,
+    difference_column,
     flatten_row,
     format_duration,
-    format_gain,
     format_stats,
     interval_note,
     published_column,
@@ -30,6 +30,7 @@ class DetailsRow(ResultRow):
 
     Attributes:
         method: label of the method.
+        run_name: name of the folder of its runs.
         n: number of runs.
         best: accuracies in percent of the best epochs.
         best_gain: standardized minus plain, paired by seed.
@@ -42,6 +43,7 @@ class DetailsRow(ResultRow):
     """
 
     method: str
+    run_name: str
     n: int
     best: SeedStats | None
     best_gain: SeedStats | None
@@ -73,8 +75,8 @@ def details_table(group: RunGroup) -> Table:
     columns = visible_columns(_COLUMNS, rows, hidden)
     records = [flatten_row(row, _STATS_FIELDS) for row in rows]
     pairs = [(method.plain, method.runs) for method in group.methods if method.plain]
-    caption = _caption(rows, hidden) + published_note(rows) + hardware_note(pairs)
-    return Table(caption, columns, rows, records)
+    notes = published_note(rows) + hardware_note(pairs)
+    return Table(_title(rows), _caption(rows, hidden), notes.strip(), columns, rows, records)
 
 
 def _row(method: MethodRuns) -> DetailsRow:
@@ -84,6 +86,7 @@ def _row(method: MethodRuns) -> DetailsRow:
     return DetailsRow(
         **training_fields(method.runs),
         method=method.label,
+        run_name=method.preset.run_name,
         n=len(method.runs),
         best=SeedStats.of(list(best.values())),
         best_gain=paired_difference(top1_by_seed(method.plain, "best"), best),
@@ -105,9 +108,9 @@ _COLUMNS = (
     Column("Method", "text", lambda row: row.method),
     Column("n", "number", lambda row: str(row.n)),
     Column("Best epoch", "number", lambda row: format_stats(row.best)),
-    Column("Δ", "standardized", lambda row: format_gain(row.best_gain)),
+    difference_column("Δ", "best_gain"),
     Column("Last epoch", "number", lambda row: format_stats(row.last)),
-    Column("Δ", "number", lambda row: format_gain(row.last_gain)),
+    difference_column("Δ", "last_gain"),
     published_column("Published", "published"),
     Column("Time", "number", lambda row: format_duration(row.seconds)),
     Column("Hardware", "text", lambda row: row.hardware),
@@ -127,15 +130,19 @@ def _hidden_columns(rows: Sequence[DetailsRow]) -> set[str]:
     return hidden
 
 
-def _caption(rows: Sequence[DetailsRow], hidden: Set[str]) -> str:
+def _title(rows: Sequence[DetailsRow]) -> str:
     row = rows[-1]
     teacher = ""
     if row.teacher:
         top1 = f" ({row.teacher_top1:.2f} %)" if row.teacher_top1 else ""
         teacher = f" from {row.teacher}{top1}"
+    return f"{row.student}{teacher} on {row.dataset}, {row.epochs} epochs: top-1 test accuracy (%)"
+
+
+def _caption(rows: Sequence[DetailsRow], hidden: Set[str]) -> str:
+    row = rows[-1]
     caption = (
-        f"{row.student}{teacher} on {row.dataset}, {row.epochs} epochs: top-1 test accuracy (%) of "
-        f"the best epoch, selected on {row.selection} images, and of the last epoch; mean ± "
+        f"Best epoch: selected on {row.selection} images; mean ± "
         "standard deviation over n seeds. Δ: +Ours minus plain, paired by seed"
         f"{interval_note(row.best_gain for row in rows)}. Published: best epoch. Time (h:mm:ss): "
         "training of all students of a joint run together"

@@ -59,6 +59,7 @@ def result_lines(result: Mapping[str, Any], temperature: float) -> Iterator[tupl
 def result_table(results: Sequence[Mapping[str, Any]], temperature: float) -> Table:
     """A row for each network, after that of the teacher if there is one."""
     first, rows = results[0], list(results)
+    title = "Outputs on the test images"
     caption = (
         "Top-1, top-5, agreement with the teacher and expected calibration error (ECE) in %; mean "
         f"and standard deviation (std) of logits {_LOGITS}"
@@ -76,7 +77,7 @@ def result_table(results: Sequence[Mapping[str, Any]], temperature: float) -> Ta
         for key, heading in _HEADINGS.items()
         if key in first
     ]
-    return Table(f"{caption}.", columns, rows, [dict(result) for result in results])
+    return Table(title, f"{caption}.", "", columns, rows, [dict(result) for result in results])
 
 
 def _cell(key: str) -> Callable[[Mapping[str, Any]], str]:

@@ -86,8 +86,13 @@ class RunGroup:
     def title(self) -> str:
         """Heading of the group."""
         preset = self.runs[-1].preset
-        pair = f"{preset.teacher} → {preset.student}" if preset.teacher else preset.student
-        return f"{pair}, {preset.data.name}, {preset.schedule.epochs} epochs"
+        return f"{self.pair}, {preset.data.name}, {preset.schedule.epochs} epochs"
+
+    @property
+    def pair(self) -> str:
+        """Teacher and student, or the student only."""
+        preset = self.runs[-1].preset
+        return f"{preset.teacher} → {preset.student}" if preset.teacher else preset.student
 
 
 def group_runs(runs: Sequence[Run]) -> list[RunGroup]:

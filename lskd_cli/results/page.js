@@ -1,26 +1,124 @@
 "use strict";
 const root = document.documentElement;
+const all = (selector, parent = document) => [...parent.querySelectorAll(selector)];
+const STORE = `lskd ${location.pathname}`;
+
+// What survives a reload: filters, folds, hidden curves, theme.
+const settings = Object.assign(
+  { filters: {}, zoom: 0, smoothing: 1, hidden: [], folds: {}, theme: "" },
+  JSON.parse(sessionStorage.getItem(STORE) ?? "{}"),
+);
+const saveSettings = () => sessionStorage.setItem(STORE, JSON.stringify(settings));
+
+if (settings.theme) root.dataset.theme = settings.theme;
+const isDark = () =>
+  (root.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
 document.getElementById("theme").addEventListener("click", () => {
-  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-  root.dataset.theme = (root.dataset.theme ?? (dark ? "dark" : "light")) === "dark" ? "light" : "dark";
+  settings.theme = root.dataset.theme = isDark() ? "light" : "dark";
+  saveSettings();
+  document.dispatchEvent(new Event("themechange"));
 });
 
-// 70.50 ± 0.71 is 70.5, 1:02:03 is 3723; nothing comes last.
+if (matchMedia("(max-width: 60rem)").matches) document.getElementById("contents").open = false;
+for (const fold of all("details[id]")) {
+  if (fold.id in settings.folds) fold.open = settings.folds[fold.id];
+  fold.addEventListener("toggle", () => {
+    settings.folds[fold.id] = fold.open;
+    saveSettings();
+  });
+}
+addEventListener("hashchange", () => {
+  const fold = document.querySelector(`#${CSS.escape(location.hash.slice(1))} > details`);
+  if (fold) fold.open = true;
+});
+
+// Sorting. 70.50 ± 0.71 is 70.5, 1:02:03 is 3723; empty cells come last.
 const number = (text) => text.split(":").reduce((sum, part) => sum * 60 + parseFloat(part), 0);
-for (const button of document.querySelectorAll("th button")) {
+for (const button of all("th button")) {
   button.addEventListener("click", () => {
     const heading = button.closest("th");
     const table = heading.closest("table");
     const column = [...heading.parentElement.children].indexOf(heading);
-    const way = heading.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+    const direction = heading.getAttribute("aria-sort") === "ascending" ? -1 : 1;
     for (const other of heading.parentElement.children) other.removeAttribute("aria-sort");
-    heading.setAttribute("aria-sort", way === 1 ? "ascending" : "descending");
+    heading.setAttribute("aria-sort", direction === 1 ? "ascending" : "descending");
     const text = (row) => row.children[column].textContent.trim();
     const compare = (a, b) => {
       if (!text(a) || !text(b)) return Number(!text(a)) - Number(!text(b));
       const difference = number(text(a)) - number(text(b));
-      return way * (Number.isNaN(difference) ? text(a).localeCompare(text(b)) : difference);
+      return direction * (Number.isNaN(difference) ? text(a).localeCompare(text(b)) : difference);
     };
     table.tBodies[0].append(...[...table.tBodies[0].rows].sort(compare));
+  });
+}
+
+// Filters by method, pair and state.
+const matches = ({ method, methods, pair, state }) => {
+  const wanted = settings.filters;
+  const names = methods?.split("|") ?? [method];
+  return (
+    (!wanted.method || names.includes(wanted.method)) &&
+    (!wanted.pair || pair === undefined || pair === wanted.pair) &&
+    (!wanted.state || state === undefined || state === wanted.state)
+  );
+};
+function applyFilters() {
+  for (const element of all("tr[data-method], [data-methods]")) element.hidden = !matches(element.dataset);
+  document.dispatchEvent(new Event("filterchange"));
+}
+const controls = document.querySelector("form.controls");
+const ranges = {
+  zoom: (value) => (value > 0 ? `last ${100 - value} %` : "all"),
+  smoothing: (value) => (value > 1 ? `${value} epochs` : "off"),
+};
+function showControls() {
+  for (const select of all("select", controls)) select.value = settings.filters[select.dataset.filter] ?? "";
+  for (const [id, label] of Object.entries(ranges)) {
+    controls.elements[id].value = settings[id];
+    controls.querySelector(`output[for="${id}"]`).value = label(settings[id]);
+  }
+}
+controls.addEventListener("input", (event) => {
+  const { id, dataset, value } = event.target;
+  if (dataset.filter) {
+    settings.filters[dataset.filter] = value;
+    applyFilters();
+  } else {
+    settings[id] = Number(value);
+    document.dispatchEvent(new Event("curvechange"));
+  }
+  saveSettings();
+  showControls();
+});
+controls.addEventListener("reset", (event) => {
+  event.preventDefault();
+  Object.assign(settings, { filters: {}, zoom: 0, smoothing: 1, hidden: [] });
+  saveSettings();
+  showControls();
+  applyFilters();
+  document.dispatchEvent(new Event("curvechange"));
+});
+controls.addEventListener("submit", (event) => event.preventDefault());
+
+// The visible rows of a table in the order of the screen, as LaTeX, Markdown or CSV.
+async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const area = Object.assign(document.createElement("textarea"), { value: text });
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+}
+for (const button of all(".copy button")) {
+  const label = button.textContent;
+  button.addEventListener("click", async () => {
+    const [head, rows, tail] = JSON.parse(button.dataset.lines);
+    const visible = all("tbody tr:not([hidden])", button.closest(".table")).map((row) => rows[row.dataset.line]);
+    await copyText([...head, ...visible, ...tail].join("\n") + "\n");
+    button.textContent = "copied";
+    setTimeout(() => (button.textContent = label), 1500);
   });
 }

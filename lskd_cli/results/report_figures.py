@@ -7,22 +7,23 @@ from pathlib import Path
 from statistics import mean
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from lskd_cli.errors import RunError
 from lskd_cli.network_outputs import NetworkOutputs, OutputSet
 from lskd_cli.results.figures.ablation import ablation_figure
+from lskd_cli.results.figures.chart import FORMATS, Figure, save
 from lskd_cli.results.figures.classes import class_differences
-from lskd_cli.results.figures.curves import published_curves, training_curves
+from lskd_cli.results.figures.curves import CurveMetric, released_curves, training_curves
+from lskd_cli.results.figures.forest import ForestRow, forest_plot
 from lskd_cli.results.figures.moments import logit_moments
 from lskd_cli.results.figures.sample import sample_logits
 from lskd_cli.results.figures.shared_temperature import misranked_pair, pair_figure, toy_figure
-from lskd_cli.results.figures.style import FORMATS, save
 from lskd_cli.results.figures.tsne import tsne_figure
 from lskd_cli.results.grouping import ExperimentKey, RunGroup, experiment_key, method_name
 from lskd_cli.results.runs import Run
 
 _MIN_TSNE_IMAGES = 4
+_MAX_OPEN_METHODS = 2  # with more methods, a page shows the figures of each one on request
 
 Warn = Callable[[str], None]
 GridPoint = tuple[float, float]  # base temperature and weight
@@ -55,21 +56,44 @@ class TsneOptions:
     points: int = 1000
 
 
+def overview_figure(rows: Sequence[ForestRow]) -> ReportFigure:
+    """The forest plot of all comparisons."""
+    caption = (
+        "Difference of the top-1 test accuracy with and without standardization, paired by seed: "
+        "mean and 95 % t interval. Green: the interval is above zero; red: below zero; gray: it "
+        "contains zero, or there is only one seed (hollow). Diamond: the published difference"
+    )
+    if any(row.published_for == "other settings" for row in rows):
+        caption += ", which for some rows belongs to other settings (the tooltip says which)"
+    return ReportFigure(
+        "overview", "What standardization changes", f"{caption}.", forest_plot(rows)
+    )
+
+
 def run_figures(group: RunGroup) -> list[ReportFigure]:
     """The figures that need only the run folders of a group: curves and ablations."""
-    return [curves(group), *ablations(group)]
+    return [curves(group, "test_top1"), curves(group, "train_loss"), *ablations(group)]
 
 
-def curves(group: RunGroup) -> ReportFigure:
-    """Accuracy and loss by epoch."""
-    caption = "Test accuracy, and training loss including the weights of its terms."
-    if any(run.preset.published.log in published_curves() for run in group.runs):
-        caption += " Dotted: the released log of the standardized method."
-    unfinished = [run.preset.run_path for run in group.runs if not run.is_finished]
-    if unfinished:
-        caption += f" Unfinished: {', '.join(unfinished)}."
-    figure = training_curves(group.runs)
-    return _report_figure("curves", group, "Accuracy and loss by epoch", caption, figure)
+def curves(group: RunGroup, metric: CurveMetric) -> ReportFigure:
+    """Accuracy or loss by epoch."""
+    is_accuracy = metric == "test_top1"
+    title = "Test accuracy by epoch" if is_accuracy else "Training loss by epoch"
+    caption = "Mean over the seeds" + (
+        "." if is_accuracy else "; the loss includes the weights of its terms."
+    )
+    if _has_several_seeds(group):
+        caption = caption.replace("seeds", "seeds, and the range from the lowest to the highest", 1)
+    if any(run.preset.published.log in released_curves(metric) for run in group.runs):
+        caption += " Dashed: the released log of the standardized method."
+    if any(not run.is_finished for run in group.runs):
+        caption += " Circles: the last epochs of unfinished runs."
+    prefix = "accuracy" if is_accuracy else "loss"
+    return _report_figure(prefix, group, title, caption, training_curves(group.runs, metric))
+
+
+def _has_several_seeds(group: RunGroup) -> bool:
+    return any(len(method.runs) > 1 for method in group.methods)
 
 
 def ablations(group: RunGroup) -> list[ReportFigure]:
@@ -118,7 +142,7 @@ def _ablation(
     reference = default = None
     if plain:
         reference, default = mean(run.top1("best") for run in plain), _grid_point(plain[0])
-        caption += f" Line on the color bar: plain {method}, {reference:.2f} %."
+        caption += f" Plain {method}: {reference:.2f} %."
     if default in means:
         caption += " Frame: the default of the preset."
     title = f"{method}+Ours by base temperature and weight"
@@ -150,13 +174,16 @@ def logit_figures(
             continue
         if len(positions):
             figures.append(_sample_figure(group, outputs, method, pair, int(positions[0]), sample))
-        figure, extremes = class_differences(teacher, pair, outputs.targets)
+        differences, extremes = class_differences(teacher, pair, outputs.targets)
         caption = (
             f"Mean |teacher - student| by class of the image and class of the logit. {extremes}. "
             f"{len(outputs.targets):,} test images, last epochs of {_join_runs(pair)}."
         )
         title = f"{method}: difference of logits"
-        figures.append(_report_figure(f"classes-{method}", group, title, caption, figure))
+        figures.append(_report_figure(f"classes-{method}", group, title, caption, differences))
+    if len(figures) > 2 * _MAX_OPEN_METHODS:
+        for figure in figures:
+            figure.figure.is_folded = True
     caption = (
         "Images by mean and standard deviation of their logits (color: number of images, "
         f"logarithmic), before and after standardization. {images}."
@@ -178,8 +205,8 @@ def _sample_figure(
     sample: int,
 ) -> ReportFigure:
     caption = (
-        f"Logits of test image {sample}, plain and standardized; the mark is its class. Last "
-        f"epochs of {_join_runs(students)}."
+        f"Logits of test image {sample}, plain and standardized; the green bar is its class. "
+        f"Last epochs of {_join_runs(students)}."
     )
     networks = [outputs.networks[0], *students]
     figure = sample_logits(networks, position, int(outputs.targets[position]))

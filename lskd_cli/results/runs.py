@@ -3,11 +3,14 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from lskd_cli.config import Preset, load_preset
 from lskd_cli.errors import RequestError
 from lskd_cli.run_info import Metrics, RunInfo, read_metrics, read_run_info
 from lskd_cli.run_paths import METRICS, PRESET, RUN, list_runs, list_seeds
+
+_RECENT = 10  # epochs whose times are used to estimate the remaining time
 
 
 @dataclass
@@ -30,6 +33,15 @@ class Run:
     def is_finished(self) -> bool:
         """Whether the run has finished its last epoch."""
         return self.info.is_done
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimate of the remaining training time, from the last epochs; None if it is unknown."""
+        remaining = self.preset.schedule.epochs - len(self.history)
+        seconds = [epoch["seconds"] for epoch in self.history[-_RECENT:] if "seconds" in epoch]
+        if self.is_finished or not seconds:
+            return None
+        return median(seconds) * remaining
 
     def top1(self, accuracy: str) -> float:
         """Test accuracy in percent of the "best" or "last" epoch.

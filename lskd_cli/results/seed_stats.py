@@ -4,9 +4,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
+from typing import Literal
 
 from lskd_cli.errors import RequestError
 from lskd_cli.results.runs import Run
+
+Sign = Literal["higher", "lower", "unclear"]
 
 _CONFIDENCE = 0.95
 
@@ -37,6 +40,18 @@ class SeedStats:
         std = stdev(values)
         half = float(t.ppf(_CONFIDENCE + (1 - _CONFIDENCE) / 2, n - 1)) * std / math.sqrt(n)
         return SeedStats(n, average, std, average - half, average + half)
+
+    @property
+    def sign(self) -> Sign:
+        """Of a difference: whether its interval is above zero, below zero, or contains it.
+
+        A single value has no interval, so its sign is unclear.
+        """
+        if self.ci_low is not None and self.ci_low > 0:
+            return "higher"
+        if self.ci_high is not None and self.ci_high < 0:
+            return "lower"
+        return "unclear"
 
     def text(self) -> str:
         """Mean and standard deviation, for example 76.62 ± 0.11."""

@@ -8,19 +8,32 @@ from typing import Any, Literal
 
 from tabulate import tabulate
 
-from lskd_cli.results.seed_stats import SeedStats
+from lskd_cli.results.seed_stats import SeedStats, Sign
 
-# standardized: measured with standardization; published: published values.
-ColumnRole = Literal["text", "number", "standardized", "published"]
+# difference: standardized minus plain; published: published values.
+ColumnRole = Literal["text", "number", "difference", "published"]
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: its heading, its role, and the text of a row."""
+    """A column of a table.
+
+    Attributes:
+        heading: heading of the column.
+        role: what its cells contain.
+        text: text of the cell of a row.
+        stats: for differences, the statistics of that of a row; None if there is none.
+    """
 
     heading: str
     role: ColumnRole
     text: Callable[[Any], str]
+    stats: Callable[[Any], SeedStats | None] | None = None
+
+    def sign(self, row: Any) -> Sign | None:
+        """Sign of the difference of a row; None if there is none."""
+        stats = self.stats(row) if self.stats else None
+        return stats.sign if stats else None
 
     @property
     def is_text(self) -> bool:
@@ -33,20 +46,39 @@ class Table:
     """Rows of results with the columns that are shown.
 
     Attributes:
+        title: what the numbers are.
         caption: explanation of the columns.
+        notes: what is particular to some rows; empty if there is nothing.
         columns: the visible columns.
         rows: arguments of ``Column.text``.
         records: the rows as flat mappings, for machine-readable output.
     """
 
+    title: str
     caption: str
+    notes: str
     columns: Sequence[Column]
     rows: Sequence[Any]
     records: Sequence[dict[str, Any]]
 
+    @property
+    def full_caption(self) -> str:
+        """Title, explanation and notes in one paragraph."""
+        return " ".join(filter(None, (f"{self.title}.", self.caption, self.notes)))
+
     def cells(self) -> list[list[str]]:
         """The texts of all cells, row by row."""
         return [[column.text(row) for column in self.columns] for row in self.rows]
+
+
+def difference_column(heading: str, field: str) -> Column:
+    """A column of differences with their intervals, from a field of the rows."""
+
+    def stats(row: Any) -> SeedStats | None:
+        value: SeedStats | None = getattr(row, field)
+        return value
+
+    return Column(heading, "difference", lambda row: format_gain(stats(row)), stats)
 
 
 def format_value(value: float | None, format_spec: str = ".2f") -> str:
@@ -139,12 +171,12 @@ def epoch_note(accuracy: str) -> str:
 
 def as_markdown(tables: Sequence[Table]) -> str:
     """Markdown tables with their captions."""
-    return "\n".join(f"{table.caption}\n\n{_tabulate(table, 'pipe')}\n" for table in tables)
+    return "\n".join(f"{table.full_caption}\n\n{_tabulate(table, 'pipe')}\n" for table in tables)
 
 
 def as_latex(tables: Sequence[Table]) -> str:
     """LaTeX tabulars for the booktabs package, with captions as comments."""
-    texts = [f"% {table.caption}\n{_tabulate(table, 'latex_booktabs')}\n" for table in tables]
+    texts = [f"% {table.full_caption}\n{_tabulate(table, 'latex_booktabs')}\n" for table in tables]
     return "\n".join(texts).replace("Δ", r"$\Delta$").replace("±", r"$\pm$")
 
 
@@ -168,6 +200,17 @@ def as_csv(tables: Sequence[Table]) -> str:
         writer.writeheader()
         writer.writerows(records)
     return text.getvalue()
+
+
+def table_lines(table: Table, format_name: str) -> tuple[list[str], list[str], list[str]]:
+    """The lines of a table in a text format: those before its rows, its rows, and those after."""
+    if format_name == "csv":
+        head, *rows = as_csv([table]).splitlines()
+        return [head], rows, []
+    lines = TEXT_FORMATS[format_name]([table]).splitlines()
+    num_before = {"md": 4, "latex": 5}[format_name]
+    end = num_before + len(table.rows)
+    return lines[:num_before], lines[num_before:end], lines[end:]
 
 
 TEXT_FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {

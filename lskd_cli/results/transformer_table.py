@@ -13,10 +13,10 @@ from lskd_cli.results.seed_stats import SeedStats, paired_difference, top1_by_se
 from lskd_cli.results.table_format import (
     Column,
     Table,
+    difference_column,
     epoch_note,
     flatten_row,
     format_epochs,
-    format_gain,
     format_n,
     format_stats,
     format_value,
@@ -78,7 +78,9 @@ def make_transformer_table(groups: Sequence[RunGroup], accuracy: str) -> Table |
         return None
     rows.sort(key=lambda row: (row.student, row.name))
     records = [{"accuracy": accuracy} | flatten_row(row, _STATS_FIELDS) for row in rows]
-    return Table(_caption(rows, accuracy), _columns(rows), rows, records)
+    title = f"Vision transformers: top-1 test accuracy (%) of {epoch_note(accuracy)}"
+    notes = published_note(rows).strip()
+    return Table(title, _caption(rows), notes, _columns(rows), rows, records)
 
 
 def _row_runs(groups: Sequence[RunGroup]) -> list[list[Run]]:
@@ -169,8 +171,8 @@ _COLUMNS = (
     Column("Baseline", "number", lambda row: format_stats(row.baseline)),
     Column("Locality", "number", lambda row: format_stats(row.locality)),
     Column("KD", "number", lambda row: format_stats(row.kd)),
-    Column("KD+Ours", "standardized", lambda row: format_stats(row.standardized)),
-    Column("Δ", "standardized", lambda row: format_gain(row.gain)),
+    Column("KD+Ours", "number", lambda row: format_stats(row.standardized)),
+    difference_column("Δ", "gain"),
     published_column("Published baseline", "published_baseline"),
     published_column("Locality", "published_locality"),
     published_column("KD+Ours", "published_standardized"),
@@ -187,10 +189,9 @@ def _columns(rows: Sequence[TransformerRow]) -> list[Column]:
     return visible_columns(_COLUMNS, rows, hidden)
 
 
-def _caption(rows: Sequence[TransformerRow], accuracy: str) -> str:
+def _caption(rows: Sequence[TransformerRow]) -> str:
     return (
-        f"Vision transformers: top-1 test accuracy (%) of {epoch_note(accuracy)}; Baseline: no "
-        "teacher, Locality: features of the teacher, KD: logits of the teacher, +Ours: "
-        "standardized, Δ: KD+Ours minus baseline, paired by seed"
-        f"{interval_note(row.gain for row in rows)}.{published_note(rows)}"
+        "Baseline: no teacher, Locality: features of the teacher, KD: logits of the teacher, "
+        "+Ours: standardized, Δ: KD+Ours minus baseline, paired by seed"
+        f"{interval_note(row.gain for row in rows)}."
     )

@@ -172,11 +172,11 @@ def test_runs_of_different_precision_are_not_paired() -> None:
 def test_paired_runs_on_different_hardware_are_named() -> None:
     runs = _runs()
     change_info(runs[4], device="NVIDIA H200")
-    caption = _table(runs).caption
-    assert caption.endswith(
+    notes = _table(runs).notes
+    assert notes.endswith(
         "Different hardware of plain and +Ours: kd-r32x4-r8x4 (cpu and NVIDIA H200, cpu)."
     )
-    assert "hardware" not in _table(_runs()).caption
+    assert "hardware" not in _table(_runs()).notes
 
 
 @pytest.mark.parametrize("override", ["schedule.epochs=3", "data.limit_train=500"])
@@ -184,5 +184,5 @@ def test_published_values_of_other_settings_are_marked(override: str) -> None:
     short = made_run("kd-r32x4-r8x4", False, 0, [50.0], "done", override)
     table = _table([short])
     assert table.cells()[0][-3:] == ["73.33*", "76.62*", "+3.29*"]
-    assert table.caption.endswith("* Published for other settings, e.g. another number of epochs.")
-    assert "*" not in _table(_runs()).caption
+    assert table.notes.endswith("* Published for other settings, e.g. another number of epochs.")
+    assert "*" not in _table(_runs()).full_caption

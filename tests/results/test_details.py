@@ -43,7 +43,7 @@ def test_a_group_has_a_row_for_each_method_with_both_epochs_and_the_time() -> No
 
 def test_the_caption_says_what_all_rows_share() -> None:
     (table,) = make_details(_runs())
-    assert table.caption.startswith("resnet20 from resnet56 (79.42 %) on cifar100, 240 epochs:")
+    assert table.title.startswith("resnet20 from resnet56 (79.42 %) on cifar100, 240 epochs:")
     assert "selected on test images" in table.caption
     assert table.caption.endswith("together, here 2, on cpu, fp32.")
 
@@ -74,7 +74,7 @@ def test_other_epochs_and_teachers_have_other_tables_with_the_same_baseline() ->
         ["KD"],
         ["baseline"],
     ]
-    assert tables[-1].caption.startswith("resnet32 on cifar100")
+    assert tables[-1].title.startswith("resnet32 on cifar100")
 
 
 def test_rows_of_one_method_are_distinguished_by_their_presets() -> None:

@@ -1,17 +1,24 @@
 """Curves of runs, and the files of figures."""
 
+import json
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
-from matplotlib.figure import Figure
+from PIL import Image
 
 from lskd_cli.config import list_presets, load_preset
 from lskd_cli.errors import RunError
-from lskd_cli.results.figures.curves import published_curves, published_losses, training_curves
-from lskd_cli.results.figures.style import as_svg, save, styled
+from lskd_cli.results.figures.chart import Panel, paper_spec
+from lskd_cli.results.figures.curves import (
+    CurvePanel,
+    published_curves,
+    published_losses,
+    training_curves,
+)
+from lskd_cli.results.figures.forest import forest_plot
 from lskd_cli.results.grouping import RunGroup, group_runs
+from lskd_cli.results.overview import forest_rows
 from lskd_cli.results.report_figures import curves, make_names_unique, run_figures, write
 from lskd_cli.results.runs import Run
 from tests.results.helpers import change_info, made_run
@@ -40,36 +47,79 @@ def test_every_published_log_has_a_curve() -> None:
     assert len(published_losses()) == 45
 
 
+def _curves(panel: Panel) -> dict[str, list[float]]:
+    """Values by role."""
+    curves: dict[str, list[float]] = {}
+    for row in panel.rows:
+        curves.setdefault(row["role"], []).append(row["value"])
+    return curves
+
+
 def test_losses_are_drawn_without_that_of_the_baseline() -> None:
-    kd = training_curves(_runs()).axes[2]
-    lines = {str(line.get_label()): np.asarray(line.get_ydata()) for line in kd.get_lines()}
-    assert list(lines) == ["KD+Ours, published", "KD", "KD+Ours"]
-    assert list(lines["KD"]) == [2.0, 1.0]
-    assert list(lines["KD+Ours, published"]) == published_losses()["kd,resnet56,resnet20,2,9"]
+    kd = training_curves(_runs(), "train_loss").panels[0]
+    curves = _curves(kd)
+    assert list(curves) == ["published +Ours", "plain", "+Ours"]
+    assert curves["plain"] == [2.0, 1.0]
+    assert curves["published +Ours"] == published_losses()["kd,resnet56,resnet20,2,9"]
+
+
+def test_losses_that_can_be_negative_have_a_linear_scale() -> None:
+    positive = training_curves(_runs(), "train_loss").panels[0]
+    runs = _runs()
+    runs[0].history[0]["train_loss"] = -1.0
+    negative = training_curves(runs, "train_loss").panels[0]
+    assert isinstance(positive, CurvePanel)
+    assert isinstance(negative, CurvePanel)
+    assert (positive.is_log, negative.is_log) == (True, False)
+    assert '"type": "log"' in json.dumps(positive.spec())
+    assert '"type": "log"' not in json.dumps(negative.spec())
 
 
 def test_curves_have_a_panel_a_method_over_the_released_curve_of_it() -> None:
-    kd, dkd, *_ = training_curves(_runs()).axes
-    assert (kd.get_title(), dkd.get_title()) == ("KD", "DKD")
-    lines = {str(line.get_label()): np.asarray(line.get_ydata()) for line in kd.get_lines()}
-    assert list(lines) == ["KD+Ours, published", "baseline", "KD", "KD+Ours"]
-    assert list(lines["KD+Ours"]) == [61.0, 70.0]
-    assert list(lines["KD+Ours, published"]) == published_curves()["kd,resnet56,resnet20,2,9"]
+    kd, dkd = training_curves(_runs(), "test_top1").panels
+    assert (kd.title, dkd.title) == ("KD", "DKD")
+    curves = _curves(kd)
+    assert list(curves) == ["published +Ours", "baseline", "plain", "+Ours"]
+    assert curves["+Ours"] == [61.0, 70.0]
+    assert curves["published +Ours"] == published_curves()["kd,resnet56,resnet20,2,9"]
+
+
+def test_panels_have_the_same_limits() -> None:
+    panels = training_curves(_runs(), "test_top1").panels
+    limits = [
+        {param["name"]: param.get("value") for param in panel.spec()["params"]} for panel in panels
+    ]
+    assert limits[0] == limits[1]
+    assert (limits[0]["x_min"], limits[0]["x_max"]) == (1, 240)
+    values = [row["value"] for panel in panels for row in panel.rows]
+    assert limits[0]["y_min"] < min(values) < max(values) < limits[0]["y_max"]
+
+
+def test_the_last_epoch_of_an_unfinished_run_is_marked() -> None:
+    _, dkd = training_curves(_runs(), "test_top1").panels
+    marked = [(row["run"], row["epoch"]) for row in dkd.rows if "unfinished" in row]
+    assert marked == [("runs/dkd-r56-r20+stand/seed0", 2)]
+    assert "Circles" in curves(_group(_runs()), "test_top1").caption
+    assert "Circles" not in curves(_group(_runs()[:2]), "test_top1").caption
 
 
 def test_a_released_curve_ends_where_shorter_runs_do_and_says_so() -> None:
     run = made_run("kd-r56-r20", True, 0, [61.0])
-    axes, _ = training_curves(
-        [Run(run.path, run.preset.with_epochs(24), run.history, run.info)]
-    ).axes
-    released = axes.get_lines()[0]
-    assert len(np.asarray(released.get_xdata())) == 24
-    assert "(240 epochs)" in str(released.get_label())
+    short = Run(run.path, run.preset.with_epochs(24), run.history, run.info)
+    (panel,) = training_curves([short], "test_top1").panels
+    released = [row for row in panel.rows if row["role"] == "published +Ours"]
+    assert len(released) == 24
+    assert released[0]["run"] == "published, 240 epochs"
 
 
-def test_a_caption_mentions_a_released_curve_if_there_is_one() -> None:
-    assert "Dotted: the released log" in curves(_group(_runs())).caption
-    assert "Dotted" not in curves(_group([made_run("alone-r20", False, 0, [60.0])])).caption
+def test_a_caption_mentions_a_released_curve_and_several_seeds_if_there_are_any() -> None:
+    caption = curves(_group(_runs()), "test_top1").caption
+    assert "Dashed: the released log" in caption
+    assert "range" not in caption
+    alone = curves(_group([made_run("alone-r20", False, 0, [60.0])]), "test_top1").caption
+    assert "Dashed" not in alone
+    seeds = [made_run("alone-r20", False, seed, [60.0]) for seed in (0, 1)]
+    assert "and the range from the lowest" in curves(_group(seeds), "test_top1").caption
 
 
 def test_every_group_has_a_figure_with_a_unique_name() -> None:
@@ -79,49 +129,63 @@ def test_every_group_has_a_figure_with_a_unique_name() -> None:
     figures = [figure for group in group_runs(runs) for figure in run_figures(group)]
     make_names_unique(figures)
     assert [figure.name for figure in figures] == [
-        "curves-resnet56-resnet20-cifar100-240", "curves-resnet56-resnet20-cifar100-240-2",
-        "curves-resnet32-cifar100-240",
+        "accuracy-resnet56-resnet20-cifar100-240", "loss-resnet56-resnet20-cifar100-240",
+        "accuracy-resnet56-resnet20-cifar100-240-2", "loss-resnet56-resnet20-cifar100-240-2",
+        "accuracy-resnet32-cifar100-240", "loss-resnet32-cifar100-240",
     ]  # fmt: skip
 
 
-def test_figures_become_the_same_files_again(tmp_path: Path) -> None:
-    files = [write([curves(_group(_runs()))], tmp_path / name) for name in ("first", "second")]
+def test_figures_become_files_of_all_formats_and_the_same_pictures_again(tmp_path: Path) -> None:
+    files = [
+        write([curves(_group(_runs()), "test_top1")], tmp_path / name)
+        for name in ("first", "second")
+    ]
     assert [path.suffix for path in files[0]] == [".pdf", ".svg", ".png"]
-    starts = (b"%PDF", b"<?xml", b"\x89PNG")
+    starts = (b"%PDF", b"<svg", b"\x89PNG")
     for first, second, start in zip(*files, starts, strict=True):
         assert first.read_bytes().startswith(start)
-        assert first.read_bytes() == second.read_bytes()
+        if first.suffix == ".png":
+            assert first.read_bytes() == second.read_bytes()
 
 
-def test_in_a_page_black_is_the_text_color_and_figures_have_alternative_text() -> None:
-    svg = as_svg(training_curves(_runs()), "curves", "Test accuracy")
-    assert svg.startswith('<svg role="img" aria-label="Test accuracy" ')
-    assert "#000000" not in svg
-    assert "currentColor" in svg
+def test_a_figure_on_paper_has_the_width_of_a_column(tmp_path: Path) -> None:
+    one_column = curves(_group([made_run("kd-r56-r20", True, 0, [61.0, 62.0])]), "test_top1")
+    for figure, inches in ((one_column, 3.3), (curves(_group(_runs()), "test_top1"), 6.9)):
+        (_, svg, png) = write([figure], tmp_path / str(inches))
+        (width,) = re.findall(r'^<svg[^>]* width="([\d.]+)"', svg.read_text("utf-8"))
+        assert 0.9 * inches <= float(width) / 72 <= 1.02 * inches
+        assert "<text" in svg.read_text("utf-8")
+        with Image.open(png) as image:
+            assert image.width == pytest.approx(float(width) * 300 / 72, rel=0.01)
 
 
-def test_figures_of_a_page_share_no_identifier() -> None:
-    figure = training_curves(_runs())
-    one, two = (as_svg(figure, name, "") for name in ("one", "two"))
-    first, second = (set(re.findall(r'\bid="([^"]*)"', svg)) for svg in (one, two))
-    assert first
-    assert not first & second
-    used = re.findall(r'url\(#([^)]*)\)|href="#([^"]*)"', one)
-    assert {clip or glyph for clip, glyph in used} <= first
+def test_the_forest_plot_has_a_row_for_each_comparison_with_its_state() -> None:
+    runs = [
+        *_runs(),
+        *(
+            made_run("kd-r32x4-r8x4", stand, seed, [70.0 + seed + 2 * stand + 0.1 * stand * seed])
+            for stand in (False, True)
+            for seed in (0, 1, 2)
+        ),
+        made_run("dkd-r56-r20", False, 0, [62.0], "running"),
+    ]
+    groups = [(group, f"section-{number}") for number, group in enumerate(group_runs(runs))]
+    rows = {(row.method, row.pair): row for row in forest_rows(groups, "best")}
+    kd = rows["KD", "resnet56 → resnet20"]
+    assert (kd.result, kd.sign, kd.state, kd.ci_low) == ("+1.00", "unclear", "finished", None)
+    dkd = rows["DKD", "resnet56 → resnet20"]
+    assert (dkd.result, dkd.difference, dkd.state) == ("epoch 1 of 240", None, "unfinished")
+    several = rows["KD", "resnet32x4 → resnet8x4"]
+    assert (several.sign, several.published, several.published_for) == (
+        "higher", 3.29, "these settings",
+    )  # fmt: skip
+    assert several.label.endswith("240 epochs, n = 3")
+    assert several.ci_low == pytest.approx(2.1 - 0.1 * 4.3027 / 3**0.5, abs=1e-3)
+    spec = paper_spec(forest_plot(list(rows.values())))
+    assert len(spec["datasets"]["rows0"]) == 3
 
 
 def test_a_figure_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) -> None:
     (tmp_path / "figures").write_text("in the way")
     with pytest.raises(RunError, match=r"figures: cannot be written: "):
-        write([curves(_group(_runs()))], tmp_path / "figures")
-
-
-def test_the_style_is_of_these_figures_alone(tmp_path: Path) -> None:
-    with styled():
-        styled_figure = Figure()
-    assert (styled_figure.get_layout_engine() is None, Figure().get_layout_engine() is None) == (
-        False,
-        True,
-    )
-    save(styled_figure, tmp_path / "empty.png")
-    assert (tmp_path / "empty.png").exists()
+        write([curves(_group(_runs()), "test_top1")], tmp_path / "figures")

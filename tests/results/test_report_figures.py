@@ -1,13 +1,15 @@
 """Figures of the outputs of networks on test images."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 from lskd_cli.network_outputs import NetworkOutputs
+from lskd_cli.results.figures import classes
 from lskd_cli.results.figures.ablation import ablation_figure
+from lskd_cli.results.figures.chart import Figure, Panel
 from lskd_cli.results.figures.classes import class_differences
 from lskd_cli.results.figures.moments import logit_moments
 from lskd_cli.results.figures.sample import sample_logits
@@ -19,7 +21,12 @@ from lskd_cli.results.figures.shared_temperature import (
 )
 from lskd_cli.results.figures.tsne import tsne_figure
 from lskd_cli.results.grouping import group_runs
-from lskd_cli.results.report_figures import TsneOptions, ablations, logit_figures
+from lskd_cli.results.report_figures import (
+    ReportFigure,
+    TsneOptions,
+    ablations,
+    logit_figures,
+)
 from tests.results.helpers import (
     TARGETS,
     made_group,
@@ -30,7 +37,15 @@ from tests.results.helpers import (
 
 
 def _titles(figure: Figure) -> list[str]:
-    return [axes.get_title() for axes in figure.axes]
+    return [panel.title for panel in figure.panels]
+
+
+def _values(panel: Panel, name: str) -> list[float]:
+    return [row[name] for row in panel.rows]
+
+
+def _texts(shown: ReportFigure) -> list[str]:
+    return [f"{value:.2f}" for value in _values(shown.figure.panels[0], "accuracy")]
 
 
 def test_a_sample_is_drawn_plain_and_standardized_with_its_std() -> None:
@@ -39,52 +54,61 @@ def test_a_sample_is_drawn_plain_and_standardized_with_its_std() -> None:
     std = np.std(made_logits(0)[2], ddof=1)
     assert _titles(figure)[0] == f"resnet56, std {std:.2f}"
     assert _titles(figure)[3] == f"KD+Ours, std {std / 2:.2f}"
-    heights = [[bar.get_height() for bar in axes.patches] for axes in figure.axes]  # type: ignore[attr-defined]
-    assert heights[0] == pytest.approx(list(made_logits(0)[2]))
+    heights = [_values(panel, "logit") for panel in figure.panels]
+    assert heights[0] == pytest.approx(list(made_logits(0)[2]), abs=1e-4)
     # half the range and another mean: the same relations
-    assert heights[7] == pytest.approx(heights[4])
+    assert heights[7] == pytest.approx(heights[4], abs=1e-4)
 
 
 def test_class_differences_are_means_over_the_images_of_a_class_on_one_scale() -> None:
     teacher, _, kd, standardized = made_outputs().networks
     figure, summary = class_differences(teacher, [kd, standardized], TARGETS)
-    values = [np.asarray(axes.images[0].get_array()) for axes in figure.axes[:4]]
+    values = [np.reshape(_values(panel, "difference"), (3, 3)) for panel in figure.panels]
     difference = np.abs(teacher.logits - kd.logits)
-    assert values[0][1] == pytest.approx((difference[2] + difference[5]) / 2)
-    assert values[3] == pytest.approx(np.zeros((3, 3)), abs=1e-6)
-    scales = [axes.images[0].get_clim() for axes in figure.axes[:4]]
-    assert scales[0] == scales[1] == (0, max(values[0].max(), values[1].max()))
+    assert values[0][1] == pytest.approx((difference[2] + difference[5]) / 2, abs=1e-4)
+    assert values[3] == pytest.approx(np.zeros((3, 3)), abs=1e-4)
+    scales = [panel.spec()["encoding"]["color"]["scale"]["domain"] for panel in figure.panels]
+    assert scales[0] == scales[1]
+    assert scales[0] == pytest.approx([0, max(values[0].max(), values[1].max())], abs=1e-4)
     assert scales[2] == scales[3]
     assert f"KD, logits: max {values[0].max():.2f}, mean {values[0].mean():.2f}" in summary
+
+
+def test_many_classes_are_averaged_in_squares(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classes, "_MAX_CELLS", 2)
+    teacher, _, kd, _ = made_outputs().networks
+    figure, summary = class_differences(teacher, [kd], TARGETS)
+    rows = figure.panels[0].rows
+    assert [(row["target"], row["logit"]) for row in rows] == [(0, 0), (0, 2), (2, 0), (2, 2)]
+    assert summary.endswith("each cell is the mean of a square of 2 classes")
 
 
 def test_a_class_without_images_is_left_blank() -> None:
     teacher, _, kd, _ = made_outputs().networks
     figure, _ = class_differences(teacher, [kd], np.where(TARGETS == 2, 0, TARGETS))
-    values = np.ma.filled(np.ma.asarray(figure.axes[0].images[0].get_array()), np.nan)
-    assert np.isnan(values[2]).all()
-    assert np.isfinite(values[:2]).all()
+    assert set(_values(figure.panels[0], "target")) == {0, 1}
+    assert len(figure.panels[0].rows) == 6
 
 
 def test_moments_have_a_column_a_network_and_the_same_scale_in_a_row() -> None:
     figure = logit_moments(made_outputs().networks)
     assert _titles(figure)[:4] == ["resnet56", "baseline", "KD", "KD+Ours"]
-    limits = [(axes.get_xlim(), axes.get_ylim()) for axes in figure.axes]
+    specs = [panel.spec()["encoding"] for panel in figure.panels]
+    limits = [str((spec["x"]["scale"]["domain"], spec["y"]["scale"]["domain"])) for spec in specs]
     assert len(set(limits[:4])) == len(set(limits[4:])) == 1
-    (low, high), (_, top) = limits[4]
+    (low, high), (_, top) = (specs[4][axis]["scale"]["domain"] for axis in "xy")
     assert low < 0 < high
     assert top > 1
+    assert sum(_values(figure.panels[0], "images")) == len(TARGETS)
 
 
 def test_features_of_chosen_classes_alone_are_drawn_and_the_same_again() -> None:
     networks = made_outputs().networks
     first, second = (tsne_figure(networks, TARGETS, [0, 2], 100) for _ in range(2))
     assert first[1] == 4
-    points = [
-        np.asarray(figure.axes[0].collections[0].get_offsets()) for figure, _ in (first, second)
-    ]
-    assert points[0].shape == (4, 2)
-    assert np.array_equal(points[0], points[1])
+    points = [figure.panels[0].rows for figure, _ in (first, second)]
+    assert sorted(_values(first[0].panels[0], "class")) == [0, 0, 2, 2]
+    assert points[0] == points[1]
     assert tsne_figure(networks, TARGETS, [0, 1, 2], 5)[1] == 5
 
 
@@ -102,18 +126,17 @@ def test_the_invented_example_shows_what_its_caption_says() -> None:
     of_wrong, of_right = toy_divergences(teacher, wrong), toy_divergences(teacher, right)
     assert of_wrong[0] < of_right[0]
     assert of_wrong[1] > of_right[1] == pytest.approx(0, abs=1e-12)
-    assert f"KL {of_wrong[0]:.3f} at temperature 4" in toy_figure().axes[1].get_xlabel()
+    assert _titles(toy_figure())[1].startswith(f"student 1: KL {of_wrong[0]:.3f}, standardized")
 
 
 def test_an_ablation_is_a_grid_with_the_baseline_in_its_scale() -> None:
     grid = {(1.0, 3.0): 70.0, (1.0, 9.0): 71.0, (2.0, 9.0): 72.0}
-    heat, bar = ablation_figure(grid, 69.0, (2.0, 9.0)).axes
-    assert [text.get_text() for text in heat.texts] == ["70.00", "71.00", "72.00"]
-    assert heat.images[0].get_clim() == (69.0, 72.0)
-    assert [label.get_text() for label in heat.get_yticklabels()] == ["1", "2"]
-    (frame,) = heat.patches
-    assert frame.get_xy() == (0.5, 0.5)  # type: ignore[attr-defined]
-    assert bar.get_lines()[0].get_ydata()[0] == 69.0  # type: ignore[index]
+    (panel,) = ablation_figure(grid, 69.0, (2.0, 9.0)).panels
+    assert _values(panel, "accuracy") == [70.0, 71.0, 72.0]
+    assert _values(panel, "difference") == [1.0, 2.0, 3.0]
+    assert _values(panel, "temperature") == ["1", "1", "2"]
+    assert _values(panel, "default") == [False, False, True]
+    assert '"domain": [69.0, 72.0]' in json.dumps(panel.spec())
 
 
 def test_runs_of_several_temperatures_and_weights_are_an_ablation() -> None:
@@ -122,8 +145,8 @@ def test_runs_of_several_temperatures_and_weights_are_an_ablation() -> None:
     more = [made_run("kd-r56-r20", True, seed, [71.0 + seed], "done", *other) for seed in (0, 1)]
     (shown,) = ablations(made_group(*more))
     assert shown.name == "ablation-kd-resnet56-resnet20-cifar100-240"
-    assert [text.get_text() for text in shown.figure.axes[0].texts] == ["72.00", "71.50"]
-    assert shown.caption.endswith("plain KD, 70.00 %. Frame: the default of the preset.")
+    assert _texts(shown) == ["72.00", "71.50"]
+    assert shown.caption.endswith("Plain KD: 70.00 %. Frame: the default of the preset.")
 
 
 def test_a_group_has_all_figures_of_logits_and_an_invented_example_if_necessary() -> None:
@@ -157,7 +180,7 @@ def test_a_teacher_without_features_is_left_out_of_the_tsne() -> None:
         TsneOptions((), 100),
         print,
     )
-    assert [axes.get_title() for axes in shown[3].figure.axes] == [
+    assert _titles(shown[3].figure) == [
         "baseline (60.00 %)", "KD (70.00 %)", "KD+Ours (72.00 %)",
     ]  # fmt: skip
 
@@ -175,7 +198,7 @@ def test_figures_without_images_are_left_out_with_a_warning() -> None:
 def test_a_sample_is_found_by_its_number_in_the_test_set() -> None:
     shown = logit_figures(made_group(), made_outputs(), 20, TsneOptions((), 100), print)
     std = np.std(made_logits(0)[2], ddof=1)
-    assert shown[0].figure.axes[0].get_title() == f"resnet56, std {std:.2f}"
+    assert shown[0].figure.panels[0].title == f"resnet56, std {std:.2f}"
     assert shown[0].caption.startswith("Logits of test image 20, ")
     assert shown[0].caption.endswith("Last epochs of KD/seed0, KD+Ours/seed0.")
 
@@ -200,12 +223,12 @@ def test_ablations_of_other_betas_are_apart_and_frame_only_what_is_there() -> No
     plain = made_run("dkd-r56-r20", False, 0, [60.0])
     (group,) = group_runs([plain, *runs])
     first, second = ablations(group)
-    texts = [[text.get_text() for text in one.figure.axes[0].texts] for one in (first, second)]
+    texts = [_texts(first), _texts(second)]
     assert texts == [["73.00", "76.00"], ["79.00", "82.00"]]
     assert "beta 2." in first.caption
-    assert "Line on the color bar: plain DKD, 60.00 %." in first.caption
+    assert "Plain DKD: 60.00 %." in first.caption
     assert "Frame" not in first.caption
-    assert not first.figure.axes[0].patches
+    assert not any(_values(first.figure.panels[0], "default"))
 
 
 def test_a_misranked_pair_of_distilled_students_is_preferred_to_one_with_the_baseline() -> None:

@@ -70,9 +70,9 @@ def test_the_page_shows_an_unfinished_run_as_one_and_keeps_data_sets_apart(tmp_p
     sections = [ReportSection(group, run_figures(group)) for group in group_runs(runs)]
     assert [len(section.group.runs) for section in sections] == [1, 1]
     page = render_page(sections, "best")
-    assert "2 runs, 0 of them finished" in page
-    assert "Unfinished: kd-r56-r20/seed0." in page
-    assert "<td>2 of 240</td>" in page
+    assert "2 runs, 0 finished; 1 seed;" in page
+    assert "<b>kd-r56-r20/seed0</b>: epoch 2 of 240" in page
+    assert '<td class="number">2 of 240</td>' in page
     assert "Published values are" not in page
 
 

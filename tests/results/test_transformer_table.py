@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from matplotlib.axes import Axes
 
 from lskd_cli.errors import RequestError
 from lskd_cli.results.build_tables import make_tables
+from lskd_cli.results.figures.chart import Panel
 from lskd_cli.results.figures.curves import training_curves
 from lskd_cli.results.grouping import group_runs
 from lskd_cli.results.page import ReportSection, render_page
@@ -17,8 +17,8 @@ from lskd_cli.results.transformer_table import TransformerRow, make_transformer_
 from tests.results.helpers import change_info, made_run
 
 
-def _labels(axes: Axes) -> list[str]:
-    return [label.split("\n")[0] for label in axes.get_legend_handles_labels()[1]]
+def _roles(panel: Panel) -> list[str]:
+    return list(dict.fromkeys(row["role"] for row in panel.rows))
 
 
 def _runs() -> list[Run]:
@@ -117,7 +117,7 @@ def test_transformers_have_a_table_of_their_own() -> None:
     tables = make_tables(runs, "best")
     assert [len(table.rows) for table in tables] == [2, 2]
     assert tables[0].rows[0].name == "dkd-r56g-deit-tiny"
-    assert tables[1].caption.startswith("Vision transformers")
+    assert tables[1].title.startswith("Vision transformers")
     for name, write in TEXT_FORMATS.items():
         assert "deit_tiny" in write(tables).replace("\\", ""), name
     header, *lines = as_csv(tables).splitlines()
@@ -132,14 +132,15 @@ def test_the_page_has_both_tables_and_one_figure_per_transformer() -> None:
     runs = [*_runs(), made_run("kd-r32x4-r8x4", True, 0, [76.0])]
     sections = [ReportSection(group, run_figures(group)) for group in group_runs(runs)]
     page = render_page(sections, "best")
-    assert page.count('<table class="comparison">') == 2 + 3
-    assert page.count("<figure>") == 3
+    assert page.count('<table class="results">') == 2 + 3
+    # the forest plot, and curves of accuracy and loss for each transformer
+    assert page.count("<figure ") == 1 + 2 * 3
     assert "deit_tiny, cifar100" in page
 
 
 def test_a_figure_has_a_panel_for_each_kind_of_teaching_over_the_released_curve() -> None:
     runs = [run for run in _runs() if run.preset.student == "deit_tiny"]
-    first, second, *_ = training_curves(runs).axes
-    assert (first.get_title(), second.get_title()) == ("KD", "locality guidance")
-    assert _labels(first) == ["KD+Ours, published", "baseline", "KD", "KD+Ours"]
-    assert _labels(second) == ["baseline", "locality guidance"]
+    first, second = training_curves(runs, "test_top1").panels
+    assert (first.title, second.title) == ("KD", "locality guidance")
+    assert _roles(first) == ["published +Ours", "baseline", "plain", "+Ours"]
+    assert _roles(second) == ["baseline", "locality"]

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+import altair as alt
 
-from lskd_cli.results.figures.style import ONE_COLUMN, VERMILION, styled
+from lskd_cli.results.figures.chart import ROWS, Figure, Panel
+from lskd_cli.results.figures.style import ONE_COLUMN, VERMILION
 
 
 def ablation_figure(
@@ -18,35 +17,56 @@ def ablation_figure(
 
     Args:
         accuracies: mean over seeds for each base temperature and weight; missing ones are blank.
-        plain: accuracy of the plain method, drawn as a line on the color bar.
+        plain: accuracy of the plain method, which is part of the color scale.
         default: base temperature and weight of the preset, drawn as a frame.
     """
-    temperatures = sorted({temperature for temperature, _ in accuracies})
-    weights = sorted({weight for _, weight in accuracies})
-    values = np.array(
-        [[accuracies.get((t, w), np.nan) for w in weights] for t in temperatures], dtype=float
+    rows = [
+        {
+            "temperature": f"{temperature:g}",
+            "weight": f"{weight:g}",
+            "accuracy": round(accuracy, 4),
+            "difference": None if plain is None else round(accuracy - plain, 4),
+            "default": (temperature, weight) == default,
+        }
+        for (temperature, weight), accuracy in accuracies.items()
+    ]
+    values = [*accuracies.values(), *([] if plain is None else [plain])]
+    low, high = min(values), max(values)
+    base = alt.Chart(ROWS).encode(
+        x=alt.X(
+            "weight:O",
+            title="weight of the distillation loss",
+            sort=[f"{weight:g}" for weight in sorted({weight for _, weight in accuracies})],
+            axis=alt.Axis(labelAngle=0),
+        ),
+        y=alt.Y(
+            "temperature:O",
+            title="base temperature",
+            sort=[f"{t:g}" for t in sorted({temperature for temperature, _ in accuracies})],
+        ),
     )
-    with styled():
-        figure = Figure(figsize=(ONE_COLUMN, 2.8))
-        axes = figure.subplots()
-        image = axes.imshow(values, cmap="viridis", aspect="auto")
-        axes.grid(visible=False)
-        axes.set_xticks(range(len(weights)), [f"{weight:g}" for weight in weights])
-        axes.set_yticks(range(len(temperatures)), [f"{t:g}" for t in temperatures])
-        axes.set_xlabel("weight of the distillation loss")
-        axes.set_ylabel("base temperature")
-        if plain is not None:
-            image.set_clim(min(np.nanmin(values), plain), max(np.nanmax(values), plain))
-        middle = sum(image.get_clim()) / 2
-        for (row, column), accuracy in np.ndenumerate(values):
-            if np.isfinite(accuracy):
-                color = "#FFFFFF" if accuracy < middle else "#010101"
-                axes.text(column, row, f"{accuracy:.2f}", ha="center", va="center", color=color)
-        if default and default in accuracies:
-            corner = weights.index(default[1]) - 0.5, temperatures.index(default[0]) - 0.5
-            axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=VERMILION, linewidth=2))
-        bar = figure.colorbar(image, label="top-1 test accuracy (%)")
-        if plain is not None:
-            bar.ax.axhline(plain, color=VERMILION, linewidth=2)
-            bar.ax.set_title("plain", color=VERMILION)
-    return figure
+    cells = base.mark_rect().encode(
+        color=alt.Color(
+            "accuracy:Q",
+            title="top-1 (%)",
+            scale=alt.Scale(scheme="viridis", domain=[low, high]),
+        ),
+        tooltip=[
+            "temperature:O",
+            "weight:O",
+            alt.Tooltip("accuracy:Q", format=".2f"),
+            alt.Tooltip("difference:Q", title="minus plain", format="+.2f"),
+        ],
+    )
+    texts = base.mark_text().encode(
+        text=alt.Text("accuracy:Q", format=".2f"),
+        color=alt.condition(
+            f"datum.accuracy < {(low + high) / 2}", alt.value("#FFFFFF"), alt.value("#010101")
+        ),
+    )
+    frame = (
+        base.transform_filter("datum.default").mark_rect(
+            fill=None, stroke=VERMILION, strokeWidth=2
+        )
+    )  # fmt: skip
+    return Figure([Panel("", alt.layer(cells, texts, frame), rows)], width=ONE_COLUMN)

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+import altair as alt
 
-from lskd_cli.network_outputs import NetworkOutputs
-from lskd_cli.results.figures.style import COLORS, GREEN, TWO_COLUMNS, styled
+from lskd_cli.network_outputs import Array, NetworkOutputs
+from lskd_cli.results.figures.chart import ROWS, Figure, Panel, Row
+from lskd_cli.results.figures.style import COLORS, GREEN, TWO_COLUMNS
 
 
 def sample_logits(networks: Sequence[NetworkOutputs], sample: int, target: int) -> Figure:
@@ -16,24 +15,38 @@ def sample_logits(networks: Sequence[NetworkOutputs], sample: int, target: int) 
     Args:
         networks: outputs of the teacher and the students.
         sample: index of the image in these outputs.
-        target: class of the image, which is marked below the bars.
+        target: class of the image, whose bar is green.
     """
-    with styled():
-        figure = Figure(figsize=(TWO_COLUMNS, 3.2))
-        panels = figure.subplots(2, len(networks), sharex=True, sharey="row", squeeze=False)
-        for network, (plain, standardized) in zip(networks, panels.T, strict=True):
-            logits = network.logits[sample]
-            classes = np.arange(len(logits))
-            for axes, heights in ((plain, logits), (standardized, network.standardized[sample])):
-                axes.bar(classes, heights, width=1.0, color=COLORS[network.role])
-                axes.plot(
-                    target, 0, marker="^", markersize=5, color=GREEN, clip_on=False,
-                    transform=axes.get_xaxis_transform(), zorder=3,
-                )  # fmt: skip
-            plain.set_title(f"{network.name}, std {network.logit_std[sample]:.2f}")
-            standardized.set_title("standardized")
-            standardized.set_xlabel("class")
-            standardized.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        panels[0, 0].set_ylabel("logit")
-        panels[1, 0].set_ylabel("logit")
-    return figure
+    panels = []
+    for field in ("logits", "standardized"):
+        logits = [getattr(network, field)[sample] for network in networks]
+        limits = [min(0.0, *(float(v.min()) for v in logits)), max(float(v.max()) for v in logits)]
+        for network, values in zip(networks, logits, strict=True):
+            title = f"{network.name}, standardized"
+            if field == "logits":
+                title = f"{network.name}, std {network.logit_std[sample]:.2f}"
+            chart = _bars(COLORS[network.role], target, len(values), limits)
+            panels.append(Panel(title, chart, _rows(values)))
+    return Figure(panels, columns=len(networks), width=TWO_COLUMNS, aspect=0.7)
+
+
+def _rows(values: Array) -> list[Row]:
+    return [{"class": index, "logit": round(float(value), 4)} for index, value in enumerate(values)]
+
+
+def _bars(color: str, target: int, num_classes: int, limits: Sequence[float]) -> alt.Chart:
+    x = alt.Scale(domain=[-0.5, num_classes - 0.5], nice=False)
+    chart: alt.Chart = (
+        alt.Chart(ROWS)
+        .transform_calculate(start="datum.class - 0.45", end="datum.class + 0.45")
+        .mark_rect()
+        .encode(
+            x=alt.X("start:Q", title="class", scale=x, axis=alt.Axis(grid=False, tickMinStep=1)),
+            x2="end:Q",
+            y=alt.Y("logit:Q", scale=alt.Scale(domain=list(limits))),
+            y2=alt.datum(0),
+            color=alt.condition(alt.datum["class"] == target, alt.value(GREEN), alt.value(color)),
+            tooltip=["class:Q", alt.Tooltip("logit:Q", format=".2f")],
+        )
+    )
+    return chart

@@ -1,15 +1,16 @@
 """Two students ranked by accuracy, by KL at a shared temperature, and by standardized KL."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
+import altair as alt
 import numpy as np
-from matplotlib.figure import Figure
 from scipy.special import rel_entr, softmax
 from scipy.stats import zscore
 
 from lskd_cli.network_outputs import Array, NetworkOutputs, OutputSet
-from lskd_cli.results.figures.style import COLORS, GREEN, TWO_COLUMNS, VERMILION, styled
+from lskd_cli.results.figures.chart import ROWS, Chart, Figure, Panel, Row
+from lskd_cli.results.figures.style import COLORS, GREEN, TWO_COLUMNS, VERMILION
 
 
 def misranked_pair(
@@ -44,20 +45,29 @@ def pair_figure(pair: tuple[NetworkOutputs, NetworkOutputs], outputs: OutputSet)
         (f"KL at temperature {t}", "nats", [student.kl for student in pair]),
         (f"KL standardized, at {t}", "nats", [student.kl_standardized for student in pair]),
     )
-    with styled():
-        figure = Figure(figsize=(TWO_COLUMNS, 2.2))
-        for axes, (title, unit, values) in zip(figure.subplots(1, 3), panels_of, strict=True):
-            bars = axes.bar(
-                [student.name for student in pair],
-                values,
-                color=[COLORS[student.role] for student in pair],
-            )
-            axes.bar_label(bars, fmt="%.4g")
-            axes.margins(y=0.15)
-            axes.set_title(title)
-            axes.set_ylabel(unit)
-            axes.grid(visible=False)
-    return figure
+    colors = {student.name: COLORS[student.role] for student in pair}
+    panels = [Panel(title, _bars(unit), _rows(colors, values)) for title, unit, values in panels_of]
+    return Figure(panels, columns=3, width=TWO_COLUMNS, aspect=0.7)
+
+
+def _rows(colors: Mapping[str, str], values: Iterable[float | None]) -> list[Row]:
+    return [
+        {"name": name, "value": value, "color": color}
+        for (name, color), value in zip(colors.items(), values, strict=True)
+    ]
+
+
+def _bars(title: str, top: float | None = None) -> Chart:
+    scale = alt.Scale(domain=[0, top], nice=False) if top else alt.Scale()
+    base = alt.Chart(ROWS).encode(
+        x=alt.X("name:N", title=None, sort=None, axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("value:Q", title=title, scale=scale),
+    )
+    bars = base.mark_bar().encode(
+        color=alt.Color("color:N", scale=None),
+        tooltip=["name:N", alt.Tooltip("value:Q", title=title, format=".4g")],
+    )
+    return alt.layer(bars, base.mark_text(dy=-5).encode(text=alt.Text("value:Q", format=".4g")))
 
 
 # Logits of three classes. Student 1 has the range of the teacher's logits and another prediction;
@@ -69,26 +79,23 @@ _TOY_TEMPERATURE = 4.0
 def toy_figure() -> Figure:
     """Invented logits of one image: the student with the wrong prediction seems closer.
 
+    The divergences in the titles are in nats, at temperature 4 (``_TOY_TEMPERATURE``).
     The example follows the toy case of Sun et al. (CVPR 2024), with different numbers.
     """
     logits = {name: np.array(values) for name, values in TOY.items()}
-    teacher = logits["teacher"]
-    with styled():
-        figure = Figure(figsize=(TWO_COLUMNS, 2.2))
-        panels = figure.subplots(1, 3, sharey=True)
-        for axes, (name, values), color in zip(
-            panels, logits.items(), (GREEN, VERMILION, COLORS["plain"]), strict=True
-        ):
-            axes.bar(["class 1", "class 2", "class 3"], values, color=color)
-            axes.set_title(name)
-            if name != "teacher":
-                shared, standardized = toy_divergences(teacher, values)
-                axes.set_xlabel(
-                    f"KL {shared:.3f} at temperature {_TOY_TEMPERATURE:g}\n"
-                    f"KL {standardized:.3f} of standardized logits"
-                )
-        panels[0].set_ylabel("logit")
-    return figure
+    classes = ("class 1", "class 2", "class 3")
+    panels = []
+    for (name, values), color in zip(
+        logits.items(), (GREEN, VERMILION, COLORS["plain"]), strict=True
+    ):
+        title = name
+        if name != "teacher":
+            shared, standardized = toy_divergences(logits["teacher"], values)
+            title = f"{name}: KL {shared:.3f}, standardized {standardized:.3f}"
+        chart = _bars("logit", top=1.1 * max(map(max, TOY.values())))
+        rows = _rows(dict.fromkeys(classes, color), map(float, values))
+        panels.append(Panel(title, chart, rows))
+    return Figure(panels, columns=3, width=TWO_COLUMNS, aspect=0.7)
 
 
 def toy_divergences(teacher: Array, student: Array) -> tuple[float, float]:

@@ -1,14 +1,6 @@
-"""Sizes, colors and file formats of all figures."""
+"""Sizes, colors and fonts of all figures."""
 
-import io
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-
-import matplotlib
-from matplotlib import style
-from matplotlib.figure import Figure
+from typing import Any
 
 from lskd_cli.network_outputs import Role
 
@@ -27,41 +19,31 @@ COLORS: dict[Role, str] = {
     "plain": PLAIN,
     "standardized": STANDARDIZED,
 }
+# Signs of a difference: above zero, below zero, and an interval that contains zero.
+SIGN_COLORS = {"higher": GREEN, "lower": "#C2185B", "unclear": GRAY}
 
-FORMATS = ("pdf", "svg", "png")
-
-
-@contextmanager
-def styled() -> Iterator[None]:
-    """Context in which figures are created and written; it needs no display."""
-    with style.context("lskd_cli.results.figures.lskd"):
-        yield
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure in the format of the suffix; equal figures give equal bytes.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
-    with styled():
-        figure.savefig(path, metadata=undated[path.suffix[1:]])
-
-
-def as_svg(figure: Figure, name: str, alternative_text: str) -> str:
-    """An <svg> element in which black is the text color of the page.
-
-    Args:
-        figure: created within ``styled``.
-        name: unique name of the figure on the page, the prefix of all identifiers.
-        alternative_text: description of the figure, as HTML.
-    """
-    text = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with styled(), matplotlib.rc_context({"savefig.transparent": True}):
-        figure.savefig(text, format="svg", metadata=nothing)
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg") :].replace(BLACK, "currentColor")
-    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{alternative_text}" ', 1)
+# Sizes in points at 72 points per inch: readable in print at the width of one column.
+_FONT = "Helvetica, Arial, Liberation Sans, sans-serif"
+PAPER: dict[str, Any] = {
+    "background": "white",
+    "padding": 2,
+    "font": _FONT,
+    "view": {"stroke": None},
+    "axis": {
+        "labelFontSize": 7,
+        "titleFontSize": 8,
+        "titleFontWeight": "normal",
+        "gridColor": "#E5E5E5",
+        "gridWidth": 0.5,
+        "domainWidth": 0.6,
+        "tickWidth": 0.6,
+        "tickSize": 3,
+        "titlePadding": 3,
+    },
+    "legend": {"labelFontSize": 7, "titleFontSize": 7, "symbolSize": 30, "orient": "bottom"},
+    "title": {"fontSize": 8, "fontWeight": "normal", "offset": 4},
+    "line": {"strokeWidth": 1.2},
+    "point": {"size": 20},
+    "text": {"fontSize": 7},
+    "concat": {"spacing": 10},
+}

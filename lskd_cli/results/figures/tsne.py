@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-import matplotlib
+import altair as alt
 import numpy as np
-from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 
 from lskd_cli.network_outputs import Array, NetworkOutputs
+from lskd_cli.results.figures.chart import ROWS, Figure, Panel
 from lskd_cli.results.figures.style import (
     BLUE,
     GRAY,
@@ -18,7 +18,6 @@ from lskd_cli.results.figures.style import (
     TWO_COLUMNS,
     VERMILION,
     YELLOW,
-    styled,
 )
 
 _COLORS = (BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE, YELLOW, GRAY)
@@ -45,25 +44,40 @@ def tsne_figure(
     selected = np.flatnonzero(np.isin(targets, classes))
     if len(selected) > points:
         selected = selected[np.linspace(0, len(selected) - 1, points).astype(int)]
-    positions = np.searchsorted(np.sort(classes), targets[selected])
-    if len(classes) <= len(_COLORS):
-        colors = [_COLORS[position] for position in positions]
-    else:
-        colors = list(matplotlib.colormaps["turbo"](positions / (len(classes) - 1)))
     with_features = [network for network in networks if network.pooled is not None]
-    columns = min(len(with_features), 3)
-    num_rows = -(-len(with_features) // columns)
-    with styled():
-        figure = Figure(figsize=(TWO_COLUMNS, 2.4 * num_rows))
-        panels = figure.subplots(num_rows, columns, squeeze=False).flatten()
-        for axes in panels:
-            axes.set_axis_off()
-        for axes, network in zip(panels, with_features, strict=False):
-            assert network.pooled is not None
-            points_2d = _embed(network.pooled[selected])
-            axes.scatter(*points_2d.T, s=2, c=colors, linewidths=0, rasterized=True)
-            axes.set_title(f"{network.name} ({network.top1:.2f} %)")
-    return figure, len(selected)
+    chart = _scatter_plot(sorted({int(target) for target in targets[selected]}))
+    panels = []
+    for network in with_features:
+        assert network.pooled is not None
+        points_2d = _embed(network.pooled[selected])
+        rows = [
+            {"x": round(float(x), 3), "y": round(float(y), 3), "class": int(targets[index])}
+            for (x, y), index in zip(points_2d, selected, strict=True)
+        ]
+        panels.append(Panel(f"{network.name} ({network.top1:.2f} %)", chart, rows))
+    columns = min(len(panels), 3)
+    return Figure(panels, columns=columns, width=TWO_COLUMNS, aspect=1.0), len(selected)
+
+
+def _scatter_plot(classes: Sequence[int]) -> alt.Chart:
+    is_few = len(classes) <= len(_COLORS)
+    scale = (
+        alt.Scale(domain=list(classes), range=list(_COLORS[: len(classes)]))
+        if is_few
+        else alt.Scale(domain=[classes[0], classes[-1]], scheme="turbo")
+    )
+    hidden = alt.Axis(labels=False, ticks=False, domain=False, grid=False, title=None)
+    chart: alt.Chart = (
+        alt.Chart(ROWS)
+        .mark_circle(size=6, opacity=0.9)
+        .encode(
+            x=alt.X("x:Q", axis=hidden, scale=alt.Scale(zero=False)),
+            y=alt.Y("y:Q", axis=hidden, scale=alt.Scale(zero=False)),
+            color=alt.Color("class:N" if is_few else "class:Q", scale=scale),
+            tooltip=["class:Q"],
+        )
+    )
+    return chart
 
 
 def _embed(features: Array) -> Array:

@@ -1,0 +1,64 @@
+"""lskd report --watch."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lskd_cli.cli import report_watch
+from lskd_cli.cli.report_watch import watch_runs
+from lskd_cli.results.runs import find_runs
+
+KEPT = Path(__file__).parents[2] / "docs" / "results"
+
+
+def _wait_with(monkeypatch: pytest.MonkeyPatch, *steps: object) -> None:
+    """Do the next step instead of every wait: a function is called, an exception is raised."""
+    remaining = list(steps)
+
+    def sleep(_seconds: float) -> None:
+        step = remaining.pop(0)
+        if isinstance(step, BaseException):
+            raise step
+        assert callable(step)
+        step()
+
+    monkeypatch.setattr(report_watch.time, "sleep", sleep)
+
+
+def test_a_page_is_rewritten_when_runs_change_until_all_are_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs_dir, out = tmp_path / "runs", tmp_path / "report"
+    out.mkdir()
+    versions = []
+
+    def start() -> None:
+        assert not (out / "index.html").exists()  # no run has a finished epoch yet
+        shutil.copytree(KEPT / "unfinished", runs_dir)
+
+    def wait() -> None:
+        versions.append((out / "version.js").read_text())
+
+    def finish() -> None:
+        wait()
+        shutil.rmtree(runs_dir)
+        for name in ("kd-r56-r20", "kd-r56-r20+stand"):
+            shutil.copytree(KEPT / name, runs_dir / name)
+
+    _wait_with(monkeypatch, start, wait, finish)
+    assert watch_runs(lambda: find_runs(runs_dir, [], pytest.fail), out, "best")
+    assert versions[0] == versions[1]  # nothing had changed
+    page = (out / "index.html").read_text()
+    last = (out / "version.js").read_text()
+    assert last != versions[1]
+    version = last.split('"')[1]
+    assert f'data-version="{version}"' in page
+    assert "2 runs, 2 finished" in page
+
+
+def test_ctrl_c_ends_watching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _wait_with(monkeypatch, KeyboardInterrupt())
+    runs = find_runs(KEPT / "unfinished", [], pytest.fail)
+    assert not watch_runs(lambda: runs, tmp_path, "best")
+    assert "3 unfinished runs" in (tmp_path / "index.html").read_text()
