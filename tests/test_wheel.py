@@ -24,7 +24,8 @@ def test_the_wheel_carries_presets_curves_and_page(
         "lskd_cli/results/page.html.j2",
         "lskd_cli/results/page.css",
         "lskd_cli/results/page.js",
-        "lskd_cli/results/figures/lskd.mplstyle",
+        "lskd_cli/results/page_charts.js",
+        "lskd_cli/results/page_watch.js",
         "lskd_cli/cli/app.py",
     } <= names
     assert not any(name.startswith("tests/") for name in names)

@@ -1,5 +1,6 @@
 """The overview of a report: what standardization changes, and which runs are unfinished."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from lskd_cli.results.figures.forest import ForestRow
@@ -7,6 +8,8 @@ from lskd_cli.results.grouping import MethodRuns, RunGroup, has_published_settin
 from lskd_cli.results.runs import Run
 from lskd_cli.results.seed_stats import paired_difference, top1_by_seed
 from lskd_cli.results.table_format import format_duration
+
+_MAX_NAMES = 8  # of unfinished runs in one line
 
 
 def forest_rows(groups: Sequence[tuple[RunGroup, str]], accuracy: str) -> list[ForestRow]:
@@ -73,12 +76,22 @@ def progress_lines(runs: Sequence[Run]) -> list[tuple[str, str]]:
     """Unfinished runs with equal progress, and how far they are.
 
     Returns:
-        Paths of runs, and a text, for example ``epoch 47 of 240, 10:37:05 left (interrupted)``.
+        Names of runs, and a text, for example ``epoch 47 of 240, 10:37:05 of training left
+        (interrupted)``.
     """
-    paths: dict[str, list[str]] = {}
+    names: dict[str, list[str]] = {}
     for run in runs:
         text = f"epoch {len(run.history)} of {run.preset.schedule.epochs}"
         if run.seconds_left is not None:
-            text += f", {format_duration(run.seconds_left)} left"
-        paths.setdefault(f"{text} ({run.info.state})", []).append(run.preset.run_path)
-    return [(", ".join(names), text) for text, names in paths.items()]
+            text += f", {format_duration(run.seconds_left)} of training left"
+        names.setdefault(f"{text} ({run.info.state})", []).append(run.preset.run_name)
+    return [(_count_names(found), text) for text, found in names.items()]
+
+
+def _count_names(names: Sequence[str]) -> str:
+    """Names with their numbers of seeds; only some of them if there are many."""
+    counts = Counter(names)
+    texts = [f"{name} ({n} seeds)" if n > 1 else name for name, n in counts.items()]
+    if len(texts) > _MAX_NAMES:
+        texts[_MAX_NAMES:] = [f"{len(texts) - _MAX_NAMES} others"]
+    return ", ".join(texts)

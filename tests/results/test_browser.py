@@ -119,7 +119,9 @@ def test_the_first_screen_shows_every_comparison_and_what_is_unfinished(page: Pa
     assert box is not None
     assert box["y"] + box["height"] < 720
     unfinished = page.locator("#unfinished")
-    assert "mlkd-v13-v8/seed0: epoch 2 of 480, 7:58:00 left (running)" in unfinished.inner_text()
+    assert (
+        "mlkd-v13-v8: epoch 2 of 480, 7:58:00 of training left (running)" in unfinished.inner_text()
+    )
 
 
 @pytest.mark.browser

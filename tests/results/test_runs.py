@@ -71,7 +71,7 @@ def test_the_page_shows_an_unfinished_run_as_one_and_keeps_data_sets_apart(tmp_p
     assert [len(section.group.runs) for section in sections] == [1, 1]
     page = render_page(sections, "best")
     assert "2 runs, 0 finished; 1 seed;" in page
-    assert "<b>kd-r56-r20/seed0</b>: epoch 2 of 240" in page
+    assert "<b>kd-r56-r20</b>: epoch 2 of 240" in page
     assert '<td class="number">2 of 240</td>' in page
     assert "Published values are" not in page
 

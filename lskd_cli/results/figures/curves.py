@@ -221,8 +221,7 @@ def _curve_charts(
         zero=alt.Undefined if is_log else False,
     )
     title = _TITLES[metric]
-    legend = alt.Legend(symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=1.5, symbolSize=150)
-    color = alt.Color("role:N", scale=color_scale(ROLE_COLORS, names), title=None, legend=legend)
+    color = alt.Color("role:N", scale=color_scale(ROLE_COLORS, names), title=None)
     is_faded = "highlighted_arm != '' && datum.arm != highlighted_arm"
     base = alt.Chart(ROWS).encode(x=x, color=color, detail="arm:N")
     band = base.mark_area(clip=True).encode(

@@ -73,7 +73,11 @@ def _scatter_plot(classes: Sequence[int]) -> alt.Chart:
         .encode(
             x=alt.X("x:Q", axis=hidden, scale=alt.Scale(zero=False)),
             y=alt.Y("y:Q", axis=hidden, scale=alt.Scale(zero=False)),
-            color=alt.Color("class:N" if is_few else "class:Q", scale=scale),
+            color=alt.Color(
+                "class:N" if is_few else "class:Q",
+                scale=scale,
+                legend=alt.Legend(symbolType="circle", symbolSize=30, symbolOpacity=1),
+            ),
             tooltip=["class:Q"],
         )
     )

@@ -1,0 +1,28 @@
+"""The overview of a report."""
+
+from lskd_cli.results.overview import progress_lines
+from tests.results.helpers import made_run
+
+
+def test_unfinished_runs_with_equal_progress_are_one_line() -> None:
+    runs = [
+        made_run("kd-r56-r20", stand, seed, [1.0], "running")
+        for stand in (False, True)
+        for seed in (0, 1)
+    ]
+    runs.append(made_run("dkd-r56-r20", False, 0, [1.0, 2.0], "interrupted"))
+    runs[-1].history[-1]["seconds"] = 100.0
+    assert progress_lines(runs) == [
+        ("kd-r56-r20 (2 seeds), kd-r56-r20+stand (2 seeds)", "epoch 1 of 240 (running)"),
+        ("dkd-r56-r20", "epoch 2 of 240, 6:36:40 of training left (interrupted)"),
+    ]
+
+
+def test_many_names_are_shortened() -> None:
+    runs = [
+        made_run("kd-r56-r20", False, 0, [1.0], "running", f"name=run{number}")
+        for number in range(11)
+    ]
+    ((names, _),) = progress_lines(runs)
+    assert names.startswith("run0, run1, ")
+    assert names.endswith("run7, 3 others")
