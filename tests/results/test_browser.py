@@ -259,7 +259,7 @@ def test_the_pointer_on_a_curve_shows_run_epoch_and_value(page: Page) -> None:
     assert re.search(r"run\s+(runs/kd-r56-r20|published)", text)
     assert re.search(r"epoch\s+\d+", text)
     assert re.search(r"top-1 \(%\)\s+\d+\.\d\d", text)
-    assert _signal(chart, "highlighted_arm") != ""
+    page.wait_for_function("highlighted.trim() !== ''")
     if "runs/" in text:
         expect(page.locator("#runs tr.highlighted")).to_have_count(1)
 
