@@ -1,5 +1,6 @@
 """The command ``lskd report``."""
 
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -67,9 +68,9 @@ def report(
     from lskd_cli.results.runs import find_runs
 
     _check_writable(out_dir)
-    warn = _Warnings()
+    warn = cache(info)  # every message once, however often the runs are read
     if watch:
-        is_complete = watch_runs(lambda: find_runs(runs_dir, runs or [], warn), out_dir, accuracy)
+        is_complete = watch_runs(runs_dir, runs or [], warn, out_dir, accuracy)
         logits = logits and is_complete
     started = [run for run in find_runs(runs_dir, runs or [], warn) if run.history]
     if not started:
@@ -87,14 +88,13 @@ def report(
                 section.figures += report_figures.logit_figures(
                     section.group, outputs, sample, tsne, info
                 )
-    all_figures = [figure for section in sections for figure in section.figures]
-    report_figures.make_names_unique(all_figures)
     page = out_dir / PAGE
     write_page(page, sections, accuracy)
     if watch:
         finish_watching(out_dir)
     files = []
     if figures:
+        all_figures = [figure for section in sections for figure in section.figures]
         all_figures += overview(sections, accuracy)
         files = report_figures.write(all_figures, out_dir / "figures")
     if as_json:
@@ -104,18 +104,6 @@ def report(
     info(f"{page}: {len(started)} runs")
     for file in files:
         info(str(file))
-
-
-class _Warnings:
-    """Prints every message once, however often the runs are read."""
-
-    def __init__(self) -> None:
-        self.messages: set[str] = set()
-
-    def __call__(self, message: str) -> None:
-        if message not in self.messages:
-            self.messages.add(message)
-            info(message)
 
 
 def _check_writable(folder: Path) -> None:

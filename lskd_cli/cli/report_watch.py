@@ -7,18 +7,26 @@ from pathlib import Path
 from lskd_cli.cli.console import info
 from lskd_cli.results.grouping import group_runs
 from lskd_cli.results.page import PAGE, ReportSection, write_page
-from lskd_cli.results.report_figures import make_names_unique, run_figures
-from lskd_cli.results.runs import Run
+from lskd_cli.results.report_figures import run_figures
+from lskd_cli.results.runs import Run, find_run_folders, find_runs
 from lskd_cli.run_paths import METRICS, RUN
 
 _INTERVAL = 2.0  # seconds between two looks at the run folders
 
 
-def watch_runs(read_runs: Callable[[], list[Run]], out_dir: Path, accuracy: str) -> bool:
+def watch_runs(
+    runs_dir: Path,
+    paths: Sequence[Path],
+    warn: Callable[[str], None],
+    out_dir: Path,
+    accuracy: str,
+) -> bool:
     """Write the page whenever a run has changed, until all runs are finished or Ctrl-C is pressed.
 
     Args:
-        read_runs: reads all runs; called again and again, so that new runs are found.
+        runs_dir: searched for runs if ``paths`` is empty; new runs are found.
+        paths: folders of runs.
+        warn: called for runs that cannot be read.
         out_dir: folder of the page.
         accuracy: "best" or "last" epoch in the comparison.
 
@@ -27,22 +35,23 @@ def watch_runs(read_runs: Callable[[], list[Run]], out_dir: Path, accuracy: str)
 
     Raises:
         RunError: the page cannot be written.
-        RequestError: two runs have the same settings and seed.
+        RequestError: two runs have the same settings and seed, or a given folder has no run.
     """
     info(f"{out_dir / PAGE}: rewritten as epochs finish; press Ctrl-C to stop")
     seen: tuple[object, ...] | None = None
     try:
         while True:
-            runs = read_runs()
-            started = [run for run in runs if run.history]
-            state = _file_times(runs)
-            if started and state != seen:
-                write_page(out_dir / PAGE, run_sections(started), accuracy, str(time.time_ns()))
-                epochs = sum(len(run.history) for run in started)
-                info(f"page written: {len(started)} runs, {epochs} epochs")
+            state = _file_times(find_run_folders(runs_dir, paths))
+            if state != seen:
                 seen = state
-            if started and all(run.is_finished for run in runs):
-                return True
+                runs = find_runs(runs_dir, paths, warn)
+                started = [run for run in runs if run.history]
+                if started:
+                    write_page(out_dir / PAGE, run_sections(started), accuracy, str(time.time_ns()))
+                    epochs = sum(len(run.history) for run in started)
+                    info(f"page written: {len(started)} runs, {epochs} epochs")
+                    if all(run.is_finished for run in runs):
+                        return True
             time.sleep(_INTERVAL)
     except KeyboardInterrupt:
         return False
@@ -50,11 +59,9 @@ def watch_runs(read_runs: Callable[[], list[Run]], out_dir: Path, accuracy: str)
 
 def run_sections(runs: Sequence[Run]) -> list[ReportSection]:
     """The sections of the page with the figures that need only the run folders."""
-    sections = [ReportSection(group, run_figures(group)) for group in group_runs(runs)]
-    make_names_unique([figure for section in sections for figure in section.figures])
-    return sections
+    return [ReportSection(group, run_figures(group)) for group in group_runs(runs)]
 
 
-def _file_times(runs: Sequence[Run]) -> tuple[object, ...]:
-    files = [run.path / name for run in runs for name in (METRICS, RUN)]
+def _file_times(folders: Sequence[Path]) -> tuple[object, ...]:
+    files = [folder / name for folder in folders for name in (METRICS, RUN)]
     return tuple((str(file), file.stat().st_mtime_ns) for file in files if file.exists())

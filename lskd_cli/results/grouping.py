@@ -92,7 +92,12 @@ class RunGroup:
     def pair(self) -> str:
         """Teacher and student, or the student only."""
         preset = self.runs[-1].preset
-        return f"{preset.teacher} → {preset.student}" if preset.teacher else preset.student
+        return pair_label(preset.teacher, preset.student)
+
+
+def pair_label(teacher: str | None, student: str) -> str:
+    """Teacher and student, or the student only."""
+    return f"{teacher} → {student}" if teacher else student
 
 
 def group_runs(runs: Sequence[Run]) -> list[RunGroup]:

@@ -1,7 +1,7 @@
 """The report: one self-contained HTML file."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,10 +16,10 @@ from lskd_cli.atomic_io import write_text
 from lskd_cli.config import to_yaml
 from lskd_cli.results.build_tables import make_tables
 from lskd_cli.results.details import make_details
-from lskd_cli.results.grouping import RunGroup, method_name
+from lskd_cli.results.grouping import RunGroup, method_name, pair_label
 from lskd_cli.results.overview import forest_rows, progress_lines
 from lskd_cli.results.page_data import page_data
-from lskd_cli.results.report_figures import ReportFigure, overview_figure
+from lskd_cli.results.report_figures import ReportFigure, make_names_unique, overview_figure
 from lskd_cli.results.runs import Run
 from lskd_cli.results.table_format import Table, format_duration, table_lines
 
@@ -39,7 +39,7 @@ class ReportSection:
 def write_page(
     path: Path, sections: Sequence[ReportSection], accuracy: str, version: str | None = None
 ) -> None:
-    """Render the page and replace the file.
+    """Render the page and replace the file; equal names of figures are numbered.
 
     Args:
         path: path of the HTML file.
@@ -85,6 +85,7 @@ def render_page(
     commands: dict[str, list[str]] = {}
     for run in runs:
         commands.setdefault(run.info.command, []).append(run.preset.run_path)
+    make_names_unique([figure for section in sections for figure in section.figures])
     top_figures = overview(sections, accuracy)
     figures = [*top_figures, *(figure for section in sections for figure in section.figures)]
     environment = Environment(
@@ -119,7 +120,7 @@ def _vega() -> str:
     return re.sub("</(script)", r"<\\/\1", bundle, flags=re.IGNORECASE)
 
 
-def _distinct(texts: Any) -> list[str]:
+def _distinct(texts: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
@@ -156,7 +157,7 @@ def _table_values(table: Table) -> dict[str, Any]:
                 (column.text(row), column.role, column.sign(row)) for column in table.columns
             ],
             "method": getattr(row, "method", "").removesuffix("+Ours"),
-            "pair": f"{row.teacher} → {row.student}" if row.teacher else row.student,
+            "pair": pair_label(row.teacher, row.student),
             "arm": getattr(row, "run_name", ""),
         }
         for row in table.rows
@@ -191,6 +192,6 @@ def _run_values(run: Run) -> dict[str, Any]:
         "path": run.path.as_posix(),
         "arm": preset.run_name,
         "method": method_name(run),
-        "pair": f"{preset.teacher} → {preset.student}" if preset.teacher else preset.student,
+        "pair": pair_label(preset.teacher, preset.student),
         "state": "finished" if run.is_finished else "unfinished",
     }

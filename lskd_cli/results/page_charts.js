@@ -1,7 +1,7 @@
 // Charts. Each one is drawn when it comes near the screen.
 const data = JSON.parse(document.getElementById("data").textContent);
 const AXIS_HEIGHT = 52;
-const drawn = new Map(); // chart element -> { panel, figure, view }
+const drawn = new Map(); // chart element -> { panel, view }
 
 const DARK = {
   "#000000": "#f3f4f6", "#0072B2": "#5bb0ea", "#D55E00": "#ff934d", "#009E73": "#34d399",
@@ -60,7 +60,6 @@ function curveRows(panel) {
 }
 
 function rowsOf(panel) {
-  if (panel.runs) return curveRows(panel);
   const names = Object.keys(panel.columns);
   const count = names.length ? panel.columns[names[0]].length : 0;
   const rows = Array.from({ length: count }, (_, index) =>
@@ -83,6 +82,16 @@ function limits(panels, rows) {
   const margin = 0.03 * (high - low) || (panels[0].is_log ? 0.1 : 1);
   return { x_min: epochs > 1 ? first : 0, x_max: epochs, y_min: inverse(low - margin), y_max: inverse(high + margin) };
 }
+
+// The rows of all panels of a figure and their limits, computed once until a setting changes.
+let figureCurves = new Map();
+function curvesOf(panels) {
+  if (!figureCurves.has(panels)) {
+    const rows = panels.map(curveRows);
+    figureCurves.set(panels, { rows: new Map(panels.map((panel, index) => [panel, rows[index]])), signals: limits(panels, rows) });
+  }
+  return figureCurves.get(panels);
+}
 const panelsOf = (chart) => data.panels[chart.closest("figure").dataset.figure];
 
 async function draw(chart) {
@@ -93,10 +102,10 @@ async function draw(chart) {
   drawn.set(chart, entry);
   const spec = JSON.parse(themed(JSON.stringify(data.specs[panel.spec])));
   spec.width = "container";
-  const rows = rowsOf(panel);
+  const { rows: curves, signals } = panel.runs ? curvesOf(panels) : { signals: {} };
+  const rows = curves?.get(panel) ?? rowsOf(panel);
   spec.height = spec.height?.step ? spec.height.step * Math.max(rows.length, 1) : "container";
   spec.datasets = { rows: JSON.parse(themed(JSON.stringify(rows))) };
-  const signals = panel.runs ? limits(panels, panels.map(curveRows)) : {};
   for (const param of spec.params ?? []) param.value = signals[param.name] ?? param.value;
   const { view } = await vegaEmbed(chart, spec, {
     actions: false, config: config(Boolean(panel.runs)), tooltip: { theme: isDark() ? "dark" : "light" },
@@ -120,17 +129,12 @@ document.addEventListener("themechange", redrawAll);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawAll);
 
 function updateCurves() {
-  const cached = new Map();
+  figureCurves = new Map();
   for (const [chart, { panel, view }] of drawn) {
     if (!panel.runs || !view) continue;
-    const panels = panelsOf(chart);
-    if (!cached.has(panels)) {
-      const rows = panels.map(curveRows);
-      cached.set(panels, { rows, signals: limits(panels, rows) });
-    }
-    const { rows, signals } = cached.get(panels);
+    const { rows, signals } = curvesOf(panelsOf(chart));
     for (const [name, value] of Object.entries(signals)) view.signal(name, value);
-    view.data("rows", rows[panels.indexOf(panel)]).runAsync();
+    view.data("rows", rows.get(panel)).runAsync();
   }
   for (const button of all(".legend button")) {
     button.setAttribute("aria-pressed", String(!settings.hidden.includes(button.textContent)));

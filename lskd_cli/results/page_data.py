@@ -1,7 +1,7 @@
 """The data of a page: the metrics of all runs, once, and the panels of all figures."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from lskd_cli.results.figures.chart import Panel, Row
@@ -10,11 +10,9 @@ from lskd_cli.results.figures.curves import (
     ROLE_COLORS,
     CurveMetric,
     CurvePanel,
-    curve_arm,
     curve_role,
     released_curves,
 )
-from lskd_cli.results.grouping import method_label
 from lskd_cli.results.report_figures import ReportFigure
 from lskd_cli.results.runs import Run
 
@@ -25,23 +23,25 @@ _DIGITS = 5  # significant digits of the metrics
 def page_data(runs: Sequence[Run], figures: Sequence[ReportFigure]) -> str:
     """The data as JSON that may stand in a ``<script>`` element.
 
-    Equal specifications of panels and the metrics of runs are stored once; panels refer to them.
+    The specification of panels with the same chart and the metrics of runs are stored once; panels
+    refer to them.
     """
-    specs: dict[str, int] = {}
+    specs: list[dict[str, Any]] = []
     indices: dict[tuple[int, int], int] = {}  # by the identities of chart and overlay
     panels: dict[str, list[dict[str, Any]]] = {}
     for figure in figures:
         for panel in figure.figure.panels:
             key = id(panel.chart), id(panel.overlay)
             if key not in indices:
-                indices[key] = specs.setdefault(json.dumps(panel.spec()), len(specs))
+                indices[key] = len(specs)
+                specs.append(panel.spec())
             panels.setdefault(figure.name, []).append(_panel(panel, indices[key]))
     data = {
         "runs": {run.path.as_posix(): _run(run) for run in runs},
         "released": _released(figures),
         "released_role": PUBLISHED,
         "role_colors": ROLE_COLORS,
-        "specs": [json.loads(spec) for spec in specs],
+        "specs": specs,
         "panels": panels,
     }
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
@@ -54,17 +54,17 @@ def _run(run: Run) -> dict[str, Any]:
         for metric in _METRICS
     }
     if not run.is_finished:
-        values["unfinished"] = method_label(run)
-    return values | {"arm": curve_arm(run), "role": curve_role(run)}
+        values["unfinished"] = True
+    return values | {"arm": run.preset.run_name, "role": curve_role(run)}
 
 
-def _released(figures: Sequence[ReportFigure]) -> dict[str, Mapping[str, Sequence[float]]]:
-    curves: dict[str, dict[str, Sequence[float]]] = {metric: {} for metric in _METRICS}
+def _released(figures: Sequence[ReportFigure]) -> dict[CurveMetric, dict[str, list[float]]]:
+    curves: dict[CurveMetric, dict[str, list[float]]] = {metric: {} for metric in _METRICS}
     for panel in (panel for figure in figures for panel in figure.figure.panels):
         if isinstance(panel, CurvePanel):
             released = released_curves(panel.metric)
             curves[panel.metric] |= {log: released[log] for log in panel.logs}
-    return {**curves}
+    return curves
 
 
 def _panel(panel: Panel, spec: int) -> dict[str, Any]:

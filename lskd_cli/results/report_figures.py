@@ -79,21 +79,16 @@ def curves(group: RunGroup, metric: CurveMetric) -> ReportFigure:
     """Accuracy or loss by epoch."""
     is_accuracy = metric == "test_top1"
     title = "Test accuracy by epoch" if is_accuracy else "Training loss by epoch"
-    caption = "Mean over the seeds" + (
-        "." if is_accuracy else "; the loss includes the weights of its terms."
-    )
-    if _has_several_seeds(group):
-        caption = caption.replace("seeds", "seeds, and the range from the lowest to the highest", 1)
+    caption = "Mean over the seeds"
+    if any(len(method.runs) > 1 for method in group.methods):
+        caption += ", and the range from the lowest to the highest"
+    caption += "." if is_accuracy else "; the loss includes the weights of its terms."
     if any(run.preset.published.log in released_curves(metric) for run in group.runs):
         caption += " Dashed: the released log of the standardized method."
     if any(not run.is_finished for run in group.runs):
         caption += " Circles: the last epochs of unfinished runs."
     prefix = "accuracy" if is_accuracy else "loss"
     return _report_figure(prefix, group, title, caption, training_curves(group.runs, metric))
-
-
-def _has_several_seeds(group: RunGroup) -> bool:
-    return any(len(method.runs) > 1 for method in group.methods)
 
 
 def ablations(group: RunGroup) -> list[ReportFigure]:

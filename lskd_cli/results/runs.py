@@ -68,7 +68,7 @@ def find_runs(runs_dir: Path, paths: Sequence[Path], warn: Callable[[str], None]
         RequestError: a given folder contains no run, or is itself a run that cannot be read.
     """
     runs = []
-    for path in list_runs(runs_dir) if not paths else _list_runs_in(paths):
+    for path in find_run_folders(runs_dir, paths):
         try:
             runs.append(read_run(path, warn))
         except RequestError as error:
@@ -76,6 +76,15 @@ def find_runs(runs_dir: Path, paths: Sequence[Path], warn: Callable[[str], None]
                 raise
             warn(f"{error}; this run is left out")
     return runs
+
+
+def find_run_folders(runs_dir: Path, paths: Sequence[Path]) -> list[Path]:
+    """The folders of the given runs, or of all runs in a folder; see ``find_runs``.
+
+    Raises:
+        RequestError: a given folder contains no run.
+    """
+    return list(_list_runs_in(paths)) if paths else list_runs(runs_dir)
 
 
 def _list_runs_in(roots: Sequence[Path]) -> Iterator[Path]:

@@ -208,6 +208,7 @@ def table_lines(table: Table, format_name: str) -> tuple[list[str], list[str], l
         head, *rows = as_csv([table]).splitlines()
         return [head], rows, []
     lines = TEXT_FORMATS[format_name]([table]).splitlines()
+    # Caption, blank line, headings and rule; comment, begin, rule, headings and rule.
     num_before = {"md": 4, "latex": 5}[format_name]
     end = num_before + len(table.rows)
     return lines[:num_before], lines[num_before:end], lines[end:]

@@ -7,7 +7,6 @@ import pytest
 
 from lskd_cli.cli import report_watch
 from lskd_cli.cli.report_watch import watch_runs
-from lskd_cli.results.runs import find_runs
 
 KEPT = Path(__file__).parents[2] / "docs" / "results"
 
@@ -47,7 +46,7 @@ def test_a_page_is_rewritten_when_runs_change_until_all_are_finished(
             shutil.copytree(KEPT / name, runs_dir / name)
 
     _wait_with(monkeypatch, start, wait, finish)
-    assert watch_runs(lambda: find_runs(runs_dir, [], pytest.fail), out, "best")
+    assert watch_runs(runs_dir, [], pytest.fail, out, "best")
     assert versions[0] == versions[1]  # nothing had changed
     page = (out / "index.html").read_text()
     last = (out / "version.js").read_text()
@@ -59,6 +58,5 @@ def test_a_page_is_rewritten_when_runs_change_until_all_are_finished(
 
 def test_ctrl_c_ends_watching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _wait_with(monkeypatch, KeyboardInterrupt())
-    runs = find_runs(KEPT / "unfinished", [], pytest.fail)
-    assert not watch_runs(lambda: runs, tmp_path, "best")
+    assert not watch_runs(KEPT / "unfinished", [], pytest.fail, tmp_path, "best")
     assert "3 unfinished runs" in (tmp_path / "index.html").read_text()

@@ -270,7 +270,9 @@ def test_a_click_on_a_comparison_opens_its_section(page: Page) -> None:
     page.evaluate("scrollTo(0, 0)")
     page.locator("#overview").get_by_text("DKD · vgg13").click()
     page.wait_for_url("**#vgg13-vgg8-cifar100-240-epochs")
-    expect(page.locator("#vgg13-vgg8-cifar100-240-epochs .table").first).to_be_visible()
+    section = page.locator("#vgg13-vgg8-cifar100-240-epochs")
+    expect(section.locator(".table").first).to_be_visible()
+    assert section.locator("details.pair").get_attribute("open") is not None
 
 
 @pytest.mark.browser

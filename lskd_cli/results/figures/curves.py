@@ -19,7 +19,7 @@ from lskd_cli.results.figures.style import (
     STANDARDIZED,
     TWO_COLUMNS,
 )
-from lskd_cli.results.grouping import method_label, method_name, table_sort_key
+from lskd_cli.results.grouping import method_name, table_sort_key
 from lskd_cli.results.runs import Run
 
 CurveMetric = Literal["test_top1", "train_loss"]
@@ -90,11 +90,6 @@ def curve_role(run: Run) -> str:
     return _METHOD_ROLES.get(run.preset.method.name, "plain")
 
 
-def curve_arm(run: Run) -> str:
-    """Name of the curve that a run shares with the runs of other seeds."""
-    return run.preset.run_name
-
-
 def training_curves(runs: Sequence[Run], metric: CurveMetric) -> Figure:
     """A metric by epoch, with a panel for each method: mean over the seeds, and their range.
 
@@ -163,17 +158,17 @@ def curve_rows(
             for epoch, value in enumerate(values[:log_epochs], 1)
         ]
     for run in runs:
-        role, arm, last = curve_role(run), curve_arm(run), len(run.history)
+        role, last = curve_role(run), len(run.history)
         for metrics in run.history:
             row: Row = {
                 "run": run.path.as_posix(),
-                "arm": arm,
+                "arm": run.preset.run_name,
                 "role": role,
                 "epoch": metrics["epoch"],
                 "value": metrics[metric],
             }
             if metrics["epoch"] == last and not run.is_finished:
-                row["unfinished"] = method_label(run)
+                row["unfinished"] = True
             rows.append(row)
     return rows
 

@@ -24,9 +24,10 @@ def logit_moments(networks: Sequence[NetworkOutputs]) -> Figure:
         limits = _limits(np.concatenate(moments))
         bins = [_histogram(values, limits) for values in moments]
         top = max(row["images"] for rows in bins for row in rows)
+        chart = _histogram_chart(limits, top)
         for network, rows in zip(networks, bins, strict=True):
             title = network.name if field == "logits" else f"{network.name}, standardized"
-            panels.append(Panel(title, _histogram_chart(limits, top), rows))
+            panels.append(Panel(title, chart, rows))
     return Figure(panels, columns=len(networks), width=TWO_COLUMNS, aspect=1.0, has_row_scales=True)
 
 

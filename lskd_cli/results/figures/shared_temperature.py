@@ -84,6 +84,7 @@ def toy_figure() -> Figure:
     """
     logits = {name: np.array(values) for name, values in TOY.items()}
     classes = ("class 1", "class 2", "class 3")
+    chart = _bars("logit", top=1.1 * max(map(max, TOY.values())))
     panels = []
     for (name, values), color in zip(
         logits.items(), (GREEN, VERMILION, COLORS["plain"]), strict=True
@@ -92,7 +93,6 @@ def toy_figure() -> Figure:
         if name != "teacher":
             shared, standardized = toy_divergences(logits["teacher"], values)
             title = f"{name}: KL {shared:.3f}, standardized {standardized:.3f}"
-        chart = _bars("logit", top=1.1 * max(map(max, TOY.values())))
         rows = _rows(dict.fromkeys(classes, color), map(float, values))
         panels.append(Panel(title, chart, rows))
     return Figure(panels, columns=3, width=TWO_COLUMNS, aspect=0.7)
