@@ -221,7 +221,7 @@ def _heading(run: JointRun) -> str:
     world_size = runtime.process_group.world_size
     modes += [f"{world_size} processes"] if world_size > 1 else []
     heading = (
-        f"{networks} on {preset.data.name}, seed {seeds}, batch {preset.data.batch_size}, "
+        f"{networks} on {preset.data.label}, seed {seeds}, batch {preset.data.batch_size}, "
         f"{', '.join(modes)}"
     )
     if run.teacher is None:

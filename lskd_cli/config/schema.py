@@ -105,6 +105,13 @@ class Data(ConfigModel):
         return self.name not in ("cifar100", "digits", "npz")
 
     @property
+    def label(self) -> str:
+        """Name of the data set, with the number of training images if it is limited."""
+        if self.limit_train is None:
+            return self.name
+        return f"{self.name} ({self.limit_train:,} training images)"
+
+    @property
     def is_own(self) -> bool:
         """Whether the images are the user's own, which define the number of classes."""
         return self.name not in BUILTIN_DATASETS

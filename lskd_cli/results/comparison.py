@@ -112,7 +112,7 @@ def _row(plain: Sequence[Run], standardized: Sequence[Run], accuracy: str) -> Co
 
 _COLUMNS = (
     Column("Preset", "text", lambda row: row.name),
-    Column("Data", "text", lambda row: row.dataset),
+    Column("Data", "text", lambda row: row.data_label),
     Column("Teacher", "text", lambda row: row.teacher or ""),
     Column("top-1", "number", lambda row: format_value(row.teacher_top1)),
     Column("Student", "text", lambda row: row.student),
@@ -132,10 +132,12 @@ _COLUMNS = (
 def _columns(rows: Sequence[ComparisonRow]) -> list[Column]:
     """The columns without those that are empty or do not distinguish rows."""
     hidden = set()
-    identities = [(r.dataset, r.teacher, r.student, r.method, r.epochs, r.precision) for r in rows]
+    identities = [
+        (r.data_label, r.teacher, r.student, r.method, r.epochs, r.precision) for r in rows
+    ]
     if len(set(identities)) == len(rows):
         hidden.add("Preset")
-    if len({row.dataset for row in rows}) == 1:
+    if len({row.data_label for row in rows}) == 1:
         hidden.add("Data")
     if len({row.precision for row in rows}) == 1:
         hidden.add("Precision")
@@ -143,7 +145,7 @@ def _columns(rows: Sequence[ComparisonRow]) -> list[Column]:
 
 
 def _title(rows: Sequence[ComparisonRow], accuracy: str) -> str:
-    datasets = {row.dataset for row in rows}
+    datasets = {row.data_label for row in rows}
     on_dataset = f" on {datasets.pop()}" if len(datasets) == 1 else ""
     return f"Top-1 test accuracy (%){on_dataset} of {epoch_note(accuracy)}"
 

@@ -136,7 +136,9 @@ def _title(rows: Sequence[DetailsRow]) -> str:
     if row.teacher:
         top1 = f" ({row.teacher_top1:.2f} %)" if row.teacher_top1 else ""
         teacher = f" from {row.teacher}{top1}"
-    return f"{row.student}{teacher} on {row.dataset}, {row.epochs} epochs: top-1 test accuracy (%)"
+    return (
+        f"{row.student}{teacher} on {row.data_label}, {row.epochs} epochs: top-1 test accuracy (%)"
+    )
 
 
 def _caption(rows: Sequence[DetailsRow], hidden: Set[str]) -> str:

@@ -86,7 +86,7 @@ class RunGroup:
     def title(self) -> str:
         """Heading of the group."""
         preset = self.runs[-1].preset
-        return f"{self.pair}, {preset.data.name}, {preset.schedule.epochs} epochs"
+        return f"{self.pair}, {preset.data.label}, {preset.schedule.epochs} epochs"
 
     @property
     def pair(self) -> str:

@@ -49,7 +49,7 @@ def _row(group: RunGroup, method: MethodRuns, section: str, accuracy: str) -> Fo
         published_difference = round(published.top1_stand - published.top1, 2)
     is_same = all(has_published_settings(run) for run in runs)
     return ForestRow(
-        label=f"{name} · {group.title}{_settings(group, method)}{seeds}",
+        label=f"{name}{_settings(group, method)} · {group.title}{seeds}",
         section=section,
         method=name,
         pair=group.pair,
@@ -67,9 +67,25 @@ def _row(group: RunGroup, method: MethodRuns, section: str, accuracy: str) -> Fo
 
 
 def _settings(group: RunGroup, method: MethodRuns) -> str:
-    """The name of the preset, if the group contains the method with several settings."""
-    labels = [other.label for other in group.methods]
-    return f", {method.preset.name}" if labels.count(method.label) > 1 else ""
+    """What distinguishes a method from others of the group with the same label; may be empty.
+
+    These are settings of the standardization, or the name of the preset if they are equal.
+    """
+    others = [_overrides(other) for other in group.methods if other.label == method.label]
+    if len(others) == 1:
+        return ""
+    values = {
+        key: value
+        for key, value in _overrides(method).items()
+        if any(other.get(key) != value for other in others)
+    }
+    texts = [f"{key}={value:g}" for key, value in values.items()] or [method.preset.name]
+    return f" ({', '.join(texts)})"
+
+
+def _overrides(method: MethodRuns) -> dict[str, float]:
+    stand = method.preset.stand
+    return stand.overrides() if stand else {}
 
 
 def progress_lines(runs: Sequence[Run]) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ class ResultRow:
     Attributes:
         name: name of the preset.
         dataset: data set.
+        data_label: data set, with the number of training images if it is limited.
         teacher: network of the teacher, if there is one.
         teacher_top1: accuracy in the metadata of the teacher's weights, percent.
         student: network of the student.
@@ -26,6 +27,7 @@ class ResultRow:
 
     name: str
     dataset: str
+    data_label: str
     teacher: str | None
     teacher_top1: float | None
     student: str
@@ -50,6 +52,7 @@ def training_fields(runs: Sequence[Run]) -> dict[str, Any]:
     return {
         "name": preset.name,
         "dataset": preset.data.name,
+        "data_label": preset.data.label,
         "teacher": preset.teacher,
         "teacher_top1": top1[0] if top1 else None,
         "student": preset.student,

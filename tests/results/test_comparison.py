@@ -88,6 +88,17 @@ def test_runs_with_other_settings_are_other_rows() -> None:
     ]  # fmt: skip
 
 
+def test_a_limited_number_of_training_images_is_named() -> None:
+    few = made_run("kd-digits100", False, 0, [50.0])
+    table = _table([few])
+    assert table.title.startswith("Top-1 test accuracy (%) on digits (100 training images) of")
+    table = _table([few, made_run("kd-digits", False, 0, [60.0])])
+    assert [cells[0] for cells in table.cells()] == ["digits", "digits (100 training images)"]
+    assert group_runs([few])[0].title == (
+        "resnet20 → resnet8, digits (100 training images), 60 epochs"
+    )
+
+
 def test_plain_runs_are_paired_with_every_setting_of_the_standardization() -> None:
     name = "kd-r32x4-r8x4"
     warmer = made_run(name, True, 0, [77.0], "done", "stand.temperature=3")

@@ -1,6 +1,7 @@
 """The overview of a report."""
 
-from lskd_cli.results.overview import progress_lines
+from lskd_cli.results.grouping import group_runs
+from lskd_cli.results.overview import forest_rows, progress_lines
 from tests.results.helpers import made_run
 
 
@@ -26,3 +27,22 @@ def test_many_names_are_shortened() -> None:
     ((names, _),) = progress_lines(runs)
     assert names.startswith("run0, run1, ")
     assert names.endswith("run7, 3 others")
+
+
+def _labels(*settings: str) -> list[str]:
+    runs = [made_run("kd-r56-r20", False, 0, [1.0])]
+    for number, setting in enumerate(settings):
+        runs.append(made_run("kd-r56-r20", True, 0, [2.0], "done", setting, f"name=run{number}"))
+    (group,) = group_runs(runs)
+    rows = forest_rows([(group, "section")], "best")
+    return [row.label.replace(" · resnet56 → resnet20, cifar100, 240 epochs", "") for row in rows]
+
+
+def test_a_row_names_the_settings_in_which_it_differs_from_others() -> None:
+    assert _labels("stand.temperature=3") == ["KD, n = 1"]
+    assert _labels("stand.temperature=3", "stand.temperature=1") == [
+        "KD (temperature=3), n = 1", "KD (temperature=1), n = 1",
+    ]  # fmt: skip
+    assert _labels("stand.temperature=3", "stand.kd_weight=5") == [
+        "KD (temperature=3, kd_weight=9), n = 1", "KD (temperature=2, kd_weight=5), n = 1",
+    ]  # fmt: skip
