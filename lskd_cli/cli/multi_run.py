@@ -10,9 +10,9 @@ from rich.table import Table
 from lskd_cli.cli.console import out, print_json
 from lskd_cli.cli.run_training import Failures, list_folders, train_presets
 from lskd_cli.config import Preset
-from lskd_cli.engine.prepare import TrainingOptions, presets_by_path
 from lskd_cli.engine.run_folder import RunFolder
 from lskd_cli.engine.runtime import Runtime
+from lskd_cli.engine.training_plan import TrainingOptions, presets_by_path
 from lskd_cli.errors import RunError
 from lskd_cli.results.table_format import format_value
 

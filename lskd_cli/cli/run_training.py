@@ -21,9 +21,10 @@ from lskd_cli.engine.distributed import DEFAULT_TIMEOUT, init_distributed
 from lskd_cli.engine.joint_run import JointRun
 from lskd_cli.engine.loggers import LoggingCallback, MetricLogger, check_loggers, open_loggers
 from lskd_cli.engine.loop import StudentRun
-from lskd_cli.engine.prepare import TrainingOptions, TrainingPlan, prepare
+from lskd_cli.engine.prepare import prepare
 from lskd_cli.engine.run_folder import RunFolder
 from lskd_cli.engine.runtime import Runtime, resolve_runtime
+from lskd_cli.engine.training_plan import TrainingOptions, TrainingPlan
 from lskd_cli.errors import Interrupted, RequestError, RunError
 
 Failures = dict[str, str]  # messages by the paths of the runs

@@ -32,6 +32,7 @@ from lskd_cli.config.schema import (
     Published,
     Schedule,
     Standardization,
+    data_label,
 )
 from lskd_cli.config.types import BUILTIN_DATASETS, Fraction, View, check_dataset
 
@@ -54,6 +55,7 @@ __all__ = [
     "View",
     "builtin_methods",
     "check_dataset",
+    "data_label",
     "execute_plugin_file",
     "format_plugin_error",
     "is_feature_method",

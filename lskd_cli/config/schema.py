@@ -35,6 +35,11 @@ DEFAULT_IMAGE_SIZE = 32  # pixels: CIFAR-100
 _Channels = Field(min_length=3, max_length=3)
 
 
+def data_label(name: str, limit_train: int | None) -> str:
+    """Name of a data set, with the number of training images if it is limited."""
+    return name if limit_train is None else f"{name} ({limit_train:,} training images)"
+
+
 class Augmentation(ConfigModel):
     """Random resized crops instead of padded crops; with a policy, timm's training transform."""
 
@@ -107,9 +112,7 @@ class Data(ConfigModel):
     @property
     def label(self) -> str:
         """Name of the data set, with the number of training images if it is limited."""
-        if self.limit_train is None:
-            return self.name
-        return f"{self.name} ({self.limit_train:,} training images)"
+        return data_label(self.name, self.limit_train)
 
     @property
     def is_own(self) -> bool:

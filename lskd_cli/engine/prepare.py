@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 
@@ -29,7 +28,6 @@ from lskd_cli.engine.initial_weights import (
     load_weights,
 )
 from lskd_cli.engine.joint_run import JointRun, LoadedTeacher, UnfinishedRun, images_digest
-from lskd_cli.engine.loop import CHECKPOINT_INTERVAL
 from lskd_cli.engine.run_folder import RunFolder
 from lskd_cli.engine.runtime import Runtime
 from lskd_cli.engine.teacher_files import (
@@ -39,57 +37,16 @@ from lskd_cli.engine.teacher_files import (
     find_teacher,
     load_teacher,
 )
+from lskd_cli.engine.training_plan import (
+    TrainingOptions,
+    TrainingPlan,
+    group_joint_runs,
+    presets_by_path,
+)
 from lskd_cli.errors import RequestError
 from lskd_cli.run_paths import STUDENT
 
 TeacherKey = tuple[object, ...]  # network, data set, and how its images are prepared
-
-
-@dataclass
-class TrainingOptions:
-    """Folders and options of a command that trains.
-
-    Attributes:
-        data_dir: folder of the data sets.
-        checkpoints_dir: folder of the teachers.
-        runs_dir: folder of the runs.
-        teacher_checkpoint: weights of the teacher, a file or a run folder.
-        cache_dir: folder of cached teacher logits; None disables the cache.
-        skip_bad_images: leave out images that cannot be decoded.
-        checkpoint_interval: seconds between two saved states within an epoch.
-        loggers: names of the loggers.
-    """
-
-    data_dir: Path
-    checkpoints_dir: Path
-    runs_dir: Path
-    teacher_checkpoint: Path | None = None
-    cache_dir: Path | None = None
-    skip_bad_images: bool = False
-    checkpoint_interval: float = CHECKPOINT_INTERVAL
-    loggers: Sequence[str] = ()
-
-
-@dataclass
-class TrainingPlan:
-    """The runs of a request; iterating over it gives the joint runs to train, in order.
-
-    Attributes:
-        joint_runs: unfinished runs, grouped.
-        finished: folders of runs that are already finished.
-        archived: new paths of runs that ``fresh`` has moved.
-    """
-
-    joint_runs: list[JointRun]
-    finished: list[RunFolder] = field(default_factory=list)
-    archived: list[Path] = field(default_factory=list)
-
-    def __iter__(self) -> Iterator[JointRun]:
-        return iter(self.joint_runs)
-
-    def run_paths(self) -> list[str]:
-        """Paths of the unfinished runs."""
-        return [run.preset.run_path for joint in self.joint_runs for run in joint.runs]
 
 
 @contextmanager
@@ -312,41 +269,3 @@ def _check_finished_run(folder: RunFolder, preset: Preset, data_dir: Path) -> No
             check_images_of(load_checkpoint(weights), identity)
         except RequestError as error:
             raise RequestError(f"{error}; keep both runs with --set name=NEW") from None
-
-
-def presets_by_path(presets: Sequence[Preset], runs_dir: Path) -> dict[Path, Preset]:
-    """Presets by the folders of their runs; the same preset given twice is one run.
-
-    Raises:
-        RequestError: two different presets have the same folder.
-    """
-    by_path: dict[Path, Preset] = {}
-    for preset in presets:
-        path = RunFolder.of(runs_dir, preset).path
-        if by_path.setdefault(path, preset) != preset:
-            raise RequestError(
-                f"{path}: requested twice with different settings; give one preset another name"
-            )
-    return by_path
-
-
-def group_joint_runs(runs: Sequence[UnfinishedRun]) -> list[list[UnfinishedRun]]:
-    """Group runs with the same data and number of epochs, and at most one teacher.
-
-    In each group, runs with a teacher come first.
-    """
-    groups: list[list[UnfinishedRun]] = []
-    for run in sorted(runs, key=lambda run: run.preset.teacher is None):
-        preset = run.preset
-        for group in groups:
-            first = group[0].preset
-            is_same_training = (first.data, first.schedule.epochs) == (
-                preset.data,
-                preset.schedule.epochs,
-            )
-            if is_same_training and preset.teacher in (first.teacher, None):
-                group.append(run)
-                break
-        else:
-            groups.append([run])
-    return groups

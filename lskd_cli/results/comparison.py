@@ -14,6 +14,7 @@ from lskd_cli.results.table_format import (
     epoch_note,
     flatten_row,
     format_epochs,
+    format_limit,
     format_n,
     format_stats,
     format_value,
@@ -112,7 +113,8 @@ def _row(plain: Sequence[Run], standardized: Sequence[Run], accuracy: str) -> Co
 
 _COLUMNS = (
     Column("Preset", "text", lambda row: row.name),
-    Column("Data", "text", lambda row: row.data_label),
+    Column("Data", "text", lambda row: row.dataset),
+    Column("Images", "number", lambda row: format_limit(row.limit_train)),
     Column("Teacher", "text", lambda row: row.teacher or ""),
     Column("top-1", "number", lambda row: format_value(row.teacher_top1)),
     Column("Student", "text", lambda row: row.student),
@@ -137,16 +139,19 @@ def _columns(rows: Sequence[ComparisonRow]) -> list[Column]:
     ]
     if len(set(identities)) == len(rows):
         hidden.add("Preset")
-    if len({row.data_label for row in rows}) == 1:
+    if len({row.dataset for row in rows}) == 1:
         hidden.add("Data")
+    if len({row.limit_train for row in rows}) == 1:
+        hidden.add("Images")
     if len({row.precision for row in rows}) == 1:
         hidden.add("Precision")
     return visible_columns(_COLUMNS, rows, hidden)
 
 
 def _title(rows: Sequence[ComparisonRow], accuracy: str) -> str:
-    datasets = {row.data_label for row in rows}
-    on_dataset = f" on {datasets.pop()}" if len(datasets) == 1 else ""
+    labels, datasets = ({row.data_label for row in rows}, {row.dataset for row in rows})
+    shared = labels if len(labels) == 1 else datasets
+    on_dataset = f" on {shared.pop()}" if len(shared) == 1 else ""
     return f"Top-1 test accuracy (%){on_dataset} of {epoch_note(accuracy)}"
 
 

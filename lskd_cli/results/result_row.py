@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lskd_cli.config import data_label
 from lskd_cli.results.grouping import has_published_settings
 from lskd_cli.results.runs import Run
 
@@ -15,7 +16,7 @@ class ResultRow:
     Attributes:
         name: name of the preset.
         dataset: data set.
-        data_label: data set, with the number of training images if it is limited.
+        limit_train: number of training images, if it is limited.
         teacher: network of the teacher, if there is one.
         teacher_top1: accuracy in the metadata of the teacher's weights, percent.
         student: network of the student.
@@ -27,7 +28,7 @@ class ResultRow:
 
     name: str
     dataset: str
-    data_label: str
+    limit_train: int | None
     teacher: str | None
     teacher_top1: float | None
     student: str
@@ -35,6 +36,11 @@ class ResultRow:
     selection: str
     precision: str | None
     published_settings: bool
+
+    @property
+    def data_label(self) -> str:
+        """Data set, with the number of training images if it is limited."""
+        return data_label(self.dataset, self.limit_train)
 
     @property
     def has_published(self) -> bool:
@@ -52,7 +58,7 @@ def training_fields(runs: Sequence[Run]) -> dict[str, Any]:
     return {
         "name": preset.name,
         "dataset": preset.data.name,
-        "data_label": preset.data.label,
+        "limit_train": preset.data.limit_train,
         "teacher": preset.teacher,
         "teacher_top1": top1[0] if top1 else None,
         "student": preset.student,

@@ -86,6 +86,11 @@ def format_value(value: float | None, format_spec: str = ".2f") -> str:
     return "" if value is None else format(value, format_spec)
 
 
+def format_limit(limit_train: int | None) -> str:
+    """Number of training images, or "all" if it is not limited."""
+    return "all" if limit_train is None else f"{limit_train:,}"
+
+
 def format_published(value: float | None, matches: bool, format_spec: str = ".2f") -> str:
     """A published value, with an asterisk if the runs have other settings."""
     text = format_value(value, format_spec)

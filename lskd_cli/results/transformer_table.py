@@ -158,7 +158,7 @@ def _published(student: str) -> dict[str, float | None]:
 
 _COLUMNS = (
     Column("Preset", "text", lambda row: row.name),
-    Column("Data", "text", lambda row: row.data_label),
+    Column("Data", "text", lambda row: row.dataset),
     Column("Student", "text", lambda row: row.student),
     Column("Teacher", "text", lambda row: row.teacher or ""),
     Column("top-1", "number", lambda row: format_value(row.teacher_top1)),
@@ -184,7 +184,7 @@ def _columns(rows: Sequence[TransformerRow]) -> list[Column]:
     hidden = set()
     if len({(row.student, row.epochs) for row in rows}) == len(rows):
         hidden.add("Preset")
-    if len({row.data_label for row in rows}) == 1:
+    if len({row.dataset for row in rows}) == 1:
         hidden.add("Data")
     return visible_columns(_COLUMNS, rows, hidden)
 

@@ -12,8 +12,9 @@ from lskd_cli.checkpoints import save_checkpoint
 from lskd_cli.config import Preset, load_preset
 from lskd_cli.engine.callback import Callback
 from lskd_cli.engine.loop import CHECKPOINT_INTERVAL
-from lskd_cli.engine.prepare import TrainingOptions, prepare
+from lskd_cli.engine.prepare import prepare
 from lskd_cli.engine.runtime import Runtime
+from lskd_cli.engine.training_plan import TrainingOptions
 from lskd_cli.models import create_model
 
 CPU = Runtime(torch.device("cpu"), "fp32")

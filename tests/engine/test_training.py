@@ -13,9 +13,10 @@ from lskd_cli.config import Preset, load_preset
 from lskd_cli.engine import teacher_files
 from lskd_cli.engine.callback import Callback
 from lskd_cli.engine.joint_run import UnfinishedRun
-from lskd_cli.engine.prepare import TrainingOptions, group_joint_runs, prepare
+from lskd_cli.engine.prepare import prepare
 from lskd_cli.engine.run_folder import RunFolder
 from lskd_cli.engine.student_trainer import StudentTrainer, create_student
+from lskd_cli.engine.training_plan import TrainingOptions, group_joint_runs
 from lskd_cli.errors import Interrupted, RequestError, RunError
 from lskd_cli.models import create_model
 from tests.engine.helpers import (
