@@ -1,6 +1,8 @@
 """docs/results.md agrees with the metrics in docs/results."""
 
+import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,17 @@ def test_the_page_shows_how_far_unfinished_runs_are() -> None:
         history = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         last, best = history[-1]["test_top1"], max(epoch["test_top1"] for epoch in history)
         assert f"| {len(history)} | {last:.2f} | {best:.2f} |" in page
+
+
+def test_the_accuracies_of_the_page_about_settings_were_measured() -> None:
+    page = (DOCS / "choosing.md").read_text()
+    measured = set()
+    for file in (DOCS / "choosing").glob("*.csv"):
+        for row in csv.DictReader(file.read_text().splitlines()):
+            for kind in ("plain", "standardized"):
+                if row[f"{kind}_std"]:
+                    mean, std = (float(row[f"{kind}_{item}"]) for item in ("mean", "std"))
+                    measured.add(f"{mean:.2f} ± {std:.2f}")
+    quoted = re.findall(r"\d+\.\d\d ± \d+\.\d\d", page)
+    assert quoted
+    assert set(quoted) <= measured
