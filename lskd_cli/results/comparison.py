@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lskd_cli.results.grouping import MethodRuns, RunGroup, method_name
+from lskd_cli.results.grouping import MethodRuns, RunGroup, method_name, name_sort_key
 from lskd_cli.results.result_row import ResultRow, hardware_note, training_fields
 from lskd_cli.results.runs import Run
 from lskd_cli.results.seed_stats import SeedStats, paired_difference, top1_by_seed
@@ -68,7 +68,7 @@ def make_comparison(groups: Sequence[RunGroup], accuracy: str) -> Table | None:
     pairs = _pairs(groups)
     rows = sorted(
         (_row(plain, standardized, accuracy) for plain, standardized in pairs),
-        key=lambda row: (row.name, row.precision or ""),
+        key=lambda row: (name_sort_key(row.name), row.precision or ""),
     )
     if not rows:
         return None

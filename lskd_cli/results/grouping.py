@@ -1,6 +1,7 @@
 """Grouping of runs: which runs are compared with each other in tables, figures and the report."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -151,7 +152,13 @@ def method_label(run: Run) -> str:
     return method_name(run) + ("+Ours" if run.preset.standardized else "")
 
 
-def table_sort_key(run: Run) -> tuple[int, str, str, bool, int]:
+def name_sort_key(name: str) -> list[tuple[str, float]]:
+    """Order of names with numbers in them: by value, so that ``weight9`` is before ``weight27``."""
+    parts = re.findall(r"(\D*)(\d+(?:\.\d+)?)?", name)
+    return [(text, float(number or 0)) for text, number in parts]
+
+
+def table_sort_key(run: Run) -> tuple[int, str, list[tuple[str, float]], bool, int]:
     """Order of runs in tables: baselines, then methods by year, plain before standardized."""
     preset, methods = run.preset, builtin_methods()
     name = preset.method.name
@@ -159,7 +166,7 @@ def table_sort_key(run: Run) -> tuple[int, str, str, bool, int]:
         position = -1
     else:
         position = methods.index(name) if name in methods else len(methods)
-    return position, name, preset.name, preset.standardized, preset.seed
+    return position, name, name_sort_key(preset.name), preset.standardized, preset.seed
 
 
 def has_published_settings(run: Run) -> bool:

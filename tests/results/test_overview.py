@@ -1,6 +1,6 @@
 """The overview of a report."""
 
-from lskd_cli.results.grouping import group_runs
+from lskd_cli.results.grouping import group_runs, name_sort_key
 from lskd_cli.results.overview import forest_rows, progress_lines
 from tests.results.helpers import made_run
 
@@ -45,4 +45,11 @@ def test_a_row_names_the_settings_in_which_it_differs_from_others() -> None:
     ]  # fmt: skip
     assert _labels("stand.temperature=3", "stand.kd_weight=5") == [
         "KD (temperature=3, kd_weight=9), n = 1", "KD (temperature=2, kd_weight=5), n = 1",
+    ]  # fmt: skip
+
+
+def test_numbers_in_names_are_sorted_by_value() -> None:
+    names = ["kd-x", "kd-t10-w1", "kd-t1.25-w1", "kd-t0.5-w27", "kd-t0.5-w3"]
+    assert sorted(names, key=name_sort_key) == [
+        "kd-t0.5-w3", "kd-t0.5-w27", "kd-t1.25-w1", "kd-t10-w1", "kd-x",
     ]  # fmt: skip
