@@ -28,8 +28,10 @@ class _OptionalStream(TextIOBase):
 
     @property
     def stream(self) -> TextIO:
-        stream: TextIO = self.get_stream()
-        return stream
+        stream = self.get_stream()
+        # A live display of rich replaces the stream by one that prints to the console, and so here.
+        original: TextIO = getattr(stream, "rich_proxied_file", stream)
+        return original
 
     @property
     def encoding(self) -> str:  # type: ignore[override]

@@ -1,0 +1,69 @@
+"""The output streams of the command line, in a terminal."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rich.live import Live
+
+from lskd_cli.cli.console import _OptionalStream
+
+
+class _Terminal:
+    """Standard error that looks like a terminal and counts what is written to it."""
+
+    encoding = "utf-8"
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self.texts.append(text)
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+
+def test_a_live_display_reaches_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    # While it is shown, rich replaces sys.stderr by a file that prints to the same console.
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    console = Console(file=_OptionalStream(lambda: sys.stderr), width=40)  # type: ignore[arg-type]
+    with Live("training", console=console, auto_refresh=False) as live:
+        console.print("message")
+        live.update("finished", refresh=True)
+    text = "".join(terminal.texts)
+    assert text.count("message") == 1
+    assert "training" in text
+    assert "finished" in text
+
+
+def test_a_training_in_a_terminal_shows_its_progress(tmp_path: Path) -> None:
+    master, slave = pty.openpty()
+    options = ["--preset", "alone-digits", "--epochs", "1", "--limit-train", "64"]
+    command = [sys.executable, "-m", "lskd_cli", "train", *options, "--runs-dir", str(tmp_path)]
+    env = os.environ | {"COLUMNS": "120", "LINES": "30"}
+    with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=env) as process:
+        os.close(slave)
+        shown = b""
+        try:
+            while chunk := os.read(master, 4096):
+                shown += chunk
+        except OSError:  # Linux reports the end of a closed terminal as an error
+            pass
+    os.close(master)
+    assert process.returncode == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    assert "resnet8 on digits (64 training images)" in text
+    assert re.search(r"training .* 64/64", text)
+    assert re.search(r"alone-digits +\d+\.\d{4} .*\(epoch 1\)", text)
+    assert "RecursionError" not in text
