@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 LOWEST_TESTS := tests/config tests/results tests/engine/test_eval_metrics.py tests/engine/test_transformers.py \
   tests/cli/test_multi_run.py tests/cli/test_sweep.py tests/cli/test_image_folder.py tests/cli/test_predict_export.py \
+  tests/cli/test_console.py \
   tests/data/test_own_data.py tests/engine/test_initial_weights.py tests/models/test_external_features.py tests/models/test_pretrained.py
 
 .DEFAULT_GOAL := help
