@@ -29,7 +29,8 @@ class _OptionalStream(TextIOBase):
     @property
     def stream(self) -> TextIO:
         stream = self.get_stream()
-        # A live display of rich replaces the stream by one that prints to the console, and so here.
+        # While a live display is shown, rich replaces the stream by one that prints to the console,
+        # whose file is this one.
         original: TextIO = getattr(stream, "rich_proxied_file", stream)
         return original
 

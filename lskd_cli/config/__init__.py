@@ -1,6 +1,7 @@
 """Presets: their schema, and loading, composition, overrides and validation."""
 
 from lskd_cli.config.builtin_methods import builtin_methods
+from lskd_cli.config.data_settings import DEFAULT_IMAGE_SIZE, Augmentation, Data, data_label
 from lskd_cli.config.entry_point import load_entry_point
 from lskd_cli.config.loading import (
     list_networks,
@@ -22,17 +23,13 @@ from lskd_cli.config.overrides import Override
 from lskd_cli.config.plugin_errors import format_plugin_error, plugin_files
 from lskd_cli.config.plugins import execute_plugin_file, load_method_file
 from lskd_cli.config.schema import (
-    DEFAULT_IMAGE_SIZE,
     MAX_EPOCHS,
     NO_LOGITS,
-    Augmentation,
-    Data,
     Optimizer,
     Preset,
     Published,
     Schedule,
     Standardization,
-    data_label,
 )
 from lskd_cli.config.types import BUILTIN_DATASETS, Fraction, View, check_dataset
 

@@ -1,5 +1,6 @@
 """The output streams of the command line, in a terminal."""
 
+import io
 import os
 import pty
 import re
@@ -14,23 +15,13 @@ from rich.live import Live
 from lskd_cli.cli.console import _OptionalStream
 
 
-class _Terminal:
-    """Standard error that looks like a terminal and counts what is written to it."""
+class _Terminal(io.StringIO):
+    """Standard error that looks like a terminal."""
 
     encoding = "utf-8"
 
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
     def isatty(self) -> bool:
         return True
-
-    def write(self, text: str) -> int:
-        self.texts.append(text)
-        return len(text)
-
-    def flush(self) -> None:
-        pass
 
 
 def test_a_live_display_reaches_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,7 +32,7 @@ def test_a_live_display_reaches_the_terminal(monkeypatch: pytest.MonkeyPatch) ->
     with Live("training", console=console, auto_refresh=False) as live:
         console.print("message")
         live.update("finished", refresh=True)
-    text = "".join(terminal.texts)
+    text = terminal.getvalue()
     assert text.count("message") == 1
     assert "training" in text
     assert "finished" in text

@@ -1,4 +1,4 @@
-"""docs/results.md agrees with the metrics in docs/results."""
+"""docs/results.md and docs/choosing.md agree with the measurements that are kept with them."""
 
 import csv
 import json
