@@ -10,7 +10,7 @@ LOWEST_TESTS := tests/config tests/results tests/engine/test_eval_metrics.py tes
   tests/data/test_own_data.py tests/engine/test_initial_weights.py tests/models/test_external_features.py tests/models/test_pretrained.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-lowest test-slow test-faults test-gpu test-browser check bench fetch-teachers headline clean
+.PHONY: help setup demo test test-lowest test-slow test-faults test-mutations test-gpu test-browser check bench fetch-teachers headline clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ test-slow: setup ## run the tests that take minutes
 
 test-faults: setup ## run a campaign of kills, malformed inputs, bad servers and full disks (about an hour)
 	$(BIN)/python -m tests.faults
+
+test-mutations: setup ## put small mistakes into the package, one at a time, and list which test notices each (hours)
+	$(BIN)/python -m tests.mutations
 
 test-gpu: setup ## run the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu -n 0

@@ -253,18 +253,27 @@ def test_onnx_without_its_packages_is_one_line(
     assert "onnx is not installed; pip install 'lskd-cli[onnx]'" in result.err
 
 
+@pytest.mark.parametrize(("error", "code"), [(1e-5, 0), (0.01, 1), (1.0, 1)])
 def test_an_export_that_gives_other_logits_is_not_kept(
-    run: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    run: Path,
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+    error: float,
+    code: int,
 ) -> None:
-    monkeypatch.setattr(
-        export_module, "load_exported", lambda *_: lambda images: torch.zeros(len(images), 10)
-    )
-    result = lskd(
-        capsys, "export", run, "--format=safetensors", "--out", tmp_path / "a.safetensors"
-    )
-    assert result.code == 1
-    assert "the exported network gives other logits" in result.err
-    assert list(tmp_path.glob("*")) == []
+    network = load_checkpoint(run / "student.safetensors").load_network("resnet8", 10)
+
+    @torch.no_grad()
+    def logits(images: torch.Tensor) -> torch.Tensor:
+        return network(images) * (1 - error)
+
+    monkeypatch.setattr(export_module, "load_exported", lambda *_: logits)
+    path = tmp_path / "a.safetensors"
+    result = lskd(capsys, "export", run, "--format=safetensors", "--out", path)
+    assert result.code == code
+    assert ("the exported network gives other logits" in result.err) == (code == 1)
+    assert path.exists() == (code == 0)
 
 
 def test_an_export_that_is_not_finite_is_not_kept(

@@ -10,7 +10,7 @@ from torch import Tensor
 from lskd_cli.distillers import StepInputs
 from lskd_cli.distillers.kd import KD
 from lskd_cli.errors import Interrupted, RequestError, RunError
-from tests.engine.helpers import after, digest, digits_preset, run_path, train
+from tests.engine.helpers import after, digest, digits_preset, run_path, train, training_options
 
 pytestmark = pytest.mark.usefixtures("small_digits")
 PRESET = digits_preset(epochs=3)
@@ -120,6 +120,38 @@ def test_a_kill_before_the_first_state_does_not_prevent_a_restart(tmp_path: Path
     (folder / "student.safetensors").write_bytes(b"written before the kill")
     train([PRESET], tmp_path)
     assert json.loads((folder / "run.json").read_text())["state"] == "done"
+
+
+@pytest.mark.parametrize("interrupted", ["student.safetensors", "metrics.jsonl", "resume.pt"])
+@pytest.mark.parametrize("epoch", [2, 3])
+def test_a_kill_between_the_files_of_an_epoch_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted: str, epoch: int
+) -> None:
+    """The state is written last: until then, the epoch counts as not trained."""
+    train([PRESET], tmp_path / "undisturbed")
+    training_options(tmp_path / "killed")
+    rename = Path.replace
+
+    def killed(source: Path, target: Path) -> Path:
+        nonlocal epoch
+        if Path(target).name == interrupted:
+            epoch -= 1
+            if epoch == 0:
+                raise MemoryError  # stands for a kill
+        return rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(MemoryError):
+            train([PRESET], tmp_path / "killed")
+    train([PRESET], tmp_path / "killed")
+    for name in ("student.safetensors", "best.safetensors"):
+        digests = [
+            digest(run_path(tmp_path / root, PRESET) / name) for root in ("undisturbed", "killed")
+        ]
+        assert digests[0] == digests[1], name
+    folder = run_path(tmp_path / "killed", PRESET)
+    assert json.loads((folder / "run.json").read_text())["last"]["epoch"] == 3
 
 
 def test_a_gradient_that_is_not_finite_does_not_replace_the_last_good_state(

@@ -27,6 +27,19 @@ def test_the_teachers_logits_are_those_of_its_network(name: str) -> None:
 
 
 @torch.no_grad()
+def test_every_view_has_the_logits_of_its_own_images() -> None:
+    torch.manual_seed(0)
+    network = create_model("resnet8").eval()
+    views = {"weak": IMAGES, "strong": IMAGES.flip(0) * 0.5}
+    expected = {view: network(images) for view, images in views.items()}
+    outputs = Teacher(network, CPU)(views, ["strong", "weak"])
+    assert list(outputs) == ["strong", "weak"]
+    for view, output in outputs.items():
+        torch.testing.assert_close(output.logits, expected[view], rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(outputs["weak"].logits, outputs["strong"].logits, atol=1e-2)
+
+
+@torch.no_grad()
 def test_features_come_where_they_are_wanted() -> None:
     network = create_model("resnet8")
     output = Teacher(network, CPU, ("feats", "pooled"))({"weak": IMAGES}, ["weak"])["weak"]

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -9,12 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from lskd_cli.checkpoints import save_checkpoint
+from lskd_cli.checkpoints import Checkpoint, save_checkpoint
+from lskd_cli.engine.runtime import Runtime
 from lskd_cli.engine.teacher import Teacher
+from lskd_cli.engine.teacher_cache import cache_path
 from lskd_cli.errors import RequestError, RunError
 from lskd_cli.models import create_model
 from lskd_cli.models.output import Output
-from tests.engine.helpers import digest, digits_preset, metrics, run_path, train
+from lskd_cli.preprocessing import Preprocessing
+from tests.engine.helpers import CPU, digest, digits_preset, metrics, run_path, train
 
 pytestmark = pytest.mark.usefixtures("small_digits")
 
@@ -127,6 +131,70 @@ def test_another_teacher_or_precision_has_a_file_of_its_own(tmp_path: Path, fold
     assert len(list(folder.glob("*.npy"))) == 2
     train([digits_preset("kd", False, 2, "data.seed=3")], tmp_path / "third", cache_dir=folder)
     assert len(list(folder.glob("*.npy"))) == 2  # another order is the same views
+
+
+def test_flipped_views_have_logits_of_their_own(
+    tmp_path: Path, folder: Path, teacher_images: list[int]
+) -> None:
+    preset = digits_preset("kd", False, 2, "data.flip=true")
+    train([preset], tmp_path / "computed")
+    train([preset], tmp_path / "cached", cache_dir=folder)
+    teacher_images.clear()
+    train([preset], tmp_path / "reused", cache_dir=folder)
+    assert sum(teacher_images) == 0
+    computed = metrics(run_path(tmp_path / "computed", preset))
+    for root in ("cached", "reused"):
+        for one, other in zip(computed, metrics(run_path(tmp_path / root, preset)), strict=True):
+            assert other["train_loss"] == pytest.approx(one["train_loss"], rel=2e-3)
+    # The logits of an image and its mirror image differ.
+    filled = np.load(_file(folder))["check"] != 0
+    assert filled[:, 0::2].any()
+    assert filled[:, 1::2].any()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "data.flip=true",
+        "data.padding=2",
+        "data.mean=[0.4, 0.4, 0.4]",
+        "data.std=[0.4, 0.4, 0.4]",
+        "data.limit_train=100",
+    ],
+)
+def test_other_data_settings_have_a_file_of_their_own(folder: Path, setting: str) -> None:
+    assert _cache_path(folder) == _cache_path(folder, "data.batch_size=32", "data.seed=5")
+    assert _cache_path(folder, setting) != _cache_path(folder)
+
+
+def test_another_preprocessing_precision_or_image_file_has_a_file_of_its_own(
+    folder: Path,
+) -> None:
+    own = Preprocessing.of_data(digits_preset().data)
+    paths = {
+        _cache_path(folder),
+        _cache_path(folder, preprocessing=replace(own, mean=(0.1, 0.2, 0.3))),
+        _cache_path(folder, preprocessing=replace(own, image_size=16)),
+        _cache_path(folder, runtime=replace(CPU, precision="bf16")),
+        _cache_path(folder, images="ab" * 32),
+        _cache_path(folder, images="cd" * 32),
+        _cache_path(folder, digest="12" * 32),
+    }
+    assert len(paths) == 7
+
+
+def _cache_path(
+    folder: Path,
+    *settings: str,
+    preprocessing: Preprocessing | None = None,
+    runtime: Runtime = CPU,
+    images: str | None = None,
+    digest: str = "00" * 32,
+) -> Path:
+    preset = digits_preset("kd", False, 2, *settings)
+    checkpoint = Checkpoint(Path("teacher"), {}, {}, digest)
+    default = Preprocessing.of_data(preset.data)
+    return cache_path(folder, checkpoint, preprocessing or default, preset, runtime, images)
 
 
 def test_a_cache_of_another_teacher_is_refused(tmp_path: Path, folder: Path) -> None:

@@ -198,3 +198,11 @@ def test_published_values_of_other_settings_are_marked(override: str) -> None:
     assert table.cells()[0][-3:] == ["73.33*", "76.62*", "+3.29*"]
     assert table.notes.endswith("* Published for other settings, e.g. another number of epochs.")
     assert "*" not in _table(_runs()).full_caption
+
+
+@pytest.mark.parametrize("override", ["stand.temperature=3", "stand.kd_weight=6"])
+def test_published_values_of_another_standardization_are_marked(override: str) -> None:
+    other = made_run("kd-r32x4-r8x4", True, 0, [50.0], "done", override)
+    assert _table([other]).cells()[0][-3:] == ["73.33*", "76.62*", "+3.29*"]
+    same = made_run("kd-r32x4-r8x4", True, 0, [50.0])
+    assert _table([same]).cells()[0][-3:] == ["73.33", "76.62", "+3.29"]

@@ -1,0 +1,138 @@
+"""Put small mistakes into the package, one at a time, and list which test notices each.
+
+``python -m tests.mutations [NAME...]`` reads ``mistakes.yaml``. Each mistake is made in a copy of
+the working tree. The tests that import the changed module run first, then those of the mirrored
+folder, and the whole suite only if all of them pass. Finished results are kept in a file, so that
+an interrupted campaign continues where it stopped; remove the file to start over.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+MISTAKES = Path(__file__).with_name("mistakes.yaml")
+SUITE = ["tests"]
+GOAL = 0.95  # fraction of the mistakes that must be noticed
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A text of the package and its replacement.
+
+    Attributes:
+        name: identifier in the results.
+        mistake: what is wrong after the replacement.
+        old: text that occurs exactly once in the package.
+        new: its replacement.
+    """
+
+    name: str
+    mistake: str
+    old: str
+    new: str
+
+    def file(self) -> Path:
+        """The file with the text, relative to the root of the repository."""
+        files = (ROOT / "lskd_cli").rglob("*.py")
+        found = [path for path in files for _ in range(path.read_text().count(self.old))]
+        if len(found) != 1:
+            raise SystemExit(f"{self.name}: its text occurs {len(found)} times in the package")
+        return found[0].relative_to(ROOT)
+
+
+def related_tests(file: Path) -> Iterator[list[str]]:
+    """Groups of test files, from those that import a module to the whole suite."""
+    module = ".".join(file.with_suffix("").parts)
+    package, _, name = module.rpartition(".")
+    imports = re.compile(
+        rf"{re.escape(module)}\b|from {re.escape(package)} import [^\n]*\b{name}\b"
+    )
+    tests = sorted((ROOT / "tests").rglob("test_*.py"))
+    direct = [t for t in tests if imports.search(t.read_text()) or t.stem == f"test_{name}"]
+    yield [str(path.relative_to(ROOT)) for path in direct]
+    folder = ROOT / "tests" / Path(*file.parts[1:]).parent
+    yield [str(folder.relative_to(ROOT))] if folder != ROOT / "tests" else []
+    yield SUITE
+
+
+def first_failure(folder: Path, tests: Sequence[str]) -> str | None:
+    """The first test that fails in a copy of the repository; None if all pass."""
+    options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--tb=no"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *tests],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode in (0, 5):  # passed, or all tests of the files are deselected
+        return None
+    found = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    return found[1] if found else f"exit code {done.returncode}"
+
+
+def check(mistake: Mistake, related_only: bool) -> dict[str, str | None]:
+    """Make a mistake in a copy of the repository and run tests until one fails."""
+    file = mistake.file()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "copy"
+        shutil.copytree(
+            ROOT, folder, ignore=shutil.ignore_patterns(".*", "runs", "data", "checkpoints")
+        )
+        path = folder / file
+        path.write_text(path.read_text().replace(mistake.old, mistake.new))
+        for tests in related_tests(file):
+            if not tests or (related_only and tests == SUITE):
+                continue
+            failure = first_failure(folder, tests)
+            if failure:
+                return {**asdict(mistake), "file": str(file), "noticed_by": failure}
+    return {**asdict(mistake), "file": str(file), "noticed_by": None}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="mistakes to make; all by default")
+    parser.add_argument("--results", type=Path, default=ROOT / "runs" / "mutations.jsonl")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--related", action="store_true", help="skip the whole suite")
+    options = parser.parse_args()
+    mistakes = [Mistake(**entry) for entry in yaml.safe_load(MISTAKES.read_text())]
+    selected = [m for m in mistakes if not options.names or m.name in options.names]
+    for mistake in selected:
+        mistake.file()  # a text that no longer occurs is reported before anything runs
+    options.results.parent.mkdir(parents=True, exist_ok=True)
+    options.results.touch()
+    lines = options.results.read_text().splitlines()
+    results = {entry["name"]: entry for entry in map(json.loads, lines)}
+    missing = [mistake for mistake in selected if mistake.name not in results]
+    with ThreadPoolExecutor(options.jobs) as pool, options.results.open("a") as file:
+        for result in pool.map(partial(check, related_only=options.related), missing):
+            results[result["name"]] = result
+            file.write(json.dumps(result) + "\n")
+            file.flush()
+            print(f"{result['name']}: {result['noticed_by'] or 'NOT NOTICED'}", flush=True)
+    found = [results[mistake.name] for mistake in selected]
+    survivors = [entry["name"] for entry in found if not entry["noticed_by"]]
+    print(f"{len(found) - len(survivors)} of {len(found)} mistakes are noticed")
+    if survivors:
+        print(f"not noticed: {', '.join(survivors)}")
+    return int(len(survivors) > (1 - GOAL) * len(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
