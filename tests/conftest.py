@@ -17,6 +17,12 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture
+def tiny_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The digits set with 40 training and 20 test images."""
+    monkeypatch.setitem(datasets._LOADERS, "digits", digits_loader(40, 20))
+
+
+@pytest.fixture
 def small_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The digits set with 150 training and 50 test images: an epoch is three steps."""
     monkeypatch.setitem(datasets._LOADERS, "digits", digits_loader(150, 50))

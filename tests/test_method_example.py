@@ -1,11 +1,15 @@
 """The worked example of docs/methods.md: a plug-in method, its commands and its test."""
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.cli.helpers import lskd
+from tests.registries import own_registries
 
 TEXT = (Path(__file__).parents[1] / "docs" / "methods.md").read_text()
 EXAMPLE = TEXT.partition("## Your own method")[2]
@@ -66,21 +70,48 @@ def _check(outputs: list[str]) -> None:
     assert "2 passed" in tested
 
 
-FEW = ("--epochs=1", "--limit-train=200")
+FEW = ("--epochs=1",)
 
 
-def test_the_example_runs_in_short_and_a_run_keeps_its_method(tmp_path: Path) -> None:
-    _check(_run(tmp_path, *FEW))
+def test_the_example_runs_in_short_and_a_run_keeps_its_method(
+    small_digits: None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every command starts with the registered methods of a new process."""
+    monkeypatch.chdir(tmp_path)
+    _files(tmp_path)
+    outputs = []
+    for command in _commands():
+        options = [*command[1:], *_shorter_options(command, FEW)]
+        with own_registries():
+            if command[0] == "lskd":
+                result = lskd(capsys, *options)
+                assert result.code == 0, result.err
+                outputs.append(result.out)
+            else:
+                outputs.append(_run_tests(tmp_path / command[-1]))
+    _check(outputs)
     folder, own = tmp_path / "runs" / "jskd-digits" / "seed0", tmp_path / "jskd.py"
     assert (folder / "method.py").read_text() == own.read_text()
     info = folder / "run.json"
     info.write_text(info.read_text().replace('"state": "done"', '"state": "interrupted"'))
     own.write_text(own.read_text().replace("/ 2\n", "/ 3\n"))
-    command = ["lskd", "train", "--preset=jskd-digits", "--method-file=jskd.py", *FEW]
-    command += ["--teacher-checkpoint=runs/teacher-digits/seed0"]
-    done = _ended(command, tmp_path)
-    assert done.returncode == 2
-    assert "the method file differs from" in done.stderr
+    again = ["train", "--preset=jskd-digits", "--method-file=jskd.py", *FEW]
+    with own_registries():
+        result = lskd(capsys, *again, "--teacher-checkpoint=runs/teacher-digits/seed0")
+    assert result.code == 2
+    assert "the method file differs from" in result.err
+
+
+def _run_tests(file: Path) -> str:
+    """Run the tests of a file, and return what pytest would print."""
+    names = runpy.run_path(str(file))
+    tests = [function for name, function in names.items() if name.startswith("test_")]
+    for function in tests:
+        function()
+    return f"{len(tests)} passed"
 
 
 @pytest.mark.slow

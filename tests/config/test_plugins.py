@@ -1,20 +1,19 @@
 """Plug-in methods: from a file, and from an installed package."""
 
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 import torch
 
 from lskd_cli.config import list_presets, load_method_file, load_preset, method_registry, to_yaml
-from lskd_cli.distillers import create_distiller, method_source, registry
+from lskd_cli.distillers import create_distiller, method_source
 from lskd_cli.engine.dry_run import dry_run
 from lskd_cli.engine.runtime import Runtime
 from lskd_cli.errors import RequestError
+from tests.cli.helpers import lskd
+from tests.registries import own_registries
 
 SOURCE = """
 from typing import Literal
@@ -38,12 +37,7 @@ class Nearby(LogitDistiller):
 @pytest.fixture(autouse=True)
 def _restore_registries() -> Iterator[None]:
     """Restore the registries after each test."""
-    with (
-        patch.dict(method_registry._configs),
-        patch.dict(method_registry._plugin_defaults),
-        patch.dict(registry._distillers),
-        patch.dict(registry._sources),
-    ):
+    with own_registries():
         yield
 
 
@@ -51,16 +45,6 @@ def _written(folder: Path, source: str, name: str = "own.py") -> Path:
     path = folder / name
     path.write_text(source)
     return path
-
-
-def _lskd(packages: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "lskd_cli", *arguments],
-        env=os.environ | {"PYTHONPATH": str(packages)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_a_method_of_a_file_combines_with_every_pair(tmp_path: Path) -> None:
@@ -139,7 +123,9 @@ def test_a_finished_run_of_an_unknown_method_can_be_read(tmp_path: Path) -> None
     assert preset.method.model_dump() == {"name": "nearby", "ce_weight": 1.0, "kd_weight": 0.5}
 
 
-def test_an_installed_package_provides_its_method(tmp_path: Path) -> None:
+def test_an_installed_package_provides_its_method(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     _written(tmp_path, SOURCE, "nearby_package.py")
     about = tmp_path / "nearby_package-1.0.dist-info"
     about.mkdir()
@@ -149,13 +135,18 @@ def test_an_installed_package_provides_its_method(tmp_path: Path) -> None:
         "kd = nearby_package\nmy-method = nearby_package\n"
     )
 
-    done = _lskd(tmp_path, "presets", "list", "w40-1")
-    assert done.returncode == 0
-    assert "nearby-w40-2-w40-1" in done.stdout
-    assert done.stderr.count("left out: method broken: ") == 1
-    _written(tmp_path, SOURCE.replace("(student - teacher)", "(student - x)"), "nearby_package.py")
-    done = _lskd(tmp_path, "train", "--preset", "nearby-digits", "--dry-run")
-    assert "nearby_package.py: line 16: NameError" in done.stderr.replace("\n", "")
+    monkeypatch.syspath_prepend(tmp_path)
+    with own_registries():
+        done = lskd(capsys, "presets", "list", "w40-1")
+    assert done.code == 0
+    assert "nearby-w40-2-w40-1" in done.out
+    assert done.err.count("left out: method broken: ") == 1
+    broken = SOURCE.replace("(student - teacher)", "(student - x)")
+    _written(tmp_path, broken, "nearby_package.py")
+    monkeypatch.delitem(sys.modules, "nearby_package")
+    with own_registries():
+        done = lskd(capsys, "train", "--preset", "nearby-digits", "--dry-run")
+    assert "nearby_package.py: line 16: NameError" in done.err.replace("\n", "")
 
 
 def test_a_feature_method_may_use_its_networks_and_targets(tmp_path: Path) -> None:

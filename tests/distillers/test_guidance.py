@@ -47,14 +47,18 @@ def test_the_adapters_fit_the_features_of_every_pair(name: str) -> None:
     preset = load_preset(name)
     distiller = _distiller(preset)
     shapes = feature_shapes(preset.student, preset.data.image_size), feature_shapes(preset.teacher)
-    student, teacher = (
-        Output(torch.randn(2, 10), [torch.randn(2, *shape) for shape in of.feats]) for of in shapes
-    )
-    target = torch.tensor([1, 2])
-    step = StepInputs({"weak": student}, {"weak": teacher}, target, torch.ones(()), target)
-    losses = distiller.losses(step)
-    assert list(losses) == ["ce", "guidance"]
-    (losses["ce"] + losses["guidance"]).backward()
+    with torch.device("meta"):
+        distiller.to_empty(device="meta")
+        student, teacher = (
+            Output(torch.randn(2, 10), [torch.randn(2, *shape) for shape in of.feats])
+            for of in shapes
+        )
+        target = torch.tensor([1, 2])
+        step = StepInputs({"weak": student}, {"weak": teacher}, target, torch.ones(()), target)
+        student.logits.requires_grad_()
+        losses = distiller.losses(step)
+        assert list(losses) == ["ce", "guidance"]
+        (losses["ce"] + losses["guidance"]).backward()
     assert all(parameter.grad is not None for parameter in distiller.parameters())
 
 

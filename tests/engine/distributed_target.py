@@ -127,7 +127,7 @@ def _stop_or_fail(steps: int, fail: bool) -> None:
         if rank() == 1 and step == steps and fail:
             raise RuntimeError("the disk of this machine is gone")
         if rank() == 1 and step == steps:
-            time.sleep(12)
+            time.sleep(8)
         train_step(student, *inputs)  # type: ignore[arg-type]
 
     StudentTrainer.train_step = train_bad_step  # type: ignore[method-assign]

@@ -4,51 +4,95 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed import TCPStore
 
+from lskd_cli.checkpoints import load_checkpoint
 from lskd_cli.engine.cuda_graphs import create_runner
 from lskd_cli.engine.distributed import SINGLE_PROCESS, ProcessGroup
+from lskd_cli.engine.evaluation import evaluate
 from lskd_cli.engine.runtime import Runtime
 from lskd_cli.errors import RequestError, RunError
-from tests.engine.distributed_target import scenario_presets
+from lskd_cli.preprocessing import Preprocessing
+from tests.digits import digits_loader
+from tests.engine.distributed_target import main, scenario_presets
 from tests.engine.helpers import (
     CPU,
     digest,
     digits_preset,
     metrics,
     run_path,
+    silent,
     train,
     training_options,
 )
+from tests.workers import run_lskd, start
 
 
-def _launched(*command: str, processes: int = 2) -> subprocess.CompletedProcess[str]:
-    launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
-    return _run(*launcher, *command)
-
-
-def _run(*command: str) -> subprocess.CompletedProcess[str]:
+def _torchrun(root: Path, scenario: str, *launch: str) -> subprocess.CompletedProcess[str]:
+    """Two processes as users start them; every other test forks its processes."""
+    training_options(root)
     environment = {key: v for key, v in os.environ.items() if not key.startswith("TORCHELASTIC")}
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", *launch]
+    target = ["-m", "tests.engine.distributed_target", scenario, str(root)]
     return subprocess.run(
-        [sys.executable, *command],
+        [sys.executable, *launcher, *target],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=200,
         env=environment | {"OMP_NUM_THREADS": "1"},
         check=False,
     )
 
 
-def _target(root: Path, scenario: str, *launch: str, processes: int = 2) -> None:
+def _group(
+    root: Path, function: Callable[..., object], *arguments: object, processes: int = 2
+) -> list[int | None]:
+    """Exit codes of processes with the variables that torchrun sets; one process has none."""
+    root.mkdir(exist_ok=True)
+    if processes == 1:
+        members = [start(function, *arguments, err=root / "err0")]
+        store = None
+    else:
+        # The store belongs to this process, as it belongs to torchrun's agent.
+        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        variables = {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(store.port),
+            "WORLD_SIZE": str(processes),
+            "LOCAL_WORLD_SIZE": str(processes),
+            "TORCHELASTIC_RESTART_COUNT": "0",
+            "TORCHELASTIC_USE_AGENT_STORE": "True",
+        }
+        members = [
+            start(
+                function,
+                *arguments,
+                environment=variables | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+                err=root / f"err{rank}",
+            )
+            for rank in range(processes)
+        ]
+    try:
+        for member in members:
+            member.join(timeout=200)
+        return [member.exitcode for member in members]
+    finally:
+        for member in members:
+            member.kill()
+        del store
+
+
+def _target(root: Path, scenario: str, processes: int = 2) -> None:
     training_options(root)  # creates the teacher before two processes search for it
-    target = ["-m", "tests.engine.distributed_target", scenario, str(root)]
-    done = _launched(*launch, *target, processes=processes) if processes > 1 else _run(*target)
-    assert done.returncode == 0, done.stderr[-3000:]
+    codes = _group(root, main, scenario, root, processes=processes)
+    assert codes == [0] * processes, (root / "err0").read_text()[-3000:]
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +136,19 @@ def test_two_processes_evaluate_every_test_image_once(one_and_two: tuple[Path, P
         assert two["test_top1"] * 51 / 100 == pytest.approx(round(two["test_top1"] * 51 / 100))
 
 
+def test_metrics_are_those_of_the_saved_weights(tmp_path: Path) -> None:
+    """Batch norms see other images in each process; the statistics of the first are saved."""
+    _target(tmp_path, "whole")
+    (preset,) = scenario_presets("whole")
+    folder = run_path(tmp_path, preset)
+    network = load_checkpoint(folder / "student.safetensors").load_network("resnet8", 10)
+    _, test = digits_loader(151, 51)(preset.data, tmp_path, silent)
+    values = evaluate(network, test, Preprocessing.of_data(preset.data), SINGLE_PROCESS)
+    last = metrics(folder)[-1]
+    for key, value in values.items():
+        assert last[f"test_{key}"] == pytest.approx(value, rel=1e-5), key
+
+
 def test_only_the_main_process_writes(one_and_two: tuple[Path, Path]) -> None:
     _, two = one_and_two
     info = json.loads((run_path(two, scenario_presets("equal")[0]) / "run.json").read_text())
@@ -101,7 +158,8 @@ def test_only_the_main_process_writes(one_and_two: tuple[Path, Path]) -> None:
 def test_a_run_with_a_killed_process_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     complete, killed = tmp_path / "whole", tmp_path / "killed"
     _target(complete, "whole")
-    _target(killed, "killed", "--max-restarts=1")
+    done = _torchrun(killed, "killed", "--max-restarts=1")
+    assert done.returncode == 0, done.stderr[-3000:]
     (preset,) = scenario_presets("killed")
     for name in ("student.safetensors", "best.safetensors"):
         files = [run_path(root, preset) / name for root in (complete, killed)]
@@ -161,9 +219,7 @@ def test_two_processes_share_the_memory_bank_of_a_feature_method(tmp_path: Path)
 
 @pytest.mark.slow
 def test_one_process_resumes_a_run_of_two(tmp_path: Path) -> None:
-    training_options(tmp_path)
-    target = ["-m", "tests.engine.distributed_target", "killed", str(tmp_path)]
-    assert _launched(*target).returncode != 0
+    assert _torchrun(tmp_path, "killed").returncode != 0
     (preset,) = scenario_presets("killed")
     train([preset], tmp_path)
     assert [epoch["epoch"] for epoch in metrics(run_path(tmp_path, preset))] == [1, 2, 3]
@@ -178,10 +234,10 @@ def test_several_processes_take_one_step_at_a_time_on_any_device() -> None:
 
 def test_a_wrong_request_is_reported_by_one_process(tmp_path: Path) -> None:
     folders = [f"--{name}-dir={tmp_path / name}" for name in ("data", "checkpoints", "runs")]
-    command = ["-m", "lskd_cli", "train", "--preset", "kd-digits", *folders, "--device=cpu"]
-    done = _launched("--standalone", *command)
-    assert done.returncode != 0
-    assert done.stderr.count("error teacher resnet20 (10 classes) is neither in") == 1
+    command = ["train", "--preset", "kd-digits", *folders, "--device=cpu"]
+    assert _group(tmp_path, run_lskd, *command) == [2, 2]
+    messages = "".join((tmp_path / f"err{rank}").read_text() for rank in (0, 1))
+    assert messages.count("error teacher resnet20 (10 classes) is neither in") == 1
 
 
 def test_a_single_process_needs_no_communication() -> None:

@@ -1,4 +1,4 @@
-"""Fast paths compute the same losses as a plain float32 loop over fifty steps.
+"""Fast paths compute the same losses as a plain float32 loop over twenty steps.
 
 The plain loop is written out here: a teacher without fused batch norms, one batch at a time, and no
 CUDA graphs. Tolerances are relative, for the loss of each step. Even equal arithmetic in another
@@ -17,17 +17,16 @@ from torch import Tensor
 from lskd_cli.config import Preset
 from lskd_cli.data import BatchSpec, CropLoader, load_splits
 from lskd_cli.distillers.kd import kd_loss
-from lskd_cli.engine.cuda_graphs import EagerRunner, GraphRunner, StepRunner
+from lskd_cli.engine.cuda_graphs import EagerRunner, StepRunner
 from lskd_cli.engine.runtime import Runtime
 from lskd_cli.engine.student_trainer import StudentTrainer, create_student
 from lskd_cli.engine.teacher import Teacher
 from lskd_cli.engine.teacher_cache import TeacherCache
 from lskd_cli.engine.training_step import shared_step
 from lskd_cli.models import Network, create_model
-from tests.engine.fake_graph_recorder import FakeGraphRecorder
 from tests.engine.helpers import CPU, digits_preset, silent
 
-STEPS = 50
+STEPS = 20
 PRESET = digits_preset("kd", True)
 BF16 = Runtime(torch.device("cpu"), "bf16")
 
@@ -123,17 +122,9 @@ def test_float32_of_the_engine(plain: Tensor) -> None:
     _assert_close(_losses(CPU, EagerRunner(1)), plain, early=5e-3, late=2e-2)
 
 
+@pytest.mark.slow  # without native bf16, a CPU needs a second per step
 def test_bf16(plain: Tensor) -> None:
     _assert_close(_losses(BF16, EagerRunner(1)), plain, early=3e-2, late=5e-2)
-
-
-def test_several_steps_per_launch(plain: Tensor) -> None:
-    _assert_close(_losses(CPU, EagerRunner(5)), plain, early=5e-3, late=2e-2)
-
-
-def test_captured_steps(plain: Tensor) -> None:
-    runner = GraphRunner(FakeGraphRecorder(), 1, pytest.fail, 0.02)
-    _assert_close(_losses(CPU, runner), plain, early=5e-3, late=2e-2)
 
 
 def test_teacher_cache(plain: Tensor, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from lskd_cli.checkpoints import load_checkpoint, save_checkpoint
 from lskd_cli.config import Preset, load_preset
-from lskd_cli.data import Batch, InMemoryImages
+from lskd_cli.data import Batch, InMemoryImages, datasets
 from lskd_cli.engine import loop
 from lskd_cli.engine.cuda_graphs import EagerRunner, GraphRunner
 from lskd_cli.engine.dry_run import check_networks
@@ -20,6 +20,7 @@ from lskd_cli.errors import Interrupted, RequestError
 from lskd_cli.models import Output, create_model
 from lskd_cli.preprocessing import Preprocessing
 from tests.data.test_image_ops import from_pillow
+from tests.digits import digits_loader
 from tests.engine.fake_graph_recorder import FakeGraphRecorder
 from tests.engine.helpers import CPU, after, digest, metrics, run_path, silent, train
 
@@ -27,12 +28,17 @@ from tests.engine.helpers import CPU, after, digest, metrics, run_path, silent, 
 SMALL = (
     "data.name=digits",
     "data.image_size=32",
-    "data.limit_train=128",
-    "data.batch_size=32",
+    "data.limit_train=64",
+    "data.batch_size=16",
     "schedule.epochs=2",
     "schedule.warmup_epochs=1",
     "drop_path=0.3",
 )
+
+
+@pytest.fixture(autouse=True)
+def _few_test_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(datasets._LOADERS, "digits", digits_loader(128, 50))
 
 
 def _preset(name: str, *more: str) -> Preset:
@@ -51,16 +57,9 @@ def _weights(root: Path, preset: Preset) -> str:
 
 
 @pytest.mark.parametrize(
-    "names",
-    [
-        ("kd-r56g-t2t-vit-7",),
-        ("kd-r56g-deit-tiny",),
-        ("guidance-r56g-deit-tiny",),
-        ("kd-r56g-deit-tiny", "guidance-r56g-deit-tiny"),
-    ],
-    ids="+".join,
+    ("names", "steps"),
+    [(("kd-r56g-t2t-vit-7",), 2), (("kd-r56g-deit-tiny", "guidance-r56g-deit-tiny"), 5)],
 )
-@pytest.mark.parametrize("steps", [2, 5])
 def test_a_stopped_run_ends_as_an_undisturbed_one(
     names: Sequence[str], steps: int, tmp_path: Path
 ) -> None:

@@ -82,7 +82,19 @@ def first_failure(folder: Path, tests: Sequence[str]) -> str | None:
     if done.returncode in (0, 5):  # passed, or all tests of the files are deselected
         return None
     found = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
-    return found[1] if found else f"exit code {done.returncode}"
+    if not found:
+        raise SystemExit(f"pytest {' '.join(tests)}: {done.stdout}{done.stderr}")
+    return found[1]
+
+
+def copy_working_tree(folder: Path) -> None:
+    """Copy all files that git does not ignore."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
 
 
 def check(mistake: Mistake, related_only: bool) -> dict[str, str | None]:
@@ -90,9 +102,7 @@ def check(mistake: Mistake, related_only: bool) -> dict[str, str | None]:
     file = mistake.file()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "copy"
-        shutil.copytree(
-            ROOT, folder, ignore=shutil.ignore_patterns(".*", "runs", "data", "checkpoints")
-        )
+        copy_working_tree(folder)
         path = folder / file
         path.write_text(path.read_text().replace(mistake.old, mistake.new))
         for tests in related_tests(file):
