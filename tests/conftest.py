@@ -1,13 +1,17 @@
 """Settings of the test suite."""
 
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import settings
 
 from lskd_cli.data import datasets
 from tests.digits import digits_loader
+from tests.engine.helpers import digits_preset, train
 
 settings.register_profile("lskd", deadline=None)
 settings.load_profile("lskd")
@@ -26,3 +30,33 @@ def tiny_digits(monkeypatch: pytest.MonkeyPatch) -> None:
 def small_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The digits set with 150 training and 50 test images: an epoch is three steps."""
     monkeypatch.setitem(datasets._LOADERS, "digits", digits_loader(150, 50))
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a joint run on ``small_digits``, which all test processes share; read only.
+
+    It contains the teacher in ``checkpoints`` and, in ``runs``, kd-digits with and without
+    standardization, with seeds 0 and 1, after two epochs.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    is_shared = "PYTEST_XDIST_WORKER" in os.environ  # with a folder for each test process
+    root = (folder.parent if is_shared else folder) / "trained"
+    with FileLock(f"{root}.lock"):
+        if not (root / "complete").exists():
+            presets = [
+                digits_preset("kd", stand, 2, f"seed={seed}")
+                for seed in (0, 1)
+                for stand in (False, True)
+            ]
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setitem(datasets._LOADERS, "digits", digits_loader(150, 50))
+                train(presets, root)
+            (root / "complete").touch()
+    return root
+
+
+@pytest.fixture
+def trained_copy(trained: Path, tmp_path: Path, small_digits: None) -> Path:
+    """A copy of ``trained`` that a test may change."""
+    return shutil.copytree(trained, tmp_path / "trained")

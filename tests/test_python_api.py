@@ -15,7 +15,6 @@ from lskd_cli import distillation_loss, load_student
 from lskd_cli.distillers.dkd import dkd_loss
 from lskd_cli.distillers.kd import kd_loss
 from lskd_cli.errors import RequestError
-from tests.engine.helpers import digits_preset, run_path, train
 
 TEXT = (Path(__file__).parents[1] / "docs" / "python.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
@@ -23,11 +22,8 @@ STUDENT, TEACHER = torch.randn(6, 10), torch.randn(6, 10)
 TARGET = torch.arange(6)
 
 
-def test_the_blocks_of_the_document_run(
-    small_digits: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train([digits_preset()], tmp_path)
-    monkeypatch.chdir(tmp_path)
+def test_the_blocks_of_the_document_run(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(trained)
     names: dict[str, object] = {}
     assert len(BLOCKS) == 2
     for block in BLOCKS:
@@ -37,10 +33,8 @@ def test_the_blocks_of_the_document_run(
     torch.testing.assert_close(names["only_kd"], 0.9 * only_kd)
 
 
-def test_a_student_predicts_images_of_any_size_and_mode(small_digits: None, tmp_path: Path) -> None:
-    preset = digits_preset()
-    train([preset], tmp_path)
-    student = load_student(run_path(tmp_path, preset))
+def test_a_student_predicts_images_of_any_size_and_mode(trained: Path) -> None:
+    student = load_student(trained / "runs" / "kd-digits" / "seed0")
     modes = {"L": (9, 50), "RGBA": (64, 32), "RGB": (32, 32)}
     images = [Image.new(mode, size, 100) for mode, size in modes.items()]
     probabilities = student.probabilities(images)
@@ -77,11 +71,9 @@ def test_a_wrong_request_is_refused(arguments: tuple, message: str) -> None:
         distillation_loss(method, STUDENT, TEACHER, TARGET, **(settings[0] if settings else {}))
 
 
-def test_names_of_classes_must_fit(small_digits: None, tmp_path: Path) -> None:
-    preset = digits_preset()
-    train([preset], tmp_path)
+def test_names_of_classes_must_fit(trained: Path) -> None:
     with pytest.raises(RequestError, match="has 10 classes, but there are 2 class names"):
-        load_student(run_path(tmp_path, preset), class_names=["a", "b"])
+        load_student(trained / "runs" / "kd-digits" / "seed0", class_names=["a", "b"])
 
 
 def test_the_package_is_imported_without_torch() -> None:

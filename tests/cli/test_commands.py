@@ -1,6 +1,7 @@
 """The commands as a user types them, on the small digits."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -19,6 +20,7 @@ from lskd_cli.engine import joint_run
 from lskd_cli.models import create_model
 from tests.cli.helpers import Result, lskd
 from tests.engine.helpers import after, training_options
+from tests.workers import run_lskd, start
 
 Capture = pytest.CaptureFixture[str]
 pytestmark = pytest.mark.usefixtures("small_digits")
@@ -74,10 +76,8 @@ def test_without_a_terminal_training_prints_a_line_for_every_epoch(
     assert info["run"].endswith("runs/kd-digits+stand/seed0")
 
 
-def test_a_finished_run_is_reported_and_skipped(capsys: Capture, tmp_path: Path) -> None:
-    command = ("--preset", "kd-digits", "--epochs", 1)
-    assert _train(capsys, tmp_path, *command).code == 0
-    again = _train(capsys, tmp_path, *command)
+def test_a_finished_run_is_reported_and_skipped(capsys: Capture, trained_copy: Path) -> None:
+    again = _train(capsys, trained_copy, "--preset", "kd-digits", "--epochs", 2)
     assert again.code == 0
     assert "already finished; use --fresh to retrain" in again.err
 
@@ -153,25 +153,16 @@ def test_an_interruption_saves_the_state_and_prints_how_to_resume(
     assert (tmp_path / "runs/kd-digits/seed0/resume.pt").exists()
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shared by the tests of compare: what one has trained, the next finds."""
-    return tmp_path_factory.mktemp("compare")
-
-
 class TestCompare:
-    def _trained(self, capsys: Capture, root: Path, *more: object) -> Result:
-        command = ("--preset", "kd-digits", "--seeds", "0,1", "--epochs", 2)
-        return _train_and_compare(capsys, root, *command, *more)
-
     def test_plain_and_standardized_students_are_trained_in_one_joint_run(
-        self, capsys: Capture, root: Path
+        self, capsys: Capture, tmp_path: Path
     ) -> None:
-        result = self._trained(capsys, root)
+        command = ("--preset", "kd-digits", "--seeds", "0,1", "--epochs", 1)
+        result = _train_and_compare(capsys, tmp_path, *command)
         assert result.code == 0, result.err
         for seed in (0, 1):
             for name in ("kd-digits", "kd-digits+stand"):
-                info = json.loads((root / f"runs/{name}/seed{seed}/run.json").read_text())
+                info = json.loads((tmp_path / f"runs/{name}/seed{seed}/run.json").read_text())
                 # The four students of two seeds are trained in one pass.
                 assert info["arms_in_pass"] == [
                     f"{run}/seed{number}"
@@ -181,14 +172,13 @@ class TestCompare:
         assert "Teacher" in result.out
         assert "KD" in result.out
 
-    def test_finished_runs_are_not_trained_again(self, capsys: Capture, root: Path) -> None:
-        self._trained(capsys, root)
-        result = self._trained(capsys, root)
+    def test_finished_runs_are_not_trained_again(self, capsys: Capture, trained_copy: Path) -> None:
+        command = ("--preset", "kd-digits", "--seeds", "0,1", "--epochs", 2)
+        result = _train_and_compare(capsys, trained_copy, *command)
         assert result.err.count("already finished") == 4
 
-    def test_json_has_every_number(self, capsys: Capture, root: Path) -> None:
-        self._trained(capsys, root)
-        (row,) = json.loads(_compare(capsys, root, "--format", "json").out)
+    def test_json_has_every_number(self, capsys: Capture, trained: Path) -> None:
+        (row,) = json.loads(_compare(capsys, trained, "--format", "json").out)
         assert (row["name"], row["teacher"], row["student"]) == ("kd-digits", "resnet20", "resnet8")
         assert (row["plain_n"], row["standardized_n"], row["difference_n"]) == (2, 2, 2)
         gain = row["standardized_mean"] - row["plain_mean"]
@@ -200,26 +190,24 @@ class TestCompare:
         [("md", "Top-1"), ("latex", "% Top-1"), ("csv", "accuracy,name"), ("table", "Top-1")],
     )
     def test_every_format_holds_the_row(
-        self, capsys: Capture, root: Path, format_: str, start: str
+        self, capsys: Capture, trained: Path, format_: str, start: str
     ) -> None:
-        self._trained(capsys, root)
-        result = _compare(capsys, root, "--format", format_)
+        result = _compare(capsys, trained, "--format", format_)
         assert result.code == 0, result.err
         assert result.out.lstrip().startswith(start)
         assert "resnet20" in result.out
 
-    def test_the_last_epoch_can_be_asked_for(self, capsys: Capture, root: Path) -> None:
-        self._trained(capsys, root)
-        (row,) = json.loads(_compare(capsys, root, "--format", "json", "--accuracy", "last").out)
+    def test_the_last_epoch_can_be_asked_for(self, capsys: Capture, trained: Path) -> None:
+        (row,) = json.loads(_compare(capsys, trained, "--format", "json", "--accuracy", "last").out)
         assert row["accuracy"] == "last"
 
-    def test_the_report_is_one_file_that_needs_nothing_else(
-        self, capsys: Capture, root: Path
+    def test_the_report_is_one_file_that_needs_nothing_else_and_figures_for_a_paper(
+        self, capsys: Capture, trained: Path, tmp_path: Path
     ) -> None:
-        self._trained(capsys, root)
-        result = lskd(capsys, "report", *_folders(root)[:2], "--out", root / "report")
+        command = ["report", *_folders(trained)[:2], "--out", tmp_path / "report", "--figures"]
+        result = lskd(capsys, *command, "--classes", "3,8", "--json")
         assert result.code == 0, result.err
-        page = (root / "report" / "index.html").read_text()
+        page = (tmp_path / "report" / "index.html").read_text()
         for title in (
             "Test accuracy by epoch",
             "Training loss by epoch",
@@ -232,37 +220,31 @@ class TestCompare:
         # Besides links within the page, nothing is loaded: neither by elements nor by styles.
         html = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
         assert not re.search(r"""(src|href)=["'](?!#|data:)|url\(|@import""", html)
-
-    def test_figures_are_written_for_a_paper(self, capsys: Capture, root: Path) -> None:
-        self._trained(capsys, root)
-        command = ["report", *_folders(root)[:2], "--out", root / "paper", "--figures"]
-        files = json.loads(lskd(capsys, *command, "--classes", "3,8", "--json").out)["figures"]
+        files = json.loads(result.out)["figures"]
         names = {Path(file).name.removesuffix("-resnet20-resnet8-digits-2.pdf") for file in files}
         assert {"accuracy", "loss", "sample-kd", "classes-kd", "moments", "tsne"} <= names
         assert len(files) == 24
-        assert sorted(files) == sorted(map(str, (root / "paper" / "figures").iterdir()))
+        assert sorted(files) == sorted(map(str, (tmp_path / "report" / "figures").iterdir()))
 
     def test_impossible_figures_are_left_out_of_the_page_with_a_message(
-        self, capsys: Capture, root: Path
+        self, capsys: Capture, trained: Path, tmp_path: Path
     ) -> None:
-        self._trained(capsys, root)
-        command = ["report", *_folders(root)[:2], "--out", root / "without"]
+        command = ["report", *_folders(trained)[:2], "--out", tmp_path / "without"]
         result = lskd(capsys, *command, "--sample", "50", "--classes", "10")
         assert (
             "--sample 50: no such test image; the figure is left out of resnet20 → resnet8"
             in result.err
         )
         assert "--classes: only 0 images; the t-SNE is left out of resnet20 → resnet8" in result.err
-        assert (root / "without/index.html").read_text().count("<figure ") == 6
+        assert (tmp_path / "without/index.html").read_text().count("<figure ") == 6
         assert lskd(capsys, *command, "--classes", "cat").code == 2
         assert "computing logits" not in lskd(capsys, *command, "--no-logits").err
-        assert (root / "without/index.html").read_text().count("<figure ") == 3
+        assert (tmp_path / "without/index.html").read_text().count("<figure ") == 3
 
     def test_without_weights_or_teacher_the_page_has_curves_and_a_message_says_why(
-        self, capsys: Capture, root: Path, tmp_path: Path
+        self, capsys: Capture, trained: Path, tmp_path: Path
     ) -> None:
-        self._trained(capsys, root)
-        shutil.copytree(root / "runs", tmp_path / "runs")
+        shutil.copytree(trained / "runs", tmp_path / "runs")
         for run in ("kd-digits/seed0", "kd-digits/seed1", "kd-digits+stand/seed0"):
             (tmp_path / "runs" / run / "student.safetensors").unlink()
         command = ["report", "--runs-dir", tmp_path / "runs", "--out", tmp_path / "report"]
@@ -278,32 +260,32 @@ class TestCompare:
         assert (tmp_path / "report" / "index.html").read_text().count("<figure ") == 3
 
     def test_details_are_one_table_per_group_with_both_epochs(
-        self, capsys: Capture, root: Path
+        self, capsys: Capture, trained: Path
     ) -> None:
-        self._trained(capsys, root)
-        text = _compare(capsys, root, "--details", "--format", "md").out
+        text = _compare(capsys, trained, "--details", "--format", "md").out
         assert re.search(r"\| Method +\| +n \| +Best epoch \|", text)
         assert "resnet8 from resnet20 (50.00 %) on digits, 2 epochs" in text
-        records = json.loads(_compare(capsys, root, "--details", "--format", "json").out)
+        records = json.loads(_compare(capsys, trained, "--details", "--format", "json").out)
         assert [(arm["method"], arm["n"]) for arm in records] == [("KD", 2), ("KD+Ours", 2)]
 
     def test_unfinished_runs_are_left_out_with_a_message(
-        self, capsys: Capture, root: Path, tmp_path: Path
+        self, capsys: Capture, trained: Path, tmp_path: Path
     ) -> None:
-        self._trained(capsys, root)
-        run = root / "runs/kd-digits/seed1"
+        run = trained / "runs/kd-digits/seed1"
         copy = tmp_path / "runs/kd-digits/seed1"
         copy.mkdir(parents=True)
         for name in ("run.json", "preset.yaml", "metrics.jsonl"):
             text = (run / name).read_text().replace('"state": "done"', '"state": "interrupted"')
             (copy / name).write_text(text)
-        result = _compare(capsys, root, run, copy, "--format", "json")
+        result = _compare(capsys, trained, run, copy, "--format", "json")
         assert f"unfinished runs are left out: {copy}" in result.err
         assert json.loads(result.out)[0]["plain_n"] == 1
 
-    def test_a_run_is_evaluated_with_its_teacher(self, capsys: Capture, root: Path) -> None:
-        self._trained(capsys, root)
-        run, teacher = root / "runs/kd-digits/seed0", root / "checkpoints/resnet20.safetensors"
+    def test_a_run_is_evaluated_with_its_teacher(self, capsys: Capture, trained: Path) -> None:
+        run, teacher = (
+            trained / "runs/kd-digits/seed0",
+            trained / "checkpoints/resnet20.safetensors",
+        )
         result = json.loads(lskd(capsys, "eval", run, "--teacher", teacher, "--json").out)
         recorded = json.loads((run / "run.json").read_text())["last"]
         assert result["top1"] == recorded["test_top1"]
@@ -313,10 +295,9 @@ class TestCompare:
         std, spread = (result[f"logit_std{end}"] for end in ("", "_spread"))
         assert f"standard deviation of logits {std:.2f} ± {spread:.2f}" in " ".join(shown.split())
 
-    def test_several_runs_are_evaluated_in_one_table(self, capsys: Capture, root: Path) -> None:
-        self._trained(capsys, root)
-        runs = [root / f"runs/{name}/seed0" for name in ("kd-digits", "kd-digits+stand")]
-        command = ["eval", *runs, "--teacher", root / "checkpoints/resnet20.safetensors"]
+    def test_several_runs_are_evaluated_in_one_table(self, capsys: Capture, trained: Path) -> None:
+        runs = [trained / f"runs/{name}/seed0" for name in ("kd-digits", "kd-digits+stand")]
+        command = ["eval", *runs, "--teacher", trained / "checkpoints/resnet20.safetensors"]
         command += ["--temperature", "4"]
         result = json.loads(lskd(capsys, *command, "--json").out)
         alone = json.loads(lskd(capsys, "eval", runs[1], *command[3:], "--json").out)
@@ -334,12 +315,11 @@ class TestCompare:
         )  # fmt: skip
 
     def test_runs_of_different_data_are_not_evaluated_together(
-        self, capsys: Capture, root: Path, tmp_path: Path
+        self, capsys: Capture, trained: Path, tmp_path: Path
     ) -> None:
-        self._trained(capsys, root)
         other = tmp_path / "other.safetensors"
         save_checkpoint(other, create_model("resnet8", 100).state_dict(), {"model": "resnet8"})
-        run = root / "runs/kd-digits/seed0"
+        run = trained / "runs/kd-digits/seed0"
         message = f"{other}: trained on cifar100, but {run}/student.safetensors on digits"
         assert message in lskd(capsys, "eval", run, other).err
 
@@ -482,14 +462,16 @@ def test_without_runs_the_message_says_how_to_train_some(capsys: Capture, tmp_pa
     assert "'lskd train'" in lskd(capsys, "report", "--runs-dir", tmp_path).err
 
 
-def test_a_damaged_run_is_named_and_the_others_are_shown(capsys: Capture, tmp_path: Path) -> None:
-    assert _train(capsys, tmp_path, "--preset", "kd-digits", "--epochs", 1).code == 0
-    broken = tmp_path / "runs/kd-digits/seed1/run.json"
+def test_a_damaged_run_is_named_and_the_others_are_shown(
+    capsys: Capture, trained_copy: Path
+) -> None:
+    broken = trained_copy / "runs/kd-digits/seed2/run.json"
     broken.parent.mkdir()
     broken.write_text("{")
-    result = _compare(capsys, tmp_path, "--format", "json")
+    result = _compare(capsys, trained_copy, "--format", "json")
     assert result.code == 0
     assert f"{broken}: damaged" in result.err
+    assert json.loads(result.out)[0]["plain_n"] == 2
 
 
 def test_an_internal_error_is_a_line_without_traceback(
@@ -513,42 +495,48 @@ def test_the_program_can_be_started_as_a_module() -> None:
     assert subprocess.run(command, capture_output=True, text=True).stdout == "lskd 0.1.0\n"
 
 
-# All three have the same handler; the one of schedulers is tested with the slow tests.
+# All three have the same handler; those of schedulers are tested with the slow tests.
 @pytest.mark.parametrize(
     "number",
-    [signal.SIGINT, signal.SIGHUP, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)],
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_saves_the_run_and_the_printed_command_resumes_it(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    command = [sys.executable, "-m", "lskd_cli", "train", "--preset", "kd-digits", "--epochs", "3"]
-    process = subprocess.Popen(
-        [*command, *_folders(tmp_path)], stderr=subprocess.PIPE, text=True, cwd=tmp_path
-    )
-    assert process.stderr is not None
-    while "epoch 1/3" not in process.stderr.readline():
-        assert process.poll() is None
-    process.send_signal(number)
-    rest = process.stderr.read()
-    assert process.wait() == 130
-    assert "stopping after this step" in rest
-    assert re.search(r"stopped at epoch 2, step \d+ of 23; the state is saved; resume with: ", rest)
+    command = ["train", "--preset", "kd-digits", "--epochs", "3", "--device", "cpu"]
+    command += ["--limit-train", "512"]
+    messages = tmp_path / "messages"
+    process = start(run_lskd, *command, *_folders(tmp_path), err=messages)
+    while not messages.exists() or "epoch 1/3" not in messages.read_text():
+        assert process.exitcode is None
+        time.sleep(0.01)
+    os.kill(process.pid or 0, number)
+    process.join()
+    assert process.exitcode == 130
+    text = messages.read_text()
+    assert "stopping after this step" in text
+    assert re.search(r"stopped at epoch 2, step \d+ of 8; the state is saved; resume with: ", text)
     info = json.loads((tmp_path / "runs/kd-digits/seed0/run.json").read_text())
     assert info["state"] == "interrupted"
-    again = subprocess.run([*command, *_folders(tmp_path)], capture_output=True, text=True)
-    assert again.returncode == 0
-    assert "resuming at epoch 2, step" in again.stderr
+    again = start(run_lskd, *command, *_folders(tmp_path), err=messages)
+    again.join()
+    assert again.exitcode == 0
+    assert "resuming at epoch 2, step" in messages.read_text()
 
 
 def test_training_goes_on_when_nobody_reads_its_messages(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "lskd_cli", "train", "--preset", "kd-digits", "--epochs", "2"]
-    process = subprocess.Popen(
-        [*command, *_folders(tmp_path)], stderr=subprocess.PIPE, text=True, cwd=tmp_path
-    )
-    assert process.stderr is not None
-    process.stderr.readline()
-    process.stderr.close()
-    assert process.wait() == 0
+    command = ["train", "--preset", "kd-digits", "--epochs", "2", "--limit-train", "128"]
+    messages = tmp_path / "messages"
+    os.mkfifo(messages)
+    process = start(run_lskd, *command, *_folders(tmp_path), err=messages)
+    with messages.open() as reader:
+        reader.readline()
+    process.join()
+    assert process.exitcode == 0
     info = json.loads((tmp_path / "runs/kd-digits/seed0/run.json").read_text())
     assert info["state"] == "done"
 
@@ -620,11 +608,10 @@ def test_presets_that_would_share_a_folder_are_refused(capsys: Capture, tmp_path
 
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_no_number_is_cut_on_a_narrow_screen(
-    capsys: Capture, root: Path, monkeypatch: pytest.MonkeyPatch, width: int
+    capsys: Capture, trained: Path, monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
-    TestCompare()._trained(capsys, root)
     monkeypatch.setattr("lskd_cli.cli.compare.out", Console(width=width))
-    result = _compare(capsys, root)
+    result = _compare(capsys, trained)
     assert result.code == 0, result.err
     assert "…" not in result.out
     assert max(map(len, result.out.splitlines())) <= width
@@ -632,10 +619,9 @@ def test_no_number_is_cut_on_a_narrow_screen(
 
 @pytest.mark.parametrize("where", [".", "kd-digits", "kd-digits/seed0"])
 def test_runs_can_be_named_from_inside_their_folder(
-    capsys: Capture, root: Path, monkeypatch: pytest.MonkeyPatch, where: str
+    capsys: Capture, trained: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    TestCompare()._trained(capsys, root)
-    monkeypatch.chdir(root / "runs")
+    monkeypatch.chdir(trained / "runs")
     assert lskd(capsys, "compare", where).code == 0
 
 

@@ -19,18 +19,14 @@ from lskd_cli.checkpoints import load_checkpoint, save_checkpoint
 from lskd_cli.engine import export as export_module
 from lskd_cli.preprocessing import Preprocessing
 from tests.cli.helpers import Result, lskd
-from tests.engine.helpers import digits_preset, run_path, train
 
 Capture = pytest.CaptureFixture[str]
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of one epoch whose teacher is a file."""
-    root = tmp_path_factory.mktemp("student")
-    preset = digits_preset("kd", False, 1, "data.limit_train=200")
-    train([preset], root)
-    return run_path(root, preset)
+@pytest.fixture
+def run(trained: Path, small_digits: None) -> Path:
+    """A finished run whose teacher is a file."""
+    return trained / "runs" / "kd-digits" / "seed0"
 
 
 @pytest.fixture
@@ -151,7 +147,7 @@ def test_an_onnx_file_has_metadata_and_a_dynamic_batch(
     result = lskd(capsys, *command)
     assert result.code == 0, result.err
     report = json.loads(result.out)
-    assert report["check"]["images"] == 360
+    assert report["check"]["images"] == 50
     assert report["check"]["difference"] < 1e-3
     assert report["check"]["top1"] == report["check"]["network_top1"]
     student, teacher = report["networks"].values()
