@@ -8,13 +8,15 @@ import timm
 import torch
 from PIL import Image
 
+from lskd_cli.checkpoints import save_checkpoint
 from lskd_cli.cli.preset_overrides import PresetOverrides, requested_preset
 from lskd_cli.cli.training_options import TrainingArguments
+from lskd_cli.models import create_model
 from tests.cli.helpers import Result, lskd
 from tests.image_folders import make_folder
 
 Capture = pytest.CaptureFixture[str]
-SMALL = ("data.image_size=32", "data.batch_size=16", "optimizer.lr=0.01", "student=resnet18")
+SMALL = ("data.image_size=32", "data.batch_size=16", "optimizer.lr=0.01", "student=resnet8")
 
 
 @pytest.fixture(autouse=True)
@@ -43,11 +45,11 @@ def _train(capsys: Capture, root: Path, preset: str, folder: Path, *more: object
 def test_a_teacher_its_student_their_table_and_their_evaluation(
     tmp_path: Path, folder: Path, capsys: Capture
 ) -> None:
-    own = ("--set", "student=resnet34")
+    own = ("--set", "student=resnet20", "--set", "name=teacher-own")
     trained = _train(capsys, tmp_path, "teacher-imagenet-resnet34", folder, *own)
     assert trained.code == 0, trained.err
-    teacher = ("--teacher-checkpoint", tmp_path / "runs" / "teacher-imagenet-resnet34" / "seed0")
-    own = (*teacher, "--stand", "--json")
+    teacher = ("--teacher-checkpoint", tmp_path / "runs" / "teacher-own" / "seed0")
+    own = (*teacher, "--teacher", "resnet20", "--stand", "--json")
     distilled = _train(capsys, tmp_path, "kd-imagenet-r34-r18", folder, *own)
     assert distilled.code == 0, distilled.err
     info = json.loads(distilled.out)
@@ -57,22 +59,24 @@ def test_a_teacher_its_student_their_table_and_their_evaluation(
     row = rows["kd-imagenet-r34-r18"]
     assert (row["dataset"], row["teacher"], row["student"]) == (
         "imagefolder",
-        "resnet34",
-        "resnet18",
+        "resnet20",
+        "resnet8",
     )
     assert row["published_standardized"] is None  # of other images
     runs = tmp_path / "runs"
     evaluated = lskd(
         capsys, "eval", runs / "kd-imagenet-r34-r18+stand" / "seed0", "--json",
-        "--teacher", runs / "teacher-imagenet-resnet34" / "seed0", "--data-dir", folder,
+        "--teacher", runs / "teacher-own" / "seed0", "--data-dir", folder,
     )  # fmt: skip
-    assert json.loads(evaluated.out)["top1"] == info["last"]["test_top1"]
+    found = json.loads(evaluated.out)
+    assert found["top1"] == info["last"]["test_top1"]
+    assert found["loss"] == pytest.approx(info["last"]["test_loss"], rel=1e-5)
     command = ("report", "--runs-dir", runs, "--data-dir", folder, "--out", tmp_path / "report")
     reported = lskd(capsys, *command)
     assert "computing logits of 2 networks" in reported.err
     assert "figures of logits are left out" not in reported.err
     page = (tmp_path / "report" / "index.html").read_text()
-    assert "KD: logits of one image: resnet34 → resnet18, imagefolder, 1 epochs" in page
+    assert "KD: logits of one image: resnet20 → resnet8, imagefolder, 1 epochs" in page
 
 
 def test_a_teacher_of_ones_own_comes_from_a_library_and_a_pickled_file(
@@ -91,24 +95,14 @@ def test_a_teacher_of_ones_own_comes_from_a_library_and_a_pickled_file(
     assert "figures of logits are left out" not in reported.err
 
 
-def test_a_cifar_pair_learns_from_a_folder_too(
+def test_a_cifar_student_learns_from_a_folder_and_its_weights_alone_are_evaluated(
     tmp_path: Path, folder: Path, capsys: Capture
 ) -> None:
-    own = ("--set", "student=resnet8")
-    result = _train(capsys, tmp_path, "alone-r20", folder, *own)
-    assert result.code == 0, result.err
-    evaluated = lskd(
-        capsys, "eval", tmp_path / "runs" / "alone-r20" / "seed0", "--data-dir", folder
-    )
-    assert "top-1" in evaluated.out
-
-
-def test_weights_alone_are_evaluated_on_a_folder(
-    tmp_path: Path, folder: Path, capsys: Capture
-) -> None:
-    _train(capsys, tmp_path, "alone-r20", folder, "--set", "student=resnet8")
+    assert _train(capsys, tmp_path, "alone-r20", folder).code == 0
+    run = tmp_path / "runs" / "alone-r20" / "seed0"
+    assert "top-1" in lskd(capsys, "eval", run, "--data-dir", folder).out
     alone = tmp_path / "weights.safetensors"
-    (tmp_path / "runs" / "alone-r20" / "seed0" / "student.safetensors").rename(alone)
+    (run / "student.safetensors").rename(alone)
     result = lskd(capsys, "eval", alone, "--data-dir", folder, "--json")
     assert json.loads(result.out)["dataset"] == "imagefolder"
 
@@ -116,12 +110,14 @@ def test_weights_alone_are_evaluated_on_a_folder(
 def test_a_teacher_of_other_classes_is_refused(
     tmp_path: Path, folder: Path, capsys: Capture
 ) -> None:
-    own = ("--set", "student=resnet34")
-    _train(capsys, tmp_path, "teacher-imagenet-resnet34", folder, *own)
+    classes = json.dumps([path.name for path in sorted((folder / "train").iterdir())])
+    weights = tmp_path / "teacher.safetensors"
+    metadata = {"model": "resnet20", "num_classes": "4", "classes": classes}
+    save_checkpoint(weights, create_model("resnet20", 4).state_dict(), metadata)
     other = make_folder(tmp_path / "other", train=8, val=3, classes=4)
     for part in ("train", "val"):
         (other / part / "class03").rename(other / part / "zebra")
-    teacher = ("--teacher-checkpoint", tmp_path / "runs" / "teacher-imagenet-resnet34" / "seed0")
+    teacher = ("--teacher", "resnet20", "--teacher-checkpoint", weights)
     result = _train(capsys, tmp_path, "kd-imagenet-r34-r18", other, *teacher)
     assert result.code == 2
     assert "trained on other classes: 'class03' where --data-dir has 'zebra'" in result.err

@@ -1,26 +1,40 @@
 """The saved state of a run: a damaged one is refused, and a good one is never lost."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from lskd_cli.data import datasets
 from lskd_cli.distillers import StepInputs
 from lskd_cli.distillers.kd import KD
 from lskd_cli.errors import Interrupted, RequestError, RunError
+from tests.digits import digits_loader
 from tests.engine.helpers import after, digest, digits_preset, run_path, train, training_options
 
 pytestmark = pytest.mark.usefixtures("small_digits")
 PRESET = digits_preset(epochs=3)
 
 
-def _interrupted(root: Path) -> Path:
-    """The folder of a run that was stopped in its second epoch."""
-    with pytest.raises(Interrupted):
-        train([PRESET], root, should_stop=after(5))
-    folder = run_path(root, PRESET)
+@pytest.fixture(scope="module")
+def interrupted_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root of a run that was stopped in its second epoch; read only."""
+    root = tmp_path_factory.mktemp("interrupted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(datasets._LOADERS, "digits", digits_loader(150, 50))
+        with pytest.raises(Interrupted):
+            train([PRESET], root, should_stop=after(5))
+    return root
+
+
+@pytest.fixture
+def interrupted(interrupted_once: Path, tmp_path: Path) -> Path:
+    """The folder of a run in ``tmp_path`` that was stopped in its second epoch."""
+    shutil.copytree(interrupted_once, tmp_path, dirs_exist_ok=True)
+    folder = run_path(tmp_path, PRESET)
     assert json.loads((folder / "run.json").read_text())["last"]["epoch"] == 1
     return folder
 
@@ -32,8 +46,8 @@ def _refusal(root: Path) -> str:
     return str(caught.value)
 
 
-def test_flipped_bits_are_found_or_have_no_effect(tmp_path: Path) -> None:
-    folder = _interrupted(tmp_path)
+def test_flipped_bits_are_found_or_have_no_effect(tmp_path: Path, interrupted: Path) -> None:
+    folder = interrupted
     file = folder / "resume.pt"
     content = file.read_bytes()
     expected = torch.load(file, weights_only=True)
@@ -74,16 +88,18 @@ def _load(folder: Path) -> dict[str, dict[str, Tensor]]:
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_a_state_of_another_structure_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
-    file = _interrupted(tmp_path) / "resume.pt"
+def test_a_state_of_another_structure_is_refused(
+    tmp_path: Path, interrupted: Path, change: dict[str, object]
+) -> None:
+    file = interrupted / "resume.pt"
     torch.save(torch.load(file, weights_only=True) | change, file)
     message = f"{file}: damaged or of another version; --fresh restarts the run"
     assert _refusal(tmp_path).startswith(message)
     assert "\n" not in _refusal(tmp_path)
 
 
-def test_weights_that_are_not_finite_are_not_resumed(tmp_path: Path) -> None:
-    file = _interrupted(tmp_path) / "resume.pt"
+def test_weights_that_are_not_finite_are_not_resumed(tmp_path: Path, interrupted: Path) -> None:
+    file = interrupted / "resume.pt"
     state = torch.load(file, weights_only=True)
     state["student"]["fc.bias"].fill_(torch.nan)
     torch.save(state, file)
@@ -99,9 +115,9 @@ def test_weights_that_are_not_finite_are_not_resumed(tmp_path: Path) -> None:
     ],
 )
 def test_a_run_that_lacks_a_file_is_not_trained_over(
-    tmp_path: Path, removed: str, message: str
+    tmp_path: Path, interrupted: Path, removed: str, message: str
 ) -> None:
-    folder = _interrupted(tmp_path)
+    folder = interrupted
     (folder / removed).unlink()
     before = digest(folder / "student.safetensors")
     refusal = _refusal(tmp_path)
@@ -122,10 +138,10 @@ def test_a_kill_before_the_first_state_does_not_prevent_a_restart(tmp_path: Path
     assert json.loads((folder / "run.json").read_text())["state"] == "done"
 
 
-@pytest.mark.parametrize("interrupted", ["student.safetensors", "metrics.jsonl", "resume.pt"])
+@pytest.mark.parametrize("last_file", ["student.safetensors", "metrics.jsonl", "resume.pt"])
 @pytest.mark.parametrize("epoch", [2, 3])
 def test_a_kill_between_the_files_of_an_epoch_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted: str, epoch: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last_file: str, epoch: int
 ) -> None:
     """The state is written last: until then, the epoch counts as not trained."""
     train([PRESET], tmp_path / "undisturbed")
@@ -134,7 +150,7 @@ def test_a_kill_between_the_files_of_an_epoch_loses_nothing(
 
     def killed(source: Path, target: Path) -> Path:
         nonlocal epoch
-        if Path(target).name == interrupted:
+        if Path(target).name == last_file:
             epoch -= 1
             if epoch == 0:
                 raise MemoryError  # stands for a kill
@@ -155,9 +171,9 @@ def test_a_kill_between_the_files_of_an_epoch_loses_nothing(
 
 
 def test_a_gradient_that_is_not_finite_does_not_replace_the_last_good_state(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, interrupted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = _interrupted(tmp_path)
+    folder = interrupted
     good = digest(folder / "resume.pt")
     losses = KD.losses
 

@@ -10,6 +10,7 @@ from safetensors import safe_open
 
 from lskd_cli.checkpoints import save_checkpoint
 from lskd_cli.config import Preset, load_preset
+from lskd_cli.data import datasets
 from lskd_cli.engine import teacher_files
 from lskd_cli.engine.callback import Callback
 from lskd_cli.engine.joint_run import UnfinishedRun
@@ -19,6 +20,7 @@ from lskd_cli.engine.student_trainer import StudentTrainer, create_student
 from lskd_cli.engine.training_plan import TrainingOptions, group_joint_runs
 from lskd_cli.errors import Interrupted, RequestError, RunError
 from lskd_cli.models import create_model
+from tests.digits import digits_loader
 from tests.engine.helpers import (
     CPU,
     after,
@@ -118,26 +120,36 @@ def test_plain_and_standardized_students_have_equal_initial_weights() -> None:
     assert not torch.equal(plain["conv1.weight"], other["conv1.weight"])
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a joint run of kd and ctkd without interruptions."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(datasets._LOADERS, "digits", digits_loader(150, 50))
+        train([digits_preset("kd"), digits_preset("ctkd")], root)
+    return root
+
+
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("method", ["kd", "ctkd"])
-def test_a_stopped_run_ends_with_the_weights_of_an_undisturbed_one(
-    tmp_path: Path, method: str, steps: int
+def test_stopped_runs_end_with_the_weights_of_undisturbed_ones(
+    tmp_path: Path, undisturbed: Path, steps: int
 ) -> None:
-    preset = digits_preset(method)
-    train([preset], tmp_path / "undisturbed")
+    presets = [digits_preset("kd"), digits_preset("ctkd")]
     with pytest.raises(Interrupted):
-        train([preset], tmp_path / "stopped", should_stop=after(steps))
-    folder = run_path(tmp_path / "stopped", preset)
-    assert json.loads((folder / "run.json").read_text())["state"] == "interrupted"
-    train([preset], tmp_path / "stopped")
-    undisturbed = run_path(tmp_path / "undisturbed", preset)
-    for name in ("student.safetensors", "best.safetensors"):
-        assert digest(folder / name) == digest(undisturbed / name)
-    timeless = [
-        [{k: v for k, v in record.items() if "second" not in k} for record in metrics(path)]
-        for path in (folder, undisturbed)
-    ]
-    assert timeless[0] == timeless[1]
+        train(presets, tmp_path, should_stop=after(steps))
+    folders = [run_path(tmp_path, preset) for preset in presets]
+    for folder in folders:
+        assert json.loads((folder / "run.json").read_text())["state"] == "interrupted"
+    train(presets, tmp_path)
+    for preset, folder in zip(presets, folders, strict=True):
+        expected = run_path(undisturbed, preset)
+        for name in ("student.safetensors", "best.safetensors"):
+            assert digest(folder / name) == digest(expected / name)
+        timeless = [
+            [{k: v for k, v in record.items() if "second" not in k} for record in metrics(path)]
+            for path in (folder, expected)
+        ]
+        assert timeless[0] == timeless[1]
 
 
 def test_students_that_stopped_at_different_steps_resume_together(tmp_path: Path) -> None:
@@ -170,34 +182,30 @@ def test_a_kill_costs_at_most_the_time_between_two_saves(tmp_path: Path) -> None
     assert _saved_position(run_path(tmp_path, preset)) == (2, 1)
 
 
-def test_a_finished_run_is_skipped(tmp_path: Path) -> None:
-    preset = digits_preset()
-    train([preset], tmp_path)
-    folder = run_path(tmp_path, preset)
+def test_a_finished_run_is_skipped(trained_copy: Path) -> None:
+    folder = run_path(trained_copy, digits_preset())
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    with prepare([preset], training_options(tmp_path), CPU, silent) as plan:
+    with prepare([digits_preset()], training_options(trained_copy), CPU, silent) as plan:
         assert plan.joint_runs == []
         assert [finished.path for finished in plan.finished] == [folder]
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
-def test_fresh_archives_the_previous_run(tmp_path: Path) -> None:
-    preset = digits_preset()
-    train([preset], tmp_path)
-    before = digest(run_path(tmp_path, preset) / "run.json")
-    train([preset], tmp_path, fresh=True)
-    train([preset], tmp_path, fresh=True)
-    folder = run_path(tmp_path, preset)
+def test_fresh_archives_the_previous_run(trained_copy: Path) -> None:
+    preset = digits_preset(epochs=1)
+    folder = run_path(trained_copy, preset)
+    before = digest(folder / "run.json")
+    train([preset], trained_copy, fresh=True)
+    train([preset], trained_copy, fresh=True)
     assert digest(folder.with_name("seed0.old1") / "run.json") == before
     assert folder.with_name("seed0.old2").exists()
 
 
-def test_a_run_with_other_settings_is_not_overwritten(tmp_path: Path) -> None:
-    train([digits_preset()], tmp_path)
+def test_a_run_with_other_settings_is_not_overwritten(trained_copy: Path) -> None:
     other = digits_preset("kd", False, 2, "method.temperature=3")
     message = r"saved method\.temperature 4\.0, requested 3\.0.*--fresh.*--set name=NEW"
     with pytest.raises(RequestError, match=message):
-        train([other], tmp_path)
+        train([other], trained_copy)
 
 
 def test_an_unfinished_run_is_not_resumed_in_another_precision(tmp_path: Path) -> None:
@@ -324,15 +332,6 @@ def test_running_out_of_memory_is_reported_with_a_remedy(
         train([preset], tmp_path)
     info = json.loads((run_path(tmp_path, preset) / "run.json").read_text())
     assert info["state"] == "failed"
-
-
-def test_the_best_epoch_is_chosen_on_the_held_out_images(tmp_path: Path) -> None:
-    preset = digits_preset("kd", False, 3, "data.val_split=0.2")
-    train([preset], tmp_path)
-    folder = run_path(tmp_path, preset)
-    records = metrics(folder)
-    best = json.loads((folder / "run.json").read_text())["best"]
-    assert best["val_top1"] == max(record["val_top1"] for record in records)
 
 
 def test_a_missing_teacher_is_reported_with_remedies(tmp_path: Path) -> None:
