@@ -6,6 +6,7 @@ threads and no device.
 
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from multiprocessing.process import BaseProcess
@@ -47,6 +48,8 @@ def _enter(
     err: Path | None,
 ) -> None:
     os.environ.update(environment)
+    # A process that was started in the background of a shell inherits that SIGINT is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for descriptor, path in ((1, out), (2, err)):
         if path is not None:
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), descriptor)

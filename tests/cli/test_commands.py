@@ -19,7 +19,7 @@ from lskd_cli.checkpoints import save_checkpoint
 from lskd_cli.engine import joint_run
 from lskd_cli.models import create_model
 from tests.cli.helpers import Result, lskd
-from tests.engine.helpers import after, training_options
+from tests.engine.helpers import SMALL_IMAGES, after, training_options
 from tests.workers import run_lskd, start
 
 Capture = pytest.CaptureFixture[str]
@@ -34,9 +34,8 @@ def _folders(root: Path) -> tuple[str, ...]:
 
 
 def _train(capsys: Capture, root: Path, *arguments: object) -> Result:
-    return lskd(
-        capsys, "train", *_folders(root), "--device", "cpu", "--precision", "fp32", *arguments
-    )
+    options = ("--device", "cpu", "--precision", "fp32")
+    return lskd(capsys, "train", *_folders(root), *options, *arguments)
 
 
 def _compare(capsys: Capture, root: Path, *arguments: object) -> Result:
@@ -77,7 +76,8 @@ def test_without_a_terminal_training_prints_a_line_for_every_epoch(
 
 
 def test_a_finished_run_is_reported_and_skipped(capsys: Capture, trained_copy: Path) -> None:
-    again = _train(capsys, trained_copy, "--preset", "kd-digits", "--epochs", 2)
+    small = ("--epochs", 2, "--set", SMALL_IMAGES)
+    again = _train(capsys, trained_copy, "--preset", "kd-digits", *small)
     assert again.code == 0
     assert "already finished; use --fresh to retrain" in again.err
 
@@ -174,7 +174,7 @@ class TestCompare:
 
     def test_finished_runs_are_not_trained_again(self, capsys: Capture, trained_copy: Path) -> None:
         command = ("--preset", "kd-digits", "--seeds", "0,1", "--epochs", 2)
-        result = _train_and_compare(capsys, trained_copy, *command)
+        result = _train_and_compare(capsys, trained_copy, *command, "--set", SMALL_IMAGES)
         assert result.err.count("already finished") == 4
 
     def test_json_has_every_number(self, capsys: Capture, trained: Path) -> None:
@@ -547,7 +547,13 @@ def test_training_goes_on_when_nobody_reads_its_messages(tmp_path: Path) -> None
 def test_an_early_interruption_prints_no_traceback(delay: float) -> None:
     code = "import sys, time; print(flush=True); from lskd_cli.__main__ import main; main()"
     command = [sys.executable, "-c", code, "presets", "show", "kd-digits"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+    )
     assert process.stdout is not None
     process.stdout.readline()
     time.sleep(delay)

@@ -4,7 +4,6 @@ import io
 import os
 import pty
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.live import Live
 
 from lskd_cli.cli.console import _OptionalStream
+from tests.workers import run_lskd, start
 
 
 class _Terminal(io.StringIO):
@@ -41,18 +41,21 @@ def test_a_live_display_reaches_the_terminal(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_training_in_a_terminal_shows_its_progress(tmp_path: Path) -> None:
     master, slave = pty.openpty()
     options = ["--preset", "alone-digits", "--epochs", "1", "--limit-train", "64"]
-    command = [sys.executable, "-m", "lskd_cli", "train", *options, "--runs-dir", str(tmp_path)]
-    env = os.environ | {"COLUMNS": "120", "LINES": "30"}
-    with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=env) as process:
-        os.close(slave)
-        shown = b""
-        try:
-            while chunk := os.read(master, 4096):
-                shown += chunk
-        except OSError:  # Linux reports the end of a closed terminal as an error
-            pass
+    terminal = Path(os.ttyname(slave))
+    process = start(
+        run_lskd, "train", *options, "--runs-dir", str(tmp_path),
+        environment={"COLUMNS": "120", "LINES": "30"}, out=terminal, err=terminal,
+    )  # fmt: skip
+    shown = os.read(master, 4096)  # the process has opened the terminal
+    os.close(slave)
+    try:
+        while chunk := os.read(master, 4096):
+            shown += chunk
+    except OSError:  # Linux reports the end of a closed terminal as an error
+        pass
     os.close(master)
-    assert process.returncode == 0
+    process.join()
+    assert process.exitcode == 0
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
     assert "resnet8 on digits (64 training images)" in text
     assert re.search(r"training .* 64/64", text)

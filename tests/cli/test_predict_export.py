@@ -163,7 +163,7 @@ def test_an_onnx_file_has_metadata_and_a_dynamic_batch(
     metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
     assert metadata["license"] == "mit"
     assert json.loads(metadata["classes"]) == [str(number) for number in range(10)]
-    assert Preprocessing.from_json(metadata["preprocessing"]).image_size == 32
+    assert Preprocessing.from_json(metadata["preprocessing"]).image_size == 16
 
 
 def test_the_other_formats_give_the_same_logits(run: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -258,7 +258,7 @@ def test_an_export_that_gives_other_logits_is_not_kept(
     error: float,
     code: int,
 ) -> None:
-    network = load_checkpoint(run / "student.safetensors").load_network("resnet8", 10)
+    network = load_checkpoint(run / "student.safetensors").load_network("resnet8", 10, 16)
 
     @torch.no_grad()
     def logits(images: torch.Tensor) -> torch.Tensor:

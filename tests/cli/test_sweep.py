@@ -9,7 +9,7 @@ from lskd_cli.cli.preset_overrides import PresetOverrides
 from lskd_cli.cli.sweep import grid_presets, parse_axes
 from lskd_cli.errors import RequestError
 from tests.cli.helpers import lskd
-from tests.engine.helpers import training_options
+from tests.engine.helpers import SMALL_IMAGES, training_options
 
 Capture = pytest.CaptureFixture[str]
 
@@ -65,7 +65,8 @@ def test_a_sweep_is_trained_in_one_joint_run_with_the_plain_method(
     folders = ("--runs-dir", options.runs_dir, "--checkpoints-dir", options.checkpoints_dir)
     fixed = ("--device", "cpu", "--precision", "fp32", "--epochs", 1, "--format", "json")
     swept = ("--sweep", "temperature=2,4", "kd_weight=9,3")
-    command = ("compare", "--train", "--preset", "kd-digits", *swept, *folders, *fixed)
+    small = ("--set", SMALL_IMAGES)
+    command = ("compare", "--train", "--preset", "kd-digits", *swept, *folders, *fixed, *small)
     result = lskd(capsys, *command)
     assert result.code == 0, result.err
     records = json.loads(result.out)

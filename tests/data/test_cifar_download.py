@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import multiprocessing
 import os
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from tests.cifar import cifar_files
 from tests.engine.helpers import silent
 from tests.servers import serving
 from tests.teacher_archives import make_archive
+from tests.workers import start
 
 DATA = load_preset("alone-r20").data
 
@@ -55,13 +55,10 @@ def load_cifar(folder: Path, url: str, archive: bytes) -> None:
 
 
 def test_processes_that_start_together_download_once(tmp_path: Path, archive: bytes) -> None:
-    context = multiprocessing.get_context("spawn")
     with serving({"c.tar.gz": archive}) as server:
         server.delay = 0.2
         arguments = (tmp_path, server.url("c.tar.gz"), archive)
-        processes = [context.Process(target=load_cifar, args=arguments) for _ in range(3)]
-        for process in processes:
-            process.start()
+        processes = [start(load_cifar, *arguments) for _ in range(3)]
         for process in processes:
             process.join(120)
         assert [process.exitcode for process in processes] == [0, 0, 0]

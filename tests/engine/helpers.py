@@ -17,6 +17,7 @@ from lskd_cli.engine.runtime import Runtime
 from lskd_cli.engine.training_plan import TrainingOptions
 from lskd_cli.models import create_model
 
+SMALL_IMAGES = "data.image_size=16"
 CPU = Runtime(torch.device("cpu"), "fp32")
 
 
@@ -25,7 +26,8 @@ def silent(done: int, total: int | None) -> None:
 
 
 def digits_preset(method: str = "kd", stand: bool = False, epochs: int = 2, *more: str) -> Preset:
-    preset = load_preset(f"{method}-digits", more).with_epochs(epochs)
+    """A digits preset with images of 16 pixels, which take a quarter of the time."""
+    preset = load_preset(f"{method}-digits", [SMALL_IMAGES, *more]).with_epochs(epochs)
     return preset.with_stand(True) if stand else preset
 
 

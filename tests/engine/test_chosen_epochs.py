@@ -155,7 +155,7 @@ class TestSplits:
         train([preset], tmp_path)
         folder = tmp_path / "runs" / preset.run_path
         splits = load_splits(preset.data, tmp_path / "data", silent)
-        network = load_checkpoint(folder / "student.safetensors").load_network("resnet8", 10)
+        network = load_checkpoint(folder / "student.safetensors").load_network("resnet8", 10, 16)
         last = metrics(folder)[-1]
         sizes = len(splits.train), len(splits.val), len(splits.test)
         assert sizes == (120, 30, 50)

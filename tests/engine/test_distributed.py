@@ -141,7 +141,7 @@ def test_metrics_are_those_of_the_saved_weights(tmp_path: Path) -> None:
     _target(tmp_path, "whole")
     (preset,) = scenario_presets("whole")
     folder = run_path(tmp_path, preset)
-    network = load_checkpoint(folder / "student.safetensors").load_network("resnet8", 10)
+    network = load_checkpoint(folder / "student.safetensors").load_network("resnet8", 10, 16)
     _, test = digits_loader(151, 51)(preset.data, tmp_path, silent)
     values = evaluate(network, test, Preprocessing.of_data(preset.data), SINGLE_PROCESS)
     last = metrics(folder)[-1]

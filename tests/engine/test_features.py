@@ -51,7 +51,7 @@ def test_stopped_runs_end_as_the_undisturbed_ones(tmp_path: Path) -> None:
         name = f"train_{preset.method.name}"
         losses = [[record[name] for record in metrics(folder)] for folder in folders]
         assert losses[0] == losses[1]
-        alone = load_checkpoint(folders[0] / "student.safetensors").load_network("resnet8", 10, 32)
+        alone = load_checkpoint(folders[0] / "student.safetensors").load_network("resnet8", 10, 16)
         assert sum(values.numel() for values in alone.parameters()) < 100_000
 
 

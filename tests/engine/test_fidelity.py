@@ -27,7 +27,7 @@ from lskd_cli.models import Network, create_model
 from tests.engine.helpers import CPU, digits_preset, silent
 
 STEPS = 20
-PRESET = digits_preset("kd", True)
+PRESET = digits_preset("kd", True, 2, "data.image_size=32")
 BF16 = Runtime(torch.device("cpu"), "bf16")
 
 

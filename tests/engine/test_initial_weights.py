@@ -28,7 +28,7 @@ from tests.engine.helpers import (
 
 pytestmark = pytest.mark.usefixtures("small_digits")
 
-OTHER = Preprocessing(32, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), "bicubic")
+OTHER = Preprocessing(16, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), "bicubic")
 
 
 def _weights(path: Path, classes: int = 1000, **more: str) -> dict[str, torch.Tensor]:

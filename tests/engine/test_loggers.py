@@ -97,6 +97,7 @@ def test_train_and_compare_log_every_run(capsys: Capture, tmp_path: Path) -> Non
         ]
 
 
+@pytest.mark.slow  # starts the service of Weights & Biases
 def test_wandb_works_offline_and_resumes_as_one_run(tmp_path: Path) -> None:
     # In a process of its own: the library starts a service and threads.
     script = """

@@ -17,7 +17,7 @@ def _random(*shape: int, seed: int) -> torch.Tensor:
 
 def test_a_step_passes_every_view_to_its_place() -> None:
     trainer = StudentTrainer(digits_preset("mlkd"), CPU)
-    views = {"weak": _random(6, 3, 32, 32, seed=0), "strong": _random(6, 3, 32, 32, seed=1)}
+    views = {"weak": _random(6, 3, 16, 16, seed=0), "strong": _random(6, 3, 16, 16, seed=1)}
     views["strong"] = views["strong"] * 2 + 1
     target = torch.arange(6)
     teacher = {view: Output(_random(6, 10, seed=2 + s)) for s, view in enumerate(views)}
@@ -50,7 +50,7 @@ def test_mixed_images_and_label_smoothing_reach_the_cross_entropy() -> None:
         digits_preset("kd", False, 1, "label_smoothing=0.1", "data.mixup=0.2"), CPU
     )
     target, other = torch.arange(6), torch.arange(6) + 3
-    views = {"weak": _random(6, 3, 32, 32, seed=0)}
+    views = {"weak": _random(6, 3, 16, 16, seed=0)}
     batch = Batch(views, target, torch.arange(6), other_target=other, share=torch.tensor(0.7))
     trainer.module.eval()
     with torch.no_grad():
@@ -78,7 +78,7 @@ class TestStochasticDepth:
         monkeypatch.setattr(trainer, "train_step", lambda *_: drawn.append(torch.rand(()).item()))
         torch.manual_seed(12345)  # whatever was drawn before has no effect
         index = torch.arange(8)
-        trainer.train_steps(Batch({"weak": _random(8, 3, 32, 32, seed=0)}, index, index), {})
+        trainer.train_steps(Batch({"weak": _random(8, 3, 16, 16, seed=0)}, index, index), {})
         return drawn
 
     def test_they_are_those_of_the_seed_the_epoch_and_the_step(

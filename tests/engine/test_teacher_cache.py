@@ -3,7 +3,6 @@
 import errno
 import os
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 import torch
 
 from lskd_cli.checkpoints import Checkpoint, save_checkpoint
+from lskd_cli.data import datasets
 from lskd_cli.engine.runtime import Runtime
 from lskd_cli.engine.teacher import Teacher
 from lskd_cli.engine.teacher_cache import cache_path
@@ -18,7 +18,9 @@ from lskd_cli.errors import RequestError, RunError
 from lskd_cli.models import create_model
 from lskd_cli.models.output import Output
 from lskd_cli.preprocessing import Preprocessing
+from tests.digits import digits_loader
 from tests.engine.helpers import CPU, digest, digits_preset, metrics, run_path, train
+from tests.workers import start
 
 pytestmark = pytest.mark.usefixtures("small_digits")
 
@@ -174,7 +176,7 @@ def test_another_preprocessing_precision_or_image_file_has_a_file_of_its_own(
     paths = {
         _cache_path(folder),
         _cache_path(folder, preprocessing=replace(own, mean=(0.1, 0.2, 0.3))),
-        _cache_path(folder, preprocessing=replace(own, image_size=16)),
+        _cache_path(folder, preprocessing=replace(own, image_size=32)),
         _cache_path(folder, runtime=replace(CPU, precision="bf16")),
         _cache_path(folder, images="ab" * 32),
         _cache_path(folder, images="cd" * 32),
@@ -241,15 +243,13 @@ def test_logits_too_large_for_half_precision_end_the_run(
 
 def _train_in_process(root: Path, folder: Path) -> None:
     torch.set_num_threads(1)
+    datasets._LOADERS["digits"] = digits_loader(150, 50)
     train([digits_preset()], root, cache_dir=folder)
 
 
 def test_two_processes_fill_one_file(tmp_path: Path, folder: Path) -> None:
     roots = [tmp_path / "one", tmp_path / "two"]
-    context = get_context("spawn")
-    processes = [context.Process(target=_train_in_process, args=(root, folder)) for root in roots]
-    for process in processes:
-        process.start()
+    processes = [start(_train_in_process, root, folder) for root in roots]
     for process in processes:
         process.join()
         assert process.exitcode == 0

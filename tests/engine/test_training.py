@@ -23,6 +23,7 @@ from lskd_cli.models import create_model
 from tests.digits import digits_loader
 from tests.engine.helpers import (
     CPU,
+    SMALL_IMAGES,
     after,
     digest,
     digits_preset,
@@ -88,7 +89,7 @@ def test_students_of_a_joint_run_equal_those_of_single_runs(tmp_path: Path) -> N
 def test_a_student_baseline_in_a_joint_run_equals_that_of_a_single_run(
     tmp_path: Path,
 ) -> None:
-    alone, kd = load_preset("alone-digits").with_epochs(2), digits_preset()
+    alone, kd = load_preset("alone-digits", [SMALL_IMAGES]).with_epochs(2), digits_preset()
     train([alone, kd], tmp_path / "together")
     train([alone], tmp_path / "alone")
     folders = [run_path(tmp_path / root, alone) for root in ("together", "alone")]
@@ -413,7 +414,7 @@ def test_presets_share_a_joint_run_where_images_teacher_and_length_agree() -> No
 
 
 def test_student_baselines_join_the_joint_run_of_distilled_students() -> None:
-    baseline = load_preset("alone-digits").with_epochs(2)
+    baseline = load_preset("alone-digits", [SMALL_IMAGES]).with_epochs(2)
     kd = digits_preset()
     assert _grouped(baseline, digits_preset(epochs=3), kd)[1:] == [[kd, baseline]]
     assert _grouped(baseline) == [[baseline]]
