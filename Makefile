@@ -4,10 +4,9 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-LOWEST_TESTS := tests/config tests/results tests/engine/test_eval_metrics.py tests/engine/test_transformers.py \
-  tests/cli/test_multi_run.py tests/cli/test_sweep.py tests/cli/test_image_folder.py tests/cli/test_predict_export.py \
-  tests/cli/test_console.py \
-  tests/data/test_own_data.py tests/engine/test_initial_weights.py tests/models/test_external_features.py tests/models/test_pretrained.py
+LOWEST_TESTS := tests/config/test_presets.py tests/cli/test_commands.py tests/cli/test_predict_export.py \
+  tests/cli/test_console.py tests/data/test_own_data.py tests/models/test_external_features.py \
+  tests/models/test_pretrained.py tests/results/test_figures.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-lowest test-slow test-faults test-mutations test-gpu test-browser check bench fetch-teachers headline clean
@@ -29,10 +28,10 @@ demo: setup ## distill a student from 100 labeled digits with KD and KD+Ours; wr
 	$(BIN)/lskd compare --train --preset alone-digits100 --preset kd-digits100 --seeds 0,1,2,3,4
 	$(BIN)/lskd report
 
-test: setup ## run the test suite (no network, no GPU, under ten minutes on two cores)
+test: setup ## run the test suite (no network, no GPU, about four minutes on two cores)
 	$(BIN)/python -m pytest
 
-test-lowest: setup ## run short tests with the lowest versions that pyproject.toml allows
+test-lowest: setup ## test options, presets, a training, a page and an export with the lowest versions allowed
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-lowest
 	$(BIN)/uv pip install --quiet --python $(VENV)-lowest/bin/python --resolution lowest-direct --editable '.[dev]'
 	$(VENV)-lowest/bin/python -m pytest --disable-warnings $(LOWEST_TESTS)

@@ -107,8 +107,13 @@ def test_an_accuracy_that_is_no_percentage_is_ignored(tmp_path: Path, top1: str)
     assert load_checkpoint(tmp_path / "a.safetensors").top1 is None
 
 
-@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_a_damaged_or_compressed_pickle_is_refused(tmp_path: Path, compression: int) -> None:
+@pytest.mark.parametrize(
+    ("compression", "message"),
+    [(zipfile.ZIP_STORED, "wrong checksum"), (zipfile.ZIP_DEFLATED, "is compressed")],
+)
+def test_a_damaged_or_compressed_pickle_is_refused(
+    tmp_path: Path, compression: int, message: str
+) -> None:
     saved, path = tmp_path / "saved.pth", tmp_path / "resnet8.pth"
     torch.save(_weights(), saved)
     with zipfile.ZipFile(saved) as source, zipfile.ZipFile(path, "w", compression) as target:
@@ -118,7 +123,7 @@ def test_a_damaged_or_compressed_pickle_is_refused(tmp_path: Path, compression: 
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
-    with pytest.raises(RequestError, match=r"wrong checksum|is compressed"):
+    with pytest.raises(RequestError, match=message):
         read_pickled_weights(path)
 
 

@@ -78,9 +78,15 @@ def test_more_images_than_a_batch_are_predicted_in_order(
     folder = tmp_path / "many"
     folder.mkdir()
     for number in range(130):
-        Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / f"{number:03}.png")
+        Image.new("RGB", (8, 8), (number, 255 - number, 0)).save(folder / f"{number:03}.png")
     rows = _predict(capsys, run, folder, "--format=csv", "--top-k=1").out.splitlines()[1:]
     assert [Path(row.split(",")[0]).stem for row in rows] == [f"{n:03}" for n in range(130)]
+    student = load_student(run)
+    images = [Image.open(folder / f"{number:03}.png") for number in range(130)]
+    expected = [predictions[0].probability for predictions in student.predict(images, top_k=1)]
+    found = [float(row.split(",")[-1]) for row in rows]
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert len({round(value, 4) for value in expected}) > 10
 
 
 def test_unreadable_images_are_reported_and_left_out(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lskd_cli.config import load_preset
+from lskd_cli.config import View, load_preset
 from lskd_cli.distillers import Distiller, StepInputs, create_distiller
 from lskd_cli.distillers.ctkd import CTKD, curriculum
 from lskd_cli.distillers.kd import kd_loss
@@ -24,12 +24,17 @@ def _distiller(method: str, stand: bool) -> Distiller:
     return create_distiller(load_preset(f"{method}-r32x4-r8x4", overrides))
 
 
+def _view(logits: Tensor, view: View) -> Tensor:
+    return logits if view == "weak" else logits.roll(1, dims=0)
+
+
 def _losses(
     distiller: Distiller, student: Tensor, teacher: Tensor, target: Tensor, epoch: int = 30
 ) -> dict[str, Tensor]:
     step = StepInputs(
-        student={view: Output(student) for view in distiller.views},
-        teacher={view: Output(teacher) for view in distiller.views},
+        # The strong view of an image has other logits than the weak one.
+        student={view: Output(_view(student, view)) for view in distiller.views},
+        teacher={view: Output(_view(teacher, view)) for view in distiller.views},
         target=target,
         epoch=torch.tensor(float(epoch)),
         index=torch.arange(len(target)),

@@ -71,6 +71,18 @@ def _log_images(root: Path) -> None:
     CropLoader.make_batch = make_logged_batch  # type: ignore[method-assign]
 
 
+def _log_writes(root: Path) -> None:
+    """Write the name of every file of a run that this process writes."""
+    replace_file = Path.replace
+
+    def replace_logged(source: Path, target: Path) -> Path:
+        with (root / f"writes{rank()}.txt").open("a") as file:
+            file.write(f"{target.name}\n")
+        return replace_file(source, target)
+
+    Path.replace = replace_logged  # type: ignore[method-assign]
+
+
 def _log_memory_bank(root: Path) -> None:
     """Write sums of this process's memory bank of crd, one line per step."""
     on_step_end = CRD.on_step_end
@@ -139,6 +151,7 @@ def main(scenario: str, root: Path) -> None:
     if scenario in ("equal", "features"):
         _freeze_batch_norms()
         _log_images(root)
+        _log_writes(root)
         _log_memory_bank(root)
     if scenario == "killed":
         _kill_once(5)

@@ -153,6 +153,8 @@ def test_only_the_main_process_writes(one_and_two: tuple[Path, Path]) -> None:
     _, two = one_and_two
     info = json.loads((run_path(two, scenario_presets("equal")[0]) / "run.json").read_text())
     assert (info["state"], info["processes"]) == ("done", 2)
+    assert "student.safetensors" in (two / "writes0.txt").read_text()
+    assert not (two / "writes1.txt").exists()
 
 
 def test_a_run_with_a_killed_process_equals_an_uninterrupted_one(tmp_path: Path) -> None:

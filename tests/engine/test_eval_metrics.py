@@ -50,6 +50,12 @@ def test_fidelity_is_a_divergence_in_nats_at_any_temperature() -> None:
     result = fidelity(student, teacher, 4.0)
     p, q = (teacher / 4).softmax(1), (student / 4).softmax(1)
     assert result["kl"] == pytest.approx((p * (p / q).log()).sum(1).mean().item())
+    p, q = (
+        ((logits - logits.mean(1, keepdim=True)) / logits.std(1, keepdim=True) / 4).softmax(1)
+        for logits in (teacher, student)
+    )
+    expected = (p * (p / q).log()).sum(1).mean().item()
+    assert result["kl_standardized"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_logit_stats_are_those_of_each_image_over_the_classes() -> None:
@@ -65,3 +71,4 @@ def test_concordant_pairs_are_those_where_the_better_student_diverges_less() -> 
     assert concordant_pairs([60.0, 60.0, 70.0], [0.1, 0.9, 0.5]) == (1, 2)
     assert concordant_pairs([60.0, 70.0, 80.0], [0.3, 0.2, 0.1]) == (3, 3)
     assert concordant_pairs([60.0], [0.3]) == (0, 0)
+    assert concordant_pairs([60.0, 70.0], [0.3, 0.3]) == (0, 1)  # equal divergences rank nothing
