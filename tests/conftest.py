@@ -17,6 +17,7 @@ settings.register_profile("lskd", deadline=None)
 settings.load_profile("lskd")
 # There is one test process per core, so each of them and its child processes use one thread.
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["LOKY_MAX_CPU_COUNT"] = "1"  # and one DataLoader worker
 torch.set_num_threads(1)
 
 

@@ -508,7 +508,7 @@ def test_a_signal_saves_the_run_and_the_printed_command_resumes_it(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     command = ["train", "--preset", "kd-digits", "--epochs", "3", "--device", "cpu"]
-    command += ["--limit-train", "512"]
+    command += ["--limit-train", "256", "--set", SMALL_IMAGES]
     messages = tmp_path / "messages"
     process = start(run_lskd, *command, *_folders(tmp_path), err=messages)
     while not messages.exists() or "epoch 1/3" not in messages.read_text():
@@ -519,7 +519,7 @@ def test_a_signal_saves_the_run_and_the_printed_command_resumes_it(
     assert process.exitcode == 130
     text = messages.read_text()
     assert "stopping after this step" in text
-    assert re.search(r"stopped at epoch 2, step \d+ of 8; the state is saved; resume with: ", text)
+    assert re.search(r"stopped at epoch 2, step \d+ of 4; the state is saved; resume with: ", text)
     info = json.loads((tmp_path / "runs/kd-digits/seed0/run.json").read_text())
     assert info["state"] == "interrupted"
     again = start(run_lskd, *command, *_folders(tmp_path), err=messages)

@@ -55,7 +55,9 @@ def _poisoned(name: str) -> bytes:
 
 @pytest.fixture(scope="module")
 def small_archive() -> bytes:
-    return make_archive({MEMBER.format(name): _checkpoint(name) for name in ("resnet56", "vgg13")})
+    return make_archive(
+        {MEMBER.format(name): _checkpoint(name) for name in ("resnet56", "resnet110")}
+    )
 
 
 def _files(folder: Path) -> list[str]:
@@ -104,10 +106,12 @@ def test_a_local_archive_is_read_where_it_is_and_stays(
     local = tmp_path / "mine.tar"
     local.write_bytes(small_archive)
     folder = tmp_path / "checkpoints"
-    result = lskd(capsys, "fetch-teachers", "vgg13", "--from", local, "--checkpoints-dir", folder)
+    result = lskd(
+        capsys, "fetch-teachers", "resnet110", "--from", local, "--checkpoints-dir", folder
+    )
     assert result.code == 0, result.err
     assert local.read_bytes() == small_archive
-    assert _files(folder) == ["vgg13.safetensors"]
+    assert _files(folder) == ["resnet110.safetensors"]
 
 
 def test_a_teacher_that_is_there_is_not_fetched_again(
@@ -240,7 +244,7 @@ def test_a_full_disk_while_converting_keeps_the_download(
 ) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with serving({"t.tar": small_archive}) as server:
-        command = ("fetch-teachers", "vgg13", "--from", server.url("t.tar"))
+        command = ("fetch-teachers", "resnet110", "--from", server.url("t.tar"))
         try:
             # Enough for the archive, not for the converted file that is left out of it.
             archive = with_source(tmp_path / "cifar_teachers.tar", server.url("t.tar"))
@@ -289,10 +293,10 @@ def test_leftovers_of_a_killed_process_are_removed(
     local, folder = tmp_path / "t.tar", tmp_path / "checkpoints"
     local.write_bytes(small_archive)
     (folder / ".cifar_teachers").mkdir(parents=True)
-    (folder / ".cifar_teachers" / "vgg13.pth").write_bytes(b"half")
-    (folder / ".vgg13.safetensors.1234.tmp").write_bytes(b"half")
-    lskd(capsys, "fetch-teachers", "vgg13", "--from", local, "--checkpoints-dir", folder)
-    assert _files(folder) == ["vgg13.safetensors"]
+    (folder / ".cifar_teachers" / "resnet110.pth").write_bytes(b"half")
+    (folder / ".resnet110.safetensors.1234.tmp").write_bytes(b"half")
+    lskd(capsys, "fetch-teachers", "resnet110", "--from", local, "--checkpoints-dir", folder)
+    assert _files(folder) == ["resnet110.safetensors"]
 
 
 def test_a_missing_network_is_reported_in_one_line(tmp_path: Path, capsys: Capture) -> None:

@@ -110,15 +110,24 @@ def test_the_shuffle_v1_pairs_and_the_digits_are_there() -> None:
     assert {"teacher-digits", "alone-digits", "alone-shv1"} <= set(list_networks())
 
 
+def _survives(name: str, path: Path) -> bool:
+    preset = load_preset(name)
+    path.write_text(to_yaml(preset))
+    return load_preset(path) == preset
+
+
+def test_a_preset_survives_the_way_through_its_yaml(tmp_path: Path) -> None:
+    """Every network alone, every pair with kd, and every method with one pair."""
+    names = [name for name in list_presets() if name.startswith("kd-") or "-r56-r20" in name]
+    names += list_networks()
+    assert len(names) > 80
+    assert [name for name in names if not _survives(name, tmp_path / "copy.yaml")] == []
+
+
+@pytest.mark.slow
 def test_every_preset_survives_the_way_through_its_yaml(tmp_path: Path) -> None:
-    path = tmp_path / "copy.yaml"
-    changed = []
-    for name in list_presets():
-        preset = load_preset(name)
-        path.write_text(to_yaml(preset))
-        if load_preset(path) != preset:
-            changed.append(name)
-    assert changed == []
+    names = list_presets()
+    assert [name for name in names if not _survives(name, tmp_path / "copy.yaml")] == []
 
 
 VITS = ["deit_tiny", "t2t_vit_7", "pit_tiny", "pvt_tiny", "t2t_vit_14", "pvt_v2_b0"]
@@ -204,7 +213,9 @@ def _losses(name: str) -> list[float]:
 
 def test_the_representatives_have_all_methods_recipes_and_networks() -> None:
     presets = [load_preset(name) for name in REPRESENTATIVES]
-    every = [load_preset(name) for name in list_presets()]
+    every = [load_preset(f"kd-{pair}") for pair in list_pairs()]
+    every += [load_preset(name) for name in list_networks()]
+    every += [load_preset(name) for name in list_presets() if name.endswith("-r56-r20")]
     assert {preset.method.name for preset in presets} == {preset.method.name for preset in every}
     families = [
         {

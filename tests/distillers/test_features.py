@@ -146,6 +146,13 @@ def _meta_teacher(name: str, size: int) -> Network:
         return create_model(name, 10, size)
 
 
+def _any_network(size: int) -> Network:
+    """For methods that read nothing but the size of the teacher's images."""
+    network = _meta_teacher("resnet8", 32)
+    network.image_size = size
+    return network
+
+
 def _relevant_shapes(method: str, shapes: FeatureShapes) -> object:
     """What the adapters of a method depend on."""
     if method in ("rkd", "pkt"):
@@ -172,7 +179,8 @@ def test_a_method_fits_the_features_of_all_pairs_of_different_shapes(method: str
             continue
         tested.append(key)
         with torch.device("meta"):
-            teacher = _meta_teacher(str(preset.teacher), size)
+            is_read = method == "ofd"
+            teacher = _meta_teacher(str(preset.teacher), size) if is_read else _any_network(size)
             distiller = create_distiller(preset, teacher, torch.zeros(20, dtype=torch.int64))
             student, goal = (_outputs(of, 3) for of in shapes)
             losses = distiller.losses(_step(student, goal))
@@ -187,7 +195,8 @@ def test_a_method_fits_the_features_of_all_pairs_of_different_shapes(method: str
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", ["one", "equal", "zero", "student_zero", "bfloat16"])
 def test_extreme_features_stay_finite(method: str, kind: str) -> None:
-    name = f"{method}-r32x4-shv2"
+    # Without native bf16, convolutions of larger networks take seconds on a CPU.
+    name = f"{method}-digits" if kind == "bfloat16" else f"{method}-r32x4-shv2"
     distiller = _distiller(name).train()
     student_shapes, teacher_shapes = _shapes(name)
     rows = 1 if kind == "one" else 4

@@ -30,6 +30,16 @@ def interrupted_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root of the same run without interruptions; read only."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(datasets._LOADERS, "digits", digits_loader(150, 50))
+        train([PRESET], root)
+    return root
+
+
 @pytest.fixture
 def interrupted(interrupted_once: Path, tmp_path: Path) -> Path:
     """The folder of a run in ``tmp_path`` that was stopped in its second epoch."""
@@ -141,10 +151,9 @@ def test_a_kill_before_the_first_state_does_not_prevent_a_restart(tmp_path: Path
 @pytest.mark.parametrize("last_file", ["student.safetensors", "metrics.jsonl", "resume.pt"])
 @pytest.mark.parametrize("epoch", [2, 3])
 def test_a_kill_between_the_files_of_an_epoch_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last_file: str, epoch: int
+    tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch, last_file: str, epoch: int
 ) -> None:
     """The state is written last: until then, the epoch counts as not trained."""
-    train([PRESET], tmp_path / "undisturbed")
     training_options(tmp_path / "killed")
     rename = Path.replace
 
@@ -163,7 +172,7 @@ def test_a_kill_between_the_files_of_an_epoch_loses_nothing(
     train([PRESET], tmp_path / "killed")
     for name in ("student.safetensors", "best.safetensors"):
         digests = [
-            digest(run_path(tmp_path / root, PRESET) / name) for root in ("undisturbed", "killed")
+            digest(run_path(root, PRESET) / name) for root in (undisturbed, tmp_path / "killed")
         ]
         assert digests[0] == digests[1], name
     folder = run_path(tmp_path / "killed", PRESET)

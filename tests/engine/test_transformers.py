@@ -58,7 +58,10 @@ def _weights(root: Path, preset: Preset) -> str:
 
 @pytest.mark.parametrize(
     ("names", "steps"),
-    [(("kd-r56g-t2t-vit-7",), 1), (("kd-r56g-deit-tiny", "guidance-r56g-deit-tiny"), 3)],
+    [
+        (("kd-r56g-deit-tiny", "guidance-r56g-deit-tiny"), 3),
+        pytest.param(("kd-r56g-t2t-vit-7",), 1, marks=pytest.mark.slow),
+    ],
 )
 def test_a_stopped_run_ends_as_an_undisturbed_one(
     names: Sequence[str], steps: int, tmp_path: Path
@@ -88,7 +91,10 @@ def test_stochastic_depth_is_the_same_in_single_and_joint_runs(tmp_path: Path) -
     assert _weights(single, preset) == _weights(joint, preset)
 
 
-@pytest.mark.parametrize("name", ["kd-r56g-deit-tiny", "guidance-r56g-deit-tiny"])
+@pytest.mark.parametrize(
+    "name",
+    ["kd-r56g-deit-tiny", pytest.param("guidance-r56g-deit-tiny", marks=pytest.mark.slow)],
+)
 def test_captured_steps_equal_eager_ones(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
