@@ -25,6 +25,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 MISTAKES = Path(__file__).with_name("mistakes.yaml")
 SUITE = ["tests"]
+# Files with long tests, which pytest starts first in a whole run, and which run last here.
+LONG = re.findall(r'"(tests/\S+\.py)"', (ROOT / "pyproject.toml").read_text())
 GOAL = 0.95  # fraction of the mistakes that must be noticed
 
 
@@ -61,10 +63,12 @@ def related_tests(file: Path) -> Iterator[list[str]]:
         rf"{re.escape(module)}\b|from {re.escape(package)} import [^\n]*\b{name}\b"
     )
     tests = sorted((ROOT / "tests").rglob("test_*.py"))
+    tests.sort(key=lambda path: (path.stem != f"test_{name}", str(path.relative_to(ROOT)) in LONG))
     direct = [t for t in tests if imports.search(t.read_text()) or t.stem == f"test_{name}"]
-    yield [str(path.relative_to(ROOT)) for path in direct]
     folder = ROOT / "tests" / Path(*file.parts[1:]).parent
-    yield [str(folder.relative_to(ROOT))] if folder != ROOT / "tests" else []
+    near = [path for path in tests if path.parent == folder and path not in direct]
+    for group in (direct, near):
+        yield [str(path.relative_to(ROOT)) for path in group]
     yield SUITE
 
 

@@ -23,8 +23,9 @@ def _runs() -> list[Run]:
         made_run(name, False, 0, [70.0, 73.0]),
         made_run(name, False, 1, [74.0, 72.0]),
         made_run(name, False, 2, [71.0, 73.5]),
-        made_run(name, True, 0, [75.0, 76.0]),
+        # Not in the order of the plain runs, which are paired with them by seed.
         made_run(name, True, 1, [74.0, 78.0]),
+        made_run(name, True, 0, [75.0, 76.0]),
     ]
 
 
