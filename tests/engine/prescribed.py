@@ -1,6 +1,6 @@
 """Trainings whose accuracies are prescribed for each epoch, split and network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +41,7 @@ def train_prescribed(
     root: Path,
     preset: Preset,
     top1: Mapping[str, Sequence[float]],
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Prescribed:
     """Train a preset with prescribed accuracies.
 
@@ -49,6 +50,7 @@ def train_prescribed(
         root: parent of the folders of runs and checkpoints.
         preset: a preset of the digits.
         top1: accuracies by epoch, under "test", "val", "ema_test" and "ema_val".
+        should_stop: interrupts the training.
     """
     remaining = {key: iter(values) for key, values in top1.items()}
 
@@ -60,5 +62,5 @@ def train_prescribed(
 
     monkeypatch.setattr(loop, "evaluate", evaluate)
     recorder = Prescribed(run_path(root, preset))
-    train([preset], root, recorder)
+    train([preset], root, recorder, should_stop)
     return recorder

@@ -16,11 +16,12 @@ from lskd_cli.config import Preset
 from lskd_cli.data import load_splits
 from lskd_cli.engine.distributed import SINGLE_PROCESS
 from lskd_cli.engine.evaluation import evaluate as real_evaluate
+from lskd_cli.errors import Interrupted
 from lskd_cli.preprocessing import Preprocessing
 from lskd_cli.results.build_tables import make_tables
 from lskd_cli.results.details import make_details
 from lskd_cli.results.runs import Run, read_run
-from tests.engine.helpers import digits_preset, metrics, silent, train
+from tests.engine.helpers import after, digest, digits_preset, metrics, silent, train
 from tests.engine.prescribed import Prescribed, train_prescribed
 
 pytestmark = pytest.mark.usefixtures("small_digits")
@@ -166,3 +167,17 @@ class TestSplits:
             for key, value in values.items():
                 assert last[f"{prefix}_{key}"] == pytest.approx(value, rel=1e-6)
         assert last["val_loss"] != pytest.approx(last["test_loss"], rel=1e-3)
+
+
+class TestResumption:
+    def test_the_best_epoch_before_an_interruption_is_still_the_best(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with pytest.raises(Interrupted):
+            train_prescribed(
+                monkeypatch, tmp_path, _preset(3), {"test": [80.0]}, should_stop=after(4)
+            )
+        best = digest(tmp_path / "runs" / "kd-digits" / "seed0" / "best.safetensors")
+        run = train_prescribed(monkeypatch, tmp_path, _preset(3), {"test": [50.0, 60.0]})
+        assert run.best == [best, best]
+        assert _info(run)["best"]["epoch"] == 1

@@ -13,7 +13,7 @@ from lskd_cli.engine import cuda_graphs, loop
 from lskd_cli.engine.callback import Callback
 from lskd_cli.engine.compile import Warn
 from lskd_cli.engine.cuda_graphs import EagerRunner, GraphRunner, StepRunner
-from lskd_cli.engine.graph_check import StepState
+from lskd_cli.engine.graph_check import TOLERANCES, StepState
 from lskd_cli.engine.runtime import Runtime
 from lskd_cli.engine.student_trainer import StudentTrainer
 from lskd_cli.models import create_model
@@ -251,6 +251,18 @@ def test_only_differences_above_rounding_count(error: float) -> None:
     actual = StepState([torch.full((100,), 0.1 + error), torch.ones(3)], [torch.tensor(6)])
     assert expected.difference(before, expected) == 0
     assert (actual.difference(before, expected) > 0.02) == (error != 1e-6)
+
+
+@pytest.mark.parametrize(("precision", "error"), [("fp32", 0.05), ("tf32", 0.2), ("bf16", 0.3)])
+def test_a_step_that_is_wrong_by_a_part_of_its_change_exceeds_the_tolerance(
+    precision: str, error: float
+) -> None:
+    before = StepState([torch.zeros(100)], [torch.tensor(5)])
+    expected = StepState([torch.full((100,), 0.1)], [torch.tensor(6)])
+    wrong = StepState([torch.full((100,), 0.1 * (1 + error))], [torch.tensor(6)])
+    assert wrong.difference(before, expected) > TOLERANCES[precision]
+    rounded = StepState([torch.full((100,), 0.1 * (1 + error / 100))], [torch.tensor(6)])
+    assert rounded.difference(before, expected) < TOLERANCES[precision]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from lskd_cli.config import load_preset
 from lskd_cli.data import Batch
 from lskd_cli.distillers.mlkd import mlkd_losses
 from lskd_cli.engine.student_trainer import StudentTrainer
-from lskd_cli.models import Output
+from lskd_cli.models import Output, create_model
 from tests.engine.helpers import CPU, digits_preset
 
 
@@ -61,6 +61,40 @@ def test_mixed_images_and_label_smoothing_reach_the_cross_entropy() -> None:
     soft = 0.9 * (0.7 * one_hot[target] + 0.3 * one_hot[other]) + 0.01
     expected = 0.1 * -(soft * logits.log_softmax(dim=1)).sum(dim=1).mean()
     torch.testing.assert_close(losses["ce"], expected)
+
+
+def test_clipping_bounds_the_gradients_of_student_and_method_together() -> None:
+    preset = digits_preset("fitnet", False, 1, "optimizer.clip_grad_norm=0.1")
+    trainer = StudentTrainer(preset, CPU, create_model("resnet20", 10, 16), torch.arange(20) % 10)
+    trainer.start_epoch()
+    images = _random(6, 3, 16, 16, seed=0)
+    teacher = create_model("resnet20", 10, 16).eval()
+    teacher.enable_features()
+    with torch.no_grad():
+        outputs = {"weak": teacher.forward_features(images)}
+    trainer.train_step(Batch({"weak": images}, torch.arange(6), torch.arange(6)), outputs)
+    norms = [
+        torch.stack([p.grad.norm() for p in part.parameters() if p.grad is not None]).norm()
+        for part in (trainer.module, trainer.student, trainer.distiller)
+    ]
+    assert norms[0].item() == pytest.approx(0.1, rel=1e-3)
+    assert min(norms[1:]) > 1e-3
+
+
+def test_the_average_has_averaged_statistics_of_batch_norms() -> None:
+    trainer = StudentTrainer(digits_preset("kd", False, 1, "optimizer.ema_decay=0.5"), CPU)
+    trainer.start_epoch()
+    images = _random(6, 3, 16, 16, seed=0) + 3
+    batch = Batch({"weak": images}, torch.arange(6), torch.arange(6))
+    trainer.train_step(batch, {"weak": Output(_random(6, 10, seed=2))})
+    assert trainer.ema is not None
+    own = dict(trainer.student.named_buffers())
+    decay = 2 / 11  # after one update
+    for name, average in trainer.ema.network.named_buffers():
+        if name.endswith("running_mean"):
+            torch.testing.assert_close(average, (1 - decay) * own[name])  # from 0
+        elif name.endswith("num_batches_tracked"):
+            assert average == own[name] == 1
 
 
 class TestStochasticDepth:

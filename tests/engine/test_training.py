@@ -2,6 +2,7 @@
 
 import json
 import resource
+import time
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,26 @@ def test_a_kill_costs_at_most_the_time_between_two_saves(tmp_path: Path) -> None
     with pytest.raises(MemoryError):
         train([preset], tmp_path, should_stop=should_stop, checkpoint_interval=0)
     assert _saved_position(run_path(tmp_path, preset)) == (2, 1)
+
+
+def test_time_is_counted_once_however_often_the_state_is_saved(tmp_path: Path) -> None:
+    start = time.monotonic()
+    train([digits_preset()], tmp_path, checkpoint_interval=0)
+    elapsed = time.monotonic() - start
+    records = metrics(run_path(tmp_path, digits_preset()))
+    assert 0 < sum(record["seconds"] for record in records) < elapsed
+    for record in records:
+        assert record["images_per_second"] == pytest.approx(150 / record["seconds"])
+
+
+def test_the_state_is_saved_at_intervals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = []
+    monkeypatch.setattr(RunFolder, "save_state", lambda *_: saved.append(time.monotonic()))
+    train([digits_preset()], tmp_path / "often", checkpoint_interval=0)
+    assert len(saved) == 2 * 3 + 2  # after every step, and at the end of each epoch
+    saved.clear()
+    train([digits_preset()], tmp_path / "seldom", checkpoint_interval=1000)
+    assert len(saved) == 2
 
 
 def test_a_finished_run_is_skipped(trained_copy: Path) -> None:

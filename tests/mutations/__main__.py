@@ -1,9 +1,9 @@
 """Put small mistakes into the package, one at a time, and list which test notices each.
 
 ``python -m tests.mutations [NAME...]`` reads ``mistakes.yaml``. Each mistake is made in a copy of
-the working tree. The tests that import the changed module run first, then those of the mirrored
-folder, and the whole suite only if all of them pass. Finished results are kept in a file, so that
-an interrupted campaign continues where it stopped; remove the file to start over.
+the working tree. The tests that import the changed module or mirror its folder run first, and the
+whole suite only if all of them pass. Finished results are kept in a file, so that an interrupted
+campaign continues where it stopped; remove the file to start over.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -55,21 +55,22 @@ class Mistake:
         return found[0].relative_to(ROOT)
 
 
-def related_tests(file: Path) -> Iterator[list[str]]:
-    """Groups of test files, from those that import a module to the whole suite."""
+def related_tests(file: Path) -> list[str]:
+    """Test files that import a module or mirror its folder: short ones first, and importing ones."""
     module = ".".join(file.with_suffix("").parts)
     package, _, name = module.rpartition(".")
     imports = re.compile(
         rf"{re.escape(module)}\b|from {re.escape(package)} import [^\n]*\b{name}\b"
     )
-    tests = sorted((ROOT / "tests").rglob("test_*.py"))
-    tests.sort(key=lambda path: (path.stem != f"test_{name}", str(path.relative_to(ROOT)) in LONG))
-    direct = [t for t in tests if imports.search(t.read_text()) or t.stem == f"test_{name}"]
     folder = ROOT / "tests" / Path(*file.parts[1:]).parent
-    near = [path for path in tests if path.parent == folder and path not in direct]
-    for group in (direct, near):
-        yield [str(path.relative_to(ROOT)) for path in group]
-    yield SUITE
+    ranks: dict[str, tuple[bool, bool, bool]] = {}
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        has_name = path.stem == f"test_{name}"
+        is_direct = has_name or bool(imports.search(path.read_text()))
+        if is_direct or path.parent == folder:
+            test = str(path.relative_to(ROOT))
+            ranks[test] = (not has_name, test in LONG, not is_direct)
+    return sorted(ranks, key=lambda test: ranks[test])
 
 
 def first_failure(folder: Path, tests: Sequence[str]) -> str | None:
@@ -109,13 +110,10 @@ def check(mistake: Mistake, related_only: bool) -> dict[str, str | None]:
         copy_working_tree(folder)
         path = folder / file
         path.write_text(path.read_text().replace(mistake.old, mistake.new))
-        for tests in related_tests(file):
-            if not tests or (related_only and tests == SUITE):
-                continue
-            failure = first_failure(folder, tests)
-            if failure:
-                return {**asdict(mistake), "file": str(file), "noticed_by": failure}
-    return {**asdict(mistake), "file": str(file), "noticed_by": None}
+        failure = first_failure(folder, related_tests(file) or SUITE)
+        if failure is None and not related_only:
+            failure = first_failure(folder, SUITE)
+    return {**asdict(mistake), "file": str(file), "noticed_by": failure}
 
 
 def main() -> int:
