@@ -56,7 +56,7 @@ class Mistake:
 
 
 def related_tests(file: Path) -> list[str]:
-    """Test files that import a module or mirror its folder: short ones first, and importing ones."""
+    """Files that import a module or mirror its folder; importing ones first, long ones last."""
     module = ".".join(file.with_suffix("").parts)
     package, _, name = module.rpartition(".")
     imports = re.compile(
