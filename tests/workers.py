@@ -48,8 +48,9 @@ def _enter(
     err: Path | None,
 ) -> None:
     os.environ.update(environment)
-    # A process that was started in the background of a shell inherits that SIGINT is ignored.
+    # Processes started in the background of a shell, or by nohup, inherit that these are ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     for descriptor, path in ((1, out), (2, err)):
         if path is not None:
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), descriptor)
