@@ -74,7 +74,7 @@ class Checkpoint:
         """Names of the classes in the metadata; empty if there are none.
 
         Raises:
-            RequestError: the metadata is damaged.
+            RequestError: the metadata is corrupt.
         """
         try:
             names = json.loads(self.metadata.get("classes", "[]"))
@@ -96,7 +96,7 @@ class Checkpoint:
             image_size: input size in pixels in that case.
 
         Raises:
-            RequestError: the metadata is damaged.
+            RequestError: the metadata is corrupt.
         """
         stored = self.metadata.get("preprocessing")
         if stored is not None:
@@ -124,17 +124,17 @@ class Checkpoint:
         """Check that all weights are finite.
 
         Raises:
-            RequestError: one is not; the message names it.
+            RequestError: a weight is not finite; the message names it.
         """
         bad = first_non_finite(self.weights)
         if bad is not None:
-            raise RequestError(f"{self.path}: damaged: {bad} contains values that are not finite")
+            raise RequestError(f"{self.path}: corrupt: {bad} contains values that are not finite")
 
     def check(self, model: str, network: Network) -> None:
         """Check that all weights are finite and have the names and shapes of a network.
 
         Raises:
-            RequestError: they do not; the message names the first difference.
+            RequestError: names or shapes differ; the message names the first difference.
         """
         self.check_finite()
         expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
@@ -204,7 +204,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     A safetensors file that lskd has written contains a digest, which is checked.
 
     Raises:
-        RequestError: the file is missing, damaged, of another format, or contains code.
+        RequestError: the file is missing, corrupt, of another format, or contains code.
     """
     if not path.is_file():
         raise RequestError(f"{path}: no such checkpoint")
@@ -217,14 +217,14 @@ def load_safetensors(path: Path) -> Checkpoint:
     """Load a safetensors file of any name.
 
     Raises:
-        RequestError: the file is damaged or of another format.
+        RequestError: the file is corrupt or of another format.
     """
     try:
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
         if _DIGEST in metadata and metadata[_DIGEST] != _content_digest(*_split(path.read_bytes())):
-            raise RequestError(f"{path}: damaged: its content does not match its digest")
+            raise RequestError(f"{path}: corrupt: its content does not match its digest")
     except (SafetensorError, OSError) as error:
         raise RequestError(f"{path}: not a readable safetensors file: {error}") from None
     return Checkpoint(path, weights, {k: v for k, v in metadata.items() if k != _DIGEST})
@@ -236,8 +236,8 @@ def check_torch_archive(path: Path) -> None:
     Files of PyTorch before 1.6 are pickles without checksums and pass.
 
     Raises:
-        ValueError: a member of the ZIP archive is damaged or compressed.
-        zipfile.BadZipFile: the archive is damaged.
+        ValueError: a member of the ZIP archive is corrupt or compressed.
+        zipfile.BadZipFile: the archive is corrupt.
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
@@ -248,9 +248,9 @@ def check_torch_archive(path: Path) -> None:
             # torch.save does not compress; a compressed member could fill the memory.
             if member.compress_type != zipfile.ZIP_STORED:
                 raise ValueError(f"{member.filename} is compressed")
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise ValueError(f"wrong checksum of {damaged}")
+        corrupt = archive.testzip()
+    if corrupt is not None:
+        raise ValueError(f"wrong checksum of {corrupt}")
 
 
 def read_pickled_weights(path: Path) -> dict[str, Tensor]:
@@ -261,7 +261,7 @@ def read_pickled_weights(path: Path) -> dict[str, Tensor]:
     refuses everything else.
 
     Raises:
-        RequestError: the file is damaged, contains code, or contains no weights.
+        RequestError: the file is corrupt, contains code, or contains no weights.
     """
     try:
         check_torch_archive(path)
@@ -269,11 +269,9 @@ def read_pickled_weights(path: Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "Unsupported" in str(error) or "GLOBAL" in str(error) or "global" in str(error):
-            raise RequestError(
-                f"{path}: refused: the pickle asks to run code that weights do not need"
-            ) from None
+            raise RequestError(f"{path}: refused: the file contains executable code") from None
         raise RequestError(f"{path}: not a checkpoint that torch can read") from None
-    # A damaged pickle can raise any exception; all mean the same to the user.
+    # A corrupt pickle can raise any exception; all mean the same to the user.
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RequestError(f"{path}: not a checkpoint that torch can read: {reason}") from None

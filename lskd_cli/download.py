@@ -50,7 +50,7 @@ def with_source(target: Path, source: str) -> Path:
 
 @contextmanager
 def download_lock(target: Path) -> Iterator[None]:
-    """Hold the only right to download and unpack ``target``; other processes wait here.
+    """Lock the download and unpacking of ``target``; other processes wait here.
 
     Check for the result again inside the context: the process that held the lock before may have
     produced it.

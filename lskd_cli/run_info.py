@@ -94,7 +94,7 @@ def read_run_info(folder: Path) -> RunInfo | None:
     """The ``run.json`` of a run folder; None if there is none.
 
     Raises:
-        RequestError: the file cannot be read or is damaged.
+        RequestError: the file cannot be read or is corrupt.
     """
     path = folder / RUN
     if not path.exists():
@@ -105,7 +105,7 @@ def read_run_info(folder: Path) -> RunInfo | None:
         raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
     except ValidationError as error:
         raise RequestError(
-            f"{path}: damaged ({_problem(error)}); 'lskd train --fresh' restarts the run"
+            f"{path}: corrupt ({_problem(error)}); 'lskd train --fresh' restarts the run"
         ) from None
 
 
@@ -142,14 +142,15 @@ def read_metrics(folder: Path, warn: Callable[[str], None]) -> list[Metrics]:
             if number == len(lines) and error.errors()[0]["type"] == "json_invalid":
                 warn(f"{path}: truncated last line ignored")
                 break
-            raise RequestError(f"{path}: damaged: line {number}: {_problem(error)}") from None
+            raise RequestError(f"{path}: corrupt: line {number}: {_problem(error)}") from None
         if "val_top1" in metrics and number == 1:
             required.add("val_top1")
         missing = sorted(required - metrics.keys())
         if missing:
-            raise RequestError(f"{path}: damaged: line {number} has no {missing[0]}")
+            raise RequestError(f"{path}: corrupt: line {number} has no {missing[0]}")
         if metrics["epoch"] != number:
-            raise RequestError(f"{path}: damaged: line {number} is of epoch {metrics['epoch']}")
+            epoch = metrics["epoch"]
+            raise RequestError(f"{path}: corrupt: line {number} belongs to epoch {epoch}")
         history.append(metrics)
     return history
 

@@ -6,7 +6,7 @@ from typing import Literal
 from lskd_cli.errors import RequestError
 
 PRESET, RUN, METRICS = "preset.yaml", "run.json", "metrics.jsonl"
-METHOD, MODEL = "method.py", "model.py"  # sources of a method and a network of the user's own
+METHOD, MODEL = "method.py", "model.py"  # sources of a method and a user-provided network
 STUDENT, BEST, EMA = "student.safetensors", "best.safetensors", "ema.safetensors"
 RESUME = "resume.pt"
 _FILES = {"last": STUDENT, "best": BEST, "ema": EMA}

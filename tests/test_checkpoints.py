@@ -65,7 +65,7 @@ def test_weights_of_another_network_are_refused(
 
 @pytest.mark.parametrize("name", ["a.safetensors", "a.pth"])
 @pytest.mark.parametrize("content", [b"", b"\x00" * 7, b"PK\x03\x04", b"words words words"])
-def test_a_damaged_file_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
+def test_a_corrupt_file_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(RequestError, match=name):
         load_checkpoint(tmp_path / name)
@@ -88,7 +88,7 @@ def test_a_flipped_bit_in_a_stored_file_is_found(tmp_path: Path, position: int) 
     content = bytearray(path.read_bytes())
     content[position] ^= 1
     path.write_bytes(content)
-    with pytest.raises(RequestError, match=r"damaged|not a readable safetensors file"):
+    with pytest.raises(RequestError, match=r"corrupt|not a readable safetensors file"):
         load_checkpoint(path)
 
 
@@ -111,7 +111,7 @@ def test_an_accuracy_that_is_no_percentage_is_ignored(tmp_path: Path, top1: str)
     ("compression", "message"),
     [(zipfile.ZIP_STORED, "wrong checksum"), (zipfile.ZIP_DEFLATED, "is compressed")],
 )
-def test_a_damaged_or_compressed_pickle_is_refused(
+def test_a_corrupt_or_compressed_pickle_is_refused(
     tmp_path: Path, compression: int, message: str
 ) -> None:
     saved, path = tmp_path / "saved.pth", tmp_path / "resnet8.pth"

@@ -116,7 +116,7 @@ def test_the_preparation_is_restored_from_json() -> None:
         ("{", "["),
     ],
 )
-def test_damaged_metadata_is_refused(old: str, new: str) -> None:
+def test_corrupt_metadata_is_refused(old: str, new: str) -> None:
     text = Preprocessing(224, (0.5, 0.4, 0.3), (0.5, 0.6, 0.7), "bicubic", 0.9).to_json()
     checkpoint = Checkpoint(Path("a.safetensors"), {}, {"preprocessing": text.replace(old, new, 1)})
     with pytest.raises(RequestError, match=r"a\.safetensors: metadata: preprocessing: "):

@@ -29,7 +29,8 @@ def compare(
         typer.Argument(metavar="[RUN]...", help="Run folders; by default all in --runs-dir."),
     ] = None,
     presets: Annotated[
-        list[str] | None, typer.Option("--preset", "-p", help="Only this preset; repeatable.")
+        list[str] | None,
+        typer.Option("--preset", "-p", help="Restrict to this preset; repeatable."),
     ] = None,
     train: Annotated[
         bool,

@@ -63,7 +63,7 @@ class _OptionalStream(TextIOBase):
 out = Console(
     width=None if sys.stdout.isatty() else _FILE_WIDTH, quiet=not is_main_process, emoji=False
 )
-# Progress and messages: training goes on when nobody reads them any more.
+# Progress and messages: training continues when nobody reads them any more.
 err = Console(file=_OptionalStream(lambda: sys.stderr), emoji=False)  # type: ignore[arg-type]
 
 

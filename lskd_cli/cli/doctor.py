@@ -18,7 +18,7 @@ def doctor(
     precision: Annotated[PrecisionName, typer.Option(help="Precision of the self-test.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Print what a bug report needs, and test a training step on the device.
+    """Print system information for a bug report, and test a training step on the device.
 
     On CUDA, captured steps are compared with eager ones. The exit code is 1 if a test fails.
 

@@ -47,8 +47,7 @@ def export(
 ) -> None:
     """Export a trained network, and compare the exported file with it on test images.
 
-    The file takes batches of any size, and stores how images are prepared, the class names and the
-    licence.
+    The file takes batches of any size, and stores preprocessing, class names and licence.
 
     Example: [bold]lskd export runs/kd-digits/seed0 --format onnx[/]
     """

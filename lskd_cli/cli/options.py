@@ -15,7 +15,7 @@ DataDir = Annotated[
     typer.Option(
         envvar="LSKD_DATA_DIR",
         help="Folder that contains cifar-100-python (downloaded if it is absent), imagenet/, or "
-        "images of your own (see train --dataset).",
+        "custom images (see train --dataset).",
     ),
 ]
 CheckpointsDir = Annotated[

@@ -91,7 +91,7 @@ def check_standardizable(option: str, preset: Preset) -> None:
     """Check that a preset has logits to standardize, and the settings for it.
 
     Raises:
-        RequestError: it has not; the message says why.
+        RequestError: the preset cannot be standardized; the message says why.
     """
     if preset.teacher is None:
         raise RequestError(
@@ -106,7 +106,7 @@ def check_standardizable(option: str, preset: Preset) -> None:
 def _check_dataset(name: str) -> None:
     check_dataset("--dataset", name)
     if name in BUILTIN_DATASETS:
-        raise RequestError(f"--dataset {name}: only for images of your own; choose a preset of it")
+        raise RequestError(f"--dataset {name}: only for custom images; choose a preset of it")
 
 
 def _check_model(option: str, name: str) -> None:
@@ -117,7 +117,7 @@ def _check_model(option: str, name: str) -> None:
 
 
 def _own_data_overrides(preset: Preset, name: str, data_dir: Path) -> list[str | Override]:
-    """What turns any preset into one for images of one's own."""
+    """What turns any preset into one for custom images."""
     from lskd_cli.data import identify_images
 
     images = identify_images(name, data_dir)

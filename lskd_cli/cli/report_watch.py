@@ -11,7 +11,7 @@ from lskd_cli.results.report_figures import run_figures
 from lskd_cli.results.runs import Run, find_run_folders, find_runs
 from lskd_cli.run_paths import METRICS, RUN
 
-_INTERVAL = 2.0  # seconds between two looks at the run folders
+_INTERVAL = 2.0  # polling interval in seconds
 
 
 def watch_runs(

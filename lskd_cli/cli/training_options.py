@@ -50,11 +50,11 @@ class TrainingArguments:
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="Another teacher network: a built-in one, torchvision/NAME or timm/NAME.",
+            help="Replace the teacher network: a built-in one, torchvision/NAME or timm/NAME.",
         ),
     ] = None
     student: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Another student network.")
+        str | None, typer.Option(metavar="MODEL", help="Replace the student network.")
     ] = None
     init: Annotated[
         str | None,
@@ -68,7 +68,7 @@ class TrainingArguments:
         str | None,
         typer.Option(
             metavar="imagefolder|csv|npz|tar|hfds/NAME",
-            help="Train on images of your own in --data-dir: train/CLASS/FILE and val/CLASS/FILE; "
+            help="Train on custom images in --data-dir: train/CLASS/FILE and val/CLASS/FILE; "
             "train.csv and val.csv with the columns path and label; a NumPy archive as those of "
             "MedMNIST; train.tar and val.tar; or a data set of the Hugging Face Hub.",
         ),

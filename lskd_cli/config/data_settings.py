@@ -37,7 +37,7 @@ class Data(ConfigModel):
     """The data set, and how a training view of an image is made."""
 
     name: DatasetName
-    num_classes: PositiveInt | None = None  # of images of one's own; other data sets define it
+    num_classes: PositiveInt | None = None  # of custom images; other data sets define it
     image_size: Annotated[int, Field(ge=8, le=1024)] = DEFAULT_IMAGE_SIZE  # input of the student
     batch_size: PositiveInt
     drop_last: bool = False  # drop the last partial batch of an epoch
@@ -70,9 +70,7 @@ class Data(ConfigModel):
                 "images"
             )
         if not self.is_own and self.num_classes is not None:
-            raise ValueError(
-                f"num_classes: only valid with images of your own; {self.name} defines it"
-            )
+            raise ValueError(f"num_classes: only valid with custom images; {self.name} defines it")
         uses_workers = self.augmentation is not None and self.augmentation.pipeline == "workers"
         if self.on_disk and not uses_workers:
             raise ValueError("augmentation.pipeline: must be workers for images in files")

@@ -51,7 +51,7 @@ class Override:
         for parent in parents:
             child = node.setdefault(parent, {})
             if not isinstance(child, dict):
-                raise RequestError(f"{self.option}: {parent} is a value, not a group of keys")
+                raise RequestError(f"{self.option}: {parent} is not a mapping")
             node = child
         node[last] = self.value
 

@@ -1,4 +1,4 @@
-"""Python files of the user's: methods (``--method-file``), and networks (``--model-file``)."""
+"""User-provided Python files: methods (``--method-file``), and networks (``--model-file``)."""
 
 import importlib.util
 import sys

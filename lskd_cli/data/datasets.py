@@ -1,4 +1,4 @@
-"""Data sets: CIFAR-100 and scikit-learn's digits, ImageNet, and images of one's own."""
+"""Data sets: CIFAR-100 and scikit-learn's digits, ImageNet, and custom images."""
 
 import shutil
 import tarfile
@@ -63,7 +63,7 @@ def load_splits(data: Data, folder: Path, progress: Progress, skip_bad: bool = F
         skip_bad: leave out files that cannot be decoded.
 
     Raises:
-        RequestError: a file is damaged or cannot be read, or the classes do not match.
+        RequestError: a file is corrupt or cannot be read, or the classes do not match.
         RunError: the download failed.
     """
     train: Images
@@ -96,7 +96,7 @@ def identify_images(name: str, folder: Path) -> ImagesIdentity:
     """Classes and archive of images in files or of one's own, without decoding them.
 
     Args:
-        name: imagenet, or a data set of one's own.
+        name: imagenet, or a custom data set.
         folder: folder of the images, or the archive.
 
     Raises:
@@ -164,7 +164,7 @@ def _cifar100(
             ) from None
         if not intact:
             raise RequestError(
-                f"{path}: damaged (its md5 is not {md5}); remove {base} to download it again"
+                f"{path}: corrupt (its md5 is not {md5}); remove {base} to download it again"
             )
     splits = (CIFAR100(str(folder), train=train) for train in (True, False))
     train, test = (

@@ -27,7 +27,7 @@ def eval_batches(
 
     Args:
         images: a test or validation set.
-        preprocessing: how images are prepared for the network.
+        preprocessing: preprocessing of the network.
         shard: the images of this process.
 
     Yields:

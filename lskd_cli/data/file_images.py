@@ -90,7 +90,7 @@ class FileImages(ABC):
         try:
             with self.open_file(index) as file, Image.open(file) as image:
                 return image.convert("RGB")
-        # A damaged file can raise any exception.
+        # A corrupt file can raise any exception.
         except Exception as error:
             raise RunError(f"{self.name(index)}: cannot be read: {error}") from None
 
@@ -100,7 +100,7 @@ class FileImages(ABC):
             with self.open_file(index) as file, Image.open(file) as image:
                 image.draft("RGB", (1, 1))
                 image.load()
-        # A damaged file can raise any exception.
+        # A corrupt file can raise any exception.
         except Exception:
             return False
         return True

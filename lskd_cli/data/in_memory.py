@@ -10,11 +10,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ImagesIdentity:
-    """What is known of images without looking at them.
+    """Metadata of an image set.
 
     Attributes:
         classes: names of the classes.
-        archive: SHA-256 of the archive of images of one's own.
+        archive: SHA-256 of the archive of custom images.
         image_size: side in pixels of images that all have the same size.
     """
 
@@ -31,7 +31,7 @@ class InMemoryImages:
         images: (N, S, S, 3) uint8, RGB.
         targets: (N,) int64 class indices.
         classes: names of the classes; empty if they are not known.
-        digest: SHA-256 of the archive of images of one's own.
+        digest: SHA-256 of the archive of custom images.
     """
 
     images: Tensor

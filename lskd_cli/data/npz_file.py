@@ -44,7 +44,7 @@ def load_npz(path: Path) -> dict[str, InMemoryImages]:
             raise ValueError("not a NumPy archive")
         with loaded as archive:
             arrays = {key: archive[key] for key in archive.files if key.startswith(_SPLITS)}
-    # A damaged file can raise any exception.
+    # A corrupt file can raise any exception.
     except Exception as error:
         raise RequestError(f"{path}: cannot be read: {error}") from None
     splits = {}

@@ -45,7 +45,7 @@ def list_tar(folder: Path) -> tuple[ReaderImages, ReaderImages]:
     ``train/`` and ``val/`` may instead contain a tar archive for each class.
 
     Raises:
-        RequestError: an archive is missing or damaged, or the classes differ.
+        RequestError: an archive is missing or corrupt, or the classes differ.
     """
     train, val = (_read_tar(folder, split) for split in ("train", "val"))
     if train.classes != val.classes:
@@ -64,7 +64,7 @@ def _read_tar(folder: Path, split: str) -> ReaderImages:
     try:
         # Without timm's caches: open files must not be shared by workers, nor pickles be loaded.
         reader = ReaderImageInTar(str(path), cache_tarfiles=False, cache_tarinfo=False)
-    # A damaged archive can raise any exception.
+    # A corrupt archive can raise any exception.
     except Exception as error:
         raise RequestError(f"{path}: cannot be read: {error}") from None
     names = sorted(reader.class_name_to_idx, key=reader.class_name_to_idx.__getitem__)

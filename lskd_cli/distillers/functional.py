@@ -1,4 +1,4 @@
-"""The losses of the logit methods as one function, for training loops of one's own."""
+"""The losses of the logit methods as one function, for custom training loops."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a bug report needs: hardware, versions, a self-test, and the files that are there."""
+"""System information for a bug report: hardware, versions, a self-test, and existing files."""
 
 import os
 import platform

@@ -25,7 +25,7 @@ def evaluate(
     Args:
         network: network on the device of the images; it is set to evaluation mode.
         images: test or validation set.
-        preprocessing: how images are prepared for the network.
+        preprocessing: preprocessing of the network.
         group: processes that share the images.
     """
     sums = torch.zeros(NUM_SUMS, dtype=torch.float64)

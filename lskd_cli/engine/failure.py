@@ -1,4 +1,4 @@
-"""Why a run of several processes failed: the process that failed first tells all others."""
+"""Errors of runs of several processes: the first to fail reports its error to the others."""
 
 import time
 
@@ -51,7 +51,7 @@ def _describe_lost_connection(error: Exception) -> str:
     if "timed out" in str(error).lower() or "timeout" in str(error).lower():
         return "another process did not answer in time (--process-timeout)"
     if _is_lost_connection(error):
-        return "another process ended without a message"
+        return "another process exited without an error message"
     return _first_line(error)
 
 

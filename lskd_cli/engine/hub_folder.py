@@ -209,5 +209,5 @@ model = create_model(config["architecture"], config["num_classes"], size).eval()
 model.load_state_dict(load_file("model.safetensors"))
 ```
 
-The entry `preprocessing` of config.json describes how images are prepared.
+The entry `preprocessing` of config.json describes the preprocessing of images.
 """

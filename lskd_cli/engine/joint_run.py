@@ -15,7 +15,7 @@ from lskd_cli.data import DataSplits
 from lskd_cli.engine.callback import Callback
 from lskd_cli.engine.initial_weights import InitialWeights
 from lskd_cli.engine.loop import CHECKPOINT_INTERVAL, StudentRun, train_students
-from lskd_cli.engine.run_folder import DAMAGED_STATE, RunFolder
+from lskd_cli.engine.run_folder import CORRUPT_STATE, RunFolder
 from lskd_cli.engine.runtime import Runtime
 from lskd_cli.engine.student_trainer import StudentTrainer
 from lskd_cli.engine.teacher import Teacher
@@ -97,7 +97,7 @@ class JointRun:
                 # A state of another structure can raise any exception.
                 except Exception as error:
                     path = run.folder.path / RESUME
-                    raise RequestError(f"{path}: {DAMAGED_STATE}") from error
+                    raise RequestError(f"{path}: {CORRUPT_STATE}") from error
             students.append(StudentRun(student, run.folder))
         return students
 
@@ -238,7 +238,7 @@ class JointRun:
 
 
 def images_digest(splits: DataSplits) -> str | None:
-    """Digest of training images of one's own, which must not change between starts."""
+    """Digest of custom training images, which must not change between starts."""
     return splits.train.digest
 
 

@@ -54,7 +54,7 @@ class EvalModel:
         """How images are prepared for these weights.
 
         Raises:
-            RequestError: the metadata of the weights is damaged.
+            RequestError: the metadata of the weights is corrupt.
         """
         return self.checkpoint.preprocessing(self.model, self.data, self.data.image_size)
 

@@ -83,6 +83,6 @@ def _prepare(student: Student, path: Path) -> Tensor | str:
     try:
         with Image.open(regular_file(path)) as image:
             return student.prepare(image)
-    # A damaged file can raise any exception.
+    # A corrupt file can raise any exception.
     except Exception as error:
         return str(error).partition("\n")[0] or type(error).__name__

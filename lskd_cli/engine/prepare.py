@@ -95,7 +95,8 @@ def _check_processes(plan: TrainingPlan, group: ProcessGroup) -> None:
     digest = hashlib.sha256(repr(plan.run_paths()).encode()).digest()
     if not group.all_equal(torch.tensor(list(digest), dtype=torch.uint8)):
         raise RequestError(
-            "the processes find different runs; --runs-dir must be a folder that all machines share"
+            "the processes disagree on the runs; --runs-dir must be a folder that all machines "
+            "share"
         )
 
 

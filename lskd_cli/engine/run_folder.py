@@ -40,7 +40,10 @@ from lskd_cli.models import model_source
 from lskd_cli.run_info import RunInfo, read_run_info, write_metrics, write_run_info
 from lskd_cli.run_paths import BEST, EMA, METHOD, METRICS, MODEL, PRESET, RESUME, RUN, STUDENT
 
-DAMAGED_STATE = "damaged or of another version; --fresh restarts the run and keeps the old files"
+CORRUPT_STATE = (
+    "corrupt or written by an incompatible version; --fresh restarts the run and keeps the old "
+    "files"
+)
 
 
 class RunFolder:
@@ -56,7 +59,7 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Be the only process that writes; the lock ends with the process, however it ends.
+        """Lock the folder for writing; the lock ends with the process, however it ends.
 
         Raises:
             RequestError: another process writes to this folder, or the lock cannot be created.
@@ -78,7 +81,7 @@ class RunFolder:
         """The run.json of the folder; None if there is no run.
 
         Raises:
-            RequestError: the file is damaged.
+            RequestError: the file is corrupt.
         """
         return read_run_info(self.path)
 
@@ -171,7 +174,7 @@ class RunFolder:
         """The saved state of an unfinished run, if there is one.
 
         Raises:
-            RequestError: the file is damaged or of another version.
+            RequestError: the file is corrupt or written by an incompatible version.
         """
         path = self.path / RESUME
         if not path.exists():
@@ -185,11 +188,11 @@ class RunFolder:
             # States of version 0.1.0 have the same format, but no number.
             is_readable = state.get("version", STATE_VERSION) == STATE_VERSION
             bad = first_non_finite({**state["student"], **state["distiller"]})
-        # A damaged file can raise any exception; all mean the same to the user.
+        # A corrupt file can raise any exception; all mean the same to the user.
         except Exception as error:
-            raise RequestError(f"{path}: {DAMAGED_STATE}") from error
+            raise RequestError(f"{path}: {CORRUPT_STATE}") from error
         if not is_readable or bad is not None:
-            raise RequestError(f"{path}: {DAMAGED_STATE}")
+            raise RequestError(f"{path}: {CORRUPT_STATE}")
         return state
 
     def remove_stale_files(self) -> None:
@@ -270,7 +273,7 @@ class RunFolder:
 
 
 def _plugin_sources(preset: Preset) -> dict[str, str | None]:
-    """Sources of the method and the student, if files of the user's define them, by file name."""
+    """Sources of the method and the student, if user-provided files define them, by file name."""
     return {METHOD: method_source(preset), MODEL: model_source(preset.student)}
 
 

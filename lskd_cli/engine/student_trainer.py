@@ -48,7 +48,7 @@ class StudentTrainer:
         data_wait_seconds: the part of ``seconds`` in which the training waited for images.
         history: metrics of each finished epoch.
         best: metrics of the best epoch so far.
-        preprocessing: how images are prepared for the student.
+        preprocessing: preprocessing of the student.
         ema: moving average of the student's weights; None without ``ema_decay``.
     """
 

@@ -47,7 +47,7 @@ class TeacherCache:
             num_images: size of the training set.
 
         Raises:
-            RequestError: the file is damaged, or the disk is too small for it.
+            RequestError: the file is corrupt, or the disk is too small for it.
         """
         self.teacher = teacher
         side = 2 * preset.data.padding + 1
@@ -69,7 +69,7 @@ class TeacherCache:
         except (OSError, ValueError):
             is_valid = False
         if not is_valid:
-            raise RequestError(f"{path}: damaged or made from other images; remove it")
+            raise RequestError(f"{path}: corrupt or made from other images; remove it")
 
     def __call__(self, loader: Loader, spec: BatchSpec) -> Tensor:
         """(N, C) float16 logits of the weak views of a specification, on their device.

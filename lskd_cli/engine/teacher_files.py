@@ -36,7 +36,7 @@ def find_teacher(preset: Preset, checkpoints_dir: Path, runs_dir: Path) -> Check
                 return checkpoint
     shortened = []
     for folder in [path for kind in TEACHER_RUNS for path in list_runs(runs_dir, f"{kind}*")]:
-        # A damaged run may be another teacher's; if it is this one's, none is found below.
+        # A corrupt run may be another teacher's; if it is this one's, none is found below.
         with suppress(RequestError):
             if RunFolder(folder).is_finished:
                 checkpoint = load_checkpoint(folder / STUDENT)
@@ -107,7 +107,7 @@ def check_classes(weights: Checkpoint, classes: Sequence[str]) -> None:
 
 
 def check_images_of(weights: Checkpoint, images: ImagesIdentity) -> None:
-    """Check that weights were trained on images of one's own, as far as they store it.
+    """Check that weights were trained on custom images, as far as they store it.
 
     Raises:
         RequestError: they were trained on other classes, or on another archive.

@@ -1,4 +1,4 @@
-"""A trained network in use: its preparation of images and the names of its classes."""
+"""A trained network: its preprocessing and the names of its classes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ class Student:
 
     Attributes:
         network: takes (B, 3, S, S) normalized images and returns (B, classes) logits.
-        preprocessing: how images are prepared for it.
+        preprocessing: preprocessing of the network.
         class_names: names of the classes in the order of the logits.
         metadata: entries of the weight file, such as model, dataset, top1 and license.
         source: the weights with their network and data settings.

@@ -1,4 +1,4 @@
-"""Networks of the user's own, in files (``--model-file``) or installed packages.
+"""User-provided networks, in files (``--model-file``) or installed packages.
 
 A package names the module of a network as an entry point in the group ``lskd.models``; it is
 imported when a preset names the network.

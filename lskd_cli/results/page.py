@@ -45,7 +45,7 @@ def write_page(
         path: path of the HTML file.
         sections: groups of runs with at least one finished epoch; tables contain finished runs.
         accuracy: "best" or "last" epoch in the comparison.
-        version: for a page that is rewritten while runs go on, what identifies this version.
+        version: for a page that is rewritten during training, what identifies this version.
 
     Raises:
         RunError: the file cannot be written.

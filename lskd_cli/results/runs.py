@@ -99,7 +99,7 @@ def read_run(path: Path, warn: Callable[[str], None]) -> Run:
     """Read a run from its folder.
 
     Raises:
-        RequestError: a file of the run is missing or damaged.
+        RequestError: a file of the run is missing or corrupt.
     """
     info = read_run_info(path)
     if info is None:

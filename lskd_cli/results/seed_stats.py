@@ -43,7 +43,7 @@ class SeedStats:
 
     @property
     def sign(self) -> Sign:
-        """Of a difference: whether its interval is above zero, below zero, or contains it.
+        """Sign of the interval of a difference; unclear if the interval contains zero.
 
         A single value has no interval, so its sign is unclear.
         """

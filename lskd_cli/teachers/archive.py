@@ -53,7 +53,7 @@ def store_teacher(
         metadata: dataset, top1, source and sha256; a URL is stored without what may be secret.
 
     Raises:
-        ArchiveError: the file contains other weights, or damaged ones.
+        ArchiveError: the file contains other weights, or corrupt ones.
         RunError: the safetensors file cannot be written.
     """
     try:

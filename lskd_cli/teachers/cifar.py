@@ -183,7 +183,7 @@ def _archive_errors(archive: Path) -> Iterator[None]:
         raise ArchiveError(f"{archive}: refused: {error}") from None
     except (RunError, MemoryError):
         raise
-    # A damaged archive can raise any exception. Only errors of the system have a number.
+    # A corrupt archive can raise any exception. Only errors of the system have a number.
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise

@@ -462,7 +462,7 @@ def test_without_runs_the_message_says_how_to_train_some(capsys: Capture, tmp_pa
     assert "'lskd train'" in lskd(capsys, "report", "--runs-dir", tmp_path).err
 
 
-def test_a_damaged_run_is_named_and_the_others_are_shown(
+def test_a_corrupt_run_is_named_and_the_others_are_shown(
     capsys: Capture, trained_copy: Path
 ) -> None:
     broken = trained_copy / "runs/kd-digits/seed2/run.json"
@@ -470,7 +470,7 @@ def test_a_damaged_run_is_named_and_the_others_are_shown(
     broken.write_text("{")
     result = _compare(capsys, trained_copy, "--format", "json")
     assert result.code == 0
-    assert f"{broken}: damaged" in result.err
+    assert f"{broken}: corrupt" in result.err
     assert json.loads(result.out)[0]["plain_n"] == 2
 
 

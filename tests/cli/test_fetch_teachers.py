@@ -1,4 +1,4 @@
-"""lskd fetch-teachers against a local server: valid, damaged and malicious archives."""
+"""lskd fetch-teachers against a local server: valid, corrupt and malicious archives."""
 
 import gzip
 import hashlib
@@ -150,7 +150,7 @@ BAD_ARCHIVES = {
         lambda good, proof: make_archive(
             {MEMBER.format("resnet56"): pickled({"model": {}, "x": Evil(proof)})}
         ),
-        "asks to run code",
+        "contains executable code",
         (),
     ),
     "a truncated pickle": (
@@ -180,12 +180,12 @@ BAD_ARCHIVES = {
         "larger than 1 GiB",
         (),
     ),
-    "a damaged header": (
+    "a corrupt header": (
         lambda good, proof: good[:600] + b"\xff" * 200_000 + good[200_600:],
         "not a checkpoint|not a complete tar",
         (),
     ),
-    "a damaged gzip stream": (
+    "a corrupt gzip stream": (
         lambda good, proof: gzip.compress(good, 1)[:-5000],
         "not a complete tar",
         (),
@@ -265,7 +265,7 @@ def test_a_mirror_does_not_get_the_archive_of_another_one(
     with serving({"a.tar": small_archive, "b.tar": other}) as server:
         first, second = server.url("a.tar"), server.url("b.tar")
         # A process was killed after the download.
-        with_source(tmp_path / "cifar_teachers.tar", first).write_bytes(b"damaged")
+        with_source(tmp_path / "cifar_teachers.tar", first).write_bytes(b"corrupt")
         command = ("fetch-teachers", "resnet56", "--checkpoints-dir", tmp_path)
         assert lskd(capsys, *command, "--from", second).code == 0
         assert load_checkpoint(tmp_path / "resnet56.safetensors").metadata["source"] == second

@@ -1,4 +1,4 @@
-"""A student in use: ``lskd predict`` and ``lskd export``."""
+"""Using a student: ``lskd predict`` and ``lskd export``."""
 
 import csv
 import io
@@ -298,7 +298,7 @@ def test_an_export_that_is_not_finite_is_not_kept(
 
 
 @pytest.mark.parametrize("names", ["{not json", "5", "[1]"])
-def test_damaged_class_names_are_refused(
+def test_corrupt_class_names_are_refused(
     run: Path, photos: Path, tmp_path: Path, capsys: Capture, names: str
 ) -> None:
     stored = load_checkpoint(run / "student.safetensors")

@@ -46,7 +46,7 @@ def test_all_wrong_keys_and_values_are_reported_at_once() -> None:
         ),
         ("data.name=imagenet", "augmentation.pipeline: must be workers for images in files"),
         ("data.name=imagefolder", "num_classes: required; --dataset imagefolder"),
-        ("data.num_classes=7", "num_classes: only valid with images of your own"),
+        ("data.num_classes=7", "num_classes: only valid with custom images"),
         ("data.test_crop=0.875", "test_crop: only valid for images in files"),
         ("data.std=[0.2, 0, 0.2]", "should be greater than 0"),
         ("data.val_split=1", "should be less than 1"),
@@ -68,7 +68,7 @@ def test_all_wrong_keys_and_values_are_reported_at_once() -> None:
         ("name=../elsewhere", "should match pattern"),
         ("method.temperature", "expected KEY=VALUE"),
         ("seed=[1", "not valid YAML"),
-        ("student.depth=3", "student is a value, not a group of keys"),
+        ("student.depth=3", "student is not a mapping"),
     ],
 )
 def test_a_wrong_override_is_refused(override: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""The download of CIFAR-100: in several processes at once, interrupted, damaged, and the user's."""
+"""The download of CIFAR-100: in several processes at once, interrupted, corrupt, and the user's."""
 
 import gzip
 import hashlib
@@ -82,7 +82,7 @@ def test_an_archive_of_the_user_is_used_and_stays(tmp_path: Path, archive: bytes
     assert (tmp_path / CIFAR100.filename).read_bytes() == archive
 
 
-def test_a_damaged_archive_of_the_user_is_refused_and_stays(tmp_path: Path, archive: bytes) -> None:
+def test_a_corrupt_archive_of_the_user_is_refused_and_stays(tmp_path: Path, archive: bytes) -> None:
     (tmp_path / CIFAR100.filename).write_bytes(archive[:-1])
     with pytest.raises(RunError, match="not the official archive"):
         load_splits(DATA, tmp_path, silent)
@@ -90,11 +90,11 @@ def test_a_damaged_archive_of_the_user_is_refused_and_stays(tmp_path: Path, arch
 
 
 @pytest.mark.parametrize("name", _NAMES)
-def test_a_damaged_file_is_named(tmp_path: Path, archive: bytes, name: str) -> None:
+def test_a_corrupt_file_is_named(tmp_path: Path, archive: bytes, name: str) -> None:
     (tmp_path / CIFAR100.filename).write_bytes(archive)
     load_splits(DATA, tmp_path, silent)
-    (tmp_path / "cifar-100-python" / name).write_bytes(b"damaged")
-    with pytest.raises(RequestError, match=f"{name}: damaged"):
+    (tmp_path / "cifar-100-python" / name).write_bytes(b"corrupt")
+    with pytest.raises(RequestError, match=f"{name}: corrupt"):
         load_splits(DATA, tmp_path, silent)
 
 

@@ -1,4 +1,4 @@
-"""CIFAR-100 from its files, digits from scikit-learn, held-out splits, damaged files."""
+"""CIFAR-100 from its files, digits from scikit-learn, held-out splits, corrupt files."""
 
 import hashlib
 import tarfile
@@ -49,12 +49,12 @@ def test_cifar100_is_read_as_torchvision_reads_it(
 
 
 @pytest.mark.parametrize("damage", [b"", b"half a file"])
-def test_a_damaged_file_is_named_with_its_remedy(
+def test_a_corrupt_file_is_named_with_its_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes
 ) -> None:
     base = _write_cifar100(tmp_path, monkeypatch)
     (base / "test").write_bytes(damage)
-    with pytest.raises(RequestError, match=r"test: damaged .* remove .* download it again"):
+    with pytest.raises(RequestError, match=r"test: corrupt .* remove .* download it again"):
         load_splits(_cifar(), tmp_path, _silent)
     assert (base / "test").read_bytes() == damage
 

@@ -121,12 +121,12 @@ def _damage(root: Path) -> list[Path]:
 
 def test_unreadable_images_are_counted_and_named(tmp_path: Path) -> None:
     make_folder(tmp_path, 2, 1, classes=3)
-    damaged = _damage(tmp_path)
+    corrupt = _damage(tmp_path)
     data = _data("data.num_classes=3")
     with pytest.raises(RequestError) as caught:
         load_splits(data, tmp_path, _silent)
     assert "2 unreadable images" in str(caught.value)
-    assert all(str(path) in str(caught.value) for path in damaged)
+    assert all(str(path) in str(caught.value) for path in corrupt)
     assert len(load_splits(data, tmp_path, _silent, skip_bad=True).train) == 4
 
 
@@ -159,7 +159,7 @@ def test_only_images_that_were_unreadable_are_tried_again(tmp_path: Path) -> Non
     assert len(load_splits(data, tmp_path, _silent).train) == 6
 
 
-def test_a_file_that_is_damaged_later_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_corrupt_later_is_named(tmp_path: Path) -> None:
     make_folder(tmp_path, 1, 1, classes=2)
     train, _ = _sets(tmp_path, _data("data.num_classes=2"))
     (tmp_path / "train" / "class01" / "0.jpeg").write_bytes(b"")

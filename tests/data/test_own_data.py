@@ -188,7 +188,7 @@ def test_labels_that_are_not_trained_are_refused(folder: Path) -> None:
         identify_images("csv", folder)
 
 
-def test_damaged_and_missing_archives_are_refused(folder: Path) -> None:
+def test_corrupt_and_missing_archives_are_refused(folder: Path) -> None:
     with pytest.raises(RequestError, match=r"train\.tar: no such archive"):
         identify_images("tar", folder.parent)
     _write_tars(folder)
@@ -226,7 +226,7 @@ def test_a_hub_data_set_that_cannot_be_loaded_is_refused(tmp_path: Path) -> None
             "should not be streamed, because an epoch could not be resumed; use tar or hfds/NAME",
         ),
         ("folder", "should be one of cifar100, digits, imagenet, imagefolder, csv"),
-        ("cifar100", "only for images of your own"),
+        ("cifar100", "only for custom images"),
     ],
 )
 def test_an_unknown_data_set_is_refused(
@@ -282,7 +282,7 @@ def test_another_archive_is_not_taken_for_the_same(
     assert "trained on another archive than that in --data-dir" in result.err
 
 
-def test_damaged_numpy_files_are_refused(tmp_path: Path) -> None:
+def test_corrupt_numpy_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "own.npz"
     path.write_bytes(b"")
     with pytest.raises(RequestError, match="cannot be read"):

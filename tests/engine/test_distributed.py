@@ -290,7 +290,7 @@ class _OtherRuns(_Pair):
     [
         (_OtherState(), "--runs-dir must be a folder that all machines share"),
         (_OtherImages(), "--data-dir: the processes find different files"),
-        (_OtherRuns(), "the processes find different runs"),
+        (_OtherRuns(), "the processes disagree on the runs"),
     ],
 )
 def test_machines_that_see_different_files_are_refused(

@@ -1,4 +1,4 @@
-"""The saved state of a run: a damaged one is refused, and a good one is never lost."""
+"""The saved state of a run: a corrupt one is refused, and a good one is never lost."""
 
 import json
 import shutil
@@ -103,7 +103,7 @@ def test_a_state_of_another_structure_is_refused(
 ) -> None:
     file = interrupted / "resume.pt"
     torch.save(torch.load(file, weights_only=True) | change, file)
-    message = f"{file}: damaged or of another version; --fresh restarts the run"
+    message = f"{file}: corrupt or written by an incompatible version; --fresh restarts the run"
     assert _refusal(tmp_path).startswith(message)
     assert "\n" not in _refusal(tmp_path)
 
@@ -113,7 +113,7 @@ def test_weights_that_are_not_finite_are_not_resumed(tmp_path: Path, interrupted
     state = torch.load(file, weights_only=True)
     state["student"]["fc.bias"].fill_(torch.nan)
     torch.save(state, file)
-    assert _refusal(tmp_path).startswith(f"{file}: damaged or of another version")
+    assert _refusal(tmp_path).startswith(f"{file}: corrupt or written by an incompatible version")
 
 
 @pytest.mark.parametrize(

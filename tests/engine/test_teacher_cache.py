@@ -225,7 +225,7 @@ def test_a_cache_of_another_teacher_is_refused(tmp_path: Path, folder: Path) -> 
     for content in (b"", b"nonsense"):
         _file(folder).write_bytes(content)
         with pytest.raises(
-            RequestError, match=r"\.npy: damaged or made from other images; remove it"
+            RequestError, match=r"\.npy: corrupt or made from other images; remove it"
         ):
             train([digits_preset()], tmp_path / "third", cache_dir=folder, fresh=True)
 

@@ -249,13 +249,13 @@ def test_a_folder_that_is_being_written_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half", b"nonsense"])
-def test_a_damaged_state_is_named_with_its_remedy(tmp_path: Path, content: bytes) -> None:
+def test_a_corrupt_state_is_named_with_its_remedy(tmp_path: Path, content: bytes) -> None:
     preset = digits_preset()
     with pytest.raises(Interrupted):
         train([preset], tmp_path, should_stop=after(1))
     state = run_path(tmp_path, preset) / "resume.pt"
     state.write_bytes(content)
-    with pytest.raises(RequestError, match=r"resume\.pt: damaged or .* --fresh restarts"):
+    with pytest.raises(RequestError, match=r"resume\.pt: corrupt or .* --fresh restarts"):
         train([preset], tmp_path)
     assert state.read_bytes() == content
 
@@ -311,15 +311,15 @@ def test_a_run_is_not_resumed_with_another_teacher(tmp_path: Path) -> None:
         train([preset], tmp_path)
 
 
-def test_fresh_restarts_a_damaged_run(tmp_path: Path) -> None:
+def test_fresh_restarts_a_corrupt_run(tmp_path: Path) -> None:
     preset = digits_preset(epochs=1)
     train([preset], tmp_path)
-    damaged = run_path(tmp_path, preset) / "run.json"
-    damaged.write_text("{")
-    with pytest.raises(RequestError, match=r"run\.json: damaged .*--fresh"):
+    corrupt = run_path(tmp_path, preset) / "run.json"
+    corrupt.write_text("{")
+    with pytest.raises(RequestError, match=r"run\.json: corrupt .*--fresh"):
         train([preset], tmp_path)
     train([preset], tmp_path, fresh=True)
-    assert json.loads(damaged.read_text())["state"] == "done"
+    assert json.loads(corrupt.read_text())["state"] == "done"
 
 
 def test_a_fresh_request_archives_all_runs_before_the_first_starts(tmp_path: Path) -> None:
@@ -383,7 +383,7 @@ def test_a_kill_after_the_last_epoch_loses_nothing(
     assert json.loads((folder / "run.json").read_text())["last"] == metrics(folder)[-1]
 
 
-def test_a_damaged_teacher_run_of_another_name_is_ignored(tmp_path: Path) -> None:
+def test_a_corrupt_teacher_run_of_another_name_is_ignored(tmp_path: Path) -> None:
     where = training_options(tmp_path)
     broken = where.runs_dir / "teacher-aaa" / "seed0" / "run.json"
     broken.parent.mkdir(parents=True)
@@ -396,14 +396,14 @@ def test_a_damaged_teacher_run_of_another_name_is_ignored(tmp_path: Path) -> Non
         pass
 
 
-def test_a_damaged_state_is_reported_before_the_first_run_starts(tmp_path: Path) -> None:
+def test_a_corrupt_state_is_reported_before_the_first_run_starts(tmp_path: Path) -> None:
     first, second = (
         digits_preset("kd", False, 2, f"seed={seed}", f"data.seed={seed}") for seed in (0, 1)
     )
     with pytest.raises(Interrupted):
         train([second], tmp_path, should_stop=after(1))
     (run_path(tmp_path, second) / "resume.pt").write_bytes(b"nonsense")
-    with pytest.raises(RequestError, match="damaged or of another version"):
+    with pytest.raises(RequestError, match="corrupt or written by an incompatible version"):
         train([first, second], tmp_path)
     assert not run_path(tmp_path, first).exists()
 

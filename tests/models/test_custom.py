@@ -1,4 +1,4 @@
-"""Networks of the user's own: the worked example of docs/own-network.md, packages and refusals."""
+"""User-provided networks: the worked example of docs/own-network.md, packages and refusals."""
 
 import re
 import sys

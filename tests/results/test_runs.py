@@ -1,4 +1,4 @@
-"""Reading of run folders, also of damaged ones."""
+"""Reading of run folders, also of corrupt ones."""
 
 import json
 import math
@@ -48,7 +48,7 @@ def test_a_finished_run_that_lacks_epochs_is_refused(tmp_path: Path) -> None:
 
 def test_another_broken_line_is_damage(tmp_path: Path) -> None:
     folder = _folder(tmp_path, "\n".join([LINES[0], "{", LINES[1]]))
-    with pytest.raises(RequestError, match=r"metrics\.jsonl: damaged"):
+    with pytest.raises(RequestError, match=r"metrics\.jsonl: corrupt"):
         read_run(folder, print)
 
 
@@ -82,7 +82,7 @@ BAD_LINES = {
     "NaN": ('{"epoch": 2, "train_loss": NaN, "test_top1": 1.0}', "line 2: train_loss"),
     "a text": ('{"epoch": 2, "train_loss": "x", "test_top1": 1.0}', "line 2: train_loss"),
     "a list": ("[1, 2]", "line 2: Input should be"),
-    "another epoch": ('{"epoch": 7, "train_loss": 2.0, "test_top1": 1.0}', "is of epoch 7"),
+    "another epoch": ('{"epoch": 7, "train_loss": 2.0, "test_top1": 1.0}', "belongs to epoch 7"),
     "deep JSON": ('{"epoch": ' + "[" * 9000 + "]" * 9000 + "}", "line 2: Invalid JSON"),
     "a lone surrogate": ('{"epoch": 2, "\\ud800": 1}', "line 2: Invalid JSON"),
 }
@@ -96,10 +96,10 @@ def test_a_run_with_bad_metrics_is_named_and_left_out(tmp_path: Path, case: str)
     warnings: list[str] = []
     assert [run.path for run in find_runs(tmp_path, [], warnings.append)] == [good]
     (warning,) = warnings
-    assert warning.startswith(f"{bad}/metrics.jsonl: damaged: ")
+    assert warning.startswith(f"{bad}/metrics.jsonl: corrupt: ")
     assert message in warning
     assert warning.endswith("this run is left out")
-    with pytest.raises(RequestError, match=r"metrics\.jsonl: damaged"):
+    with pytest.raises(RequestError, match=r"metrics\.jsonl: corrupt"):
         find_runs(tmp_path, [bad], warnings.append)
 
 
@@ -125,7 +125,7 @@ def test_a_run_with_a_bad_description_is_named_and_left_out(tmp_path: Path, case
     warnings: list[str] = []
     assert [run.path for run in find_runs(tmp_path, [], warnings.append)] == [good]
     (warning,) = warnings
-    assert warning.startswith(f"{bad}/run.json: damaged")
+    assert warning.startswith(f"{bad}/run.json: corrupt")
 
 
 @pytest.mark.parametrize("name", ["run.json", "metrics.jsonl", "preset.yaml"])
