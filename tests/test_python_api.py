@@ -12,6 +12,7 @@ from PIL import Image
 
 import lskd_cli
 from lskd_cli import distillation_loss, load_student
+from lskd_cli.checkpoints import load_checkpoint, save_checkpoint
 from lskd_cli.distillers.dkd import dkd_loss
 from lskd_cli.distillers.kd import kd_loss
 from lskd_cli.errors import RequestError
@@ -46,12 +47,25 @@ def test_a_student_predicts_images_of_any_size_and_mode(trained: Path) -> None:
     assert top[0][0].class_name == str(int(probabilities[0].argmax()))
 
 
+def test_the_requested_weights_are_loaded(trained_copy: Path) -> None:
+    run = trained_copy / "runs" / "kd-digits" / "seed0"
+    best = load_checkpoint(run / "best.safetensors")
+    weights = {name: tensor + 1 for name, tensor in best.weights.items()}
+    save_checkpoint(run / "best.safetensors", weights, best.metadata)
+    last = load_checkpoint(run / "student.safetensors").weights["fc.bias"]
+    for name, expected in (("last", last), ("best", weights["fc.bias"])):
+        found = load_student(run, weights=name).network.state_dict()["fc.bias"]
+        torch.testing.assert_close(found, expected)
+
+
 def test_the_loss_is_that_of_the_method() -> None:
     found = distillation_loss("kd", STUDENT, TEACHER, TARGET)
     ce = F.cross_entropy(STUDENT, TARGET)
     torch.testing.assert_close(found, 0.1 * ce + 0.9 * kd_loss(STUDENT, TEACHER, 4))
     found = distillation_loss("kd", STUDENT, TEACHER, TARGET, standardized=True)
     torch.testing.assert_close(found, 0.1 * ce + 9 * kd_loss(STUDENT, TEACHER, 2, True))
+    found = distillation_loss("kd", STUDENT, TEACHER, TARGET, True, temperature=3, kd_weight=5)
+    torch.testing.assert_close(found, 0.1 * ce + 5 * kd_loss(STUDENT, TEACHER, 3, True))
     found = distillation_loss("dkd", STUDENT, TEACHER, TARGET, beta=2)
     torch.testing.assert_close(found, ce + dkd_loss(STUDENT, TEACHER, TARGET, 1, 2, 4))
 

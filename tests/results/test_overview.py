@@ -48,6 +48,18 @@ def test_a_row_names_the_settings_in_which_it_differs_from_others() -> None:
     ]  # fmt: skip
 
 
+def test_a_published_difference_is_for_these_settings_only_if_both_runs_have_them() -> None:
+    plain = made_run("kd-r56-r20", False, 0, [1.0])
+    for settings, expected in (
+        ((), "these settings"),
+        (("stand.temperature=3",), "other settings"),
+    ):
+        stand = made_run("kd-r56-r20", True, 0, [2.0], "done", *settings)
+        (group,) = group_runs([plain, stand])
+        (row,) = forest_rows([(group, "section")], "best")
+        assert (row.published, row.published_for) == (0.77, expected)
+
+
 def test_numbers_in_names_are_sorted_by_value() -> None:
     names = ["kd-x", "kd-t10-w1", "kd-t1.25-w1", "kd-t0.5-w27", "kd-t0.5-w3"]
     assert sorted(names, key=name_sort_key) == [
