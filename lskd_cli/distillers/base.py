@@ -68,6 +68,17 @@ class Distiller(nn.Module, ABC):
     draws_random_numbers: ClassVar[bool] = False
     config: Any
 
+    def __init__(self, config: Any, standardized: bool) -> None:
+        """Store the hyper-parameters.
+
+        Args:
+            config: hyper-parameters of the method.
+            standardized: whether to standardize the logits.
+        """
+        super().__init__()
+        self.config = config
+        self.standardized = standardized
+
     @property
     def views(self) -> tuple[View, ...]:
         """Views of each image that the method uses."""
@@ -99,17 +110,6 @@ class LogitDistiller(Distiller):
 
     required_fields = ("ce_weight", "kd_weight")
 
-    def __init__(self, config: Any, standardized: bool) -> None:
-        """Store the hyper-parameters.
-
-        Args:
-            config: hyper-parameters, with ce_weight and kd_weight.
-            standardized: whether to standardize the logits.
-        """
-        super().__init__()
-        self.config = config
-        self.standardized = standardized
-
     @abstractmethod
     def distillation_loss(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         """The loss of (B, C) logits and (B,) class indices, without its weight: a scalar."""
@@ -128,6 +128,21 @@ def linear_warmup(loss: Tensor, config: Any, epoch: Tensor) -> Tensor:
         return loss
     scaled: Tensor = (epoch / config.warmup).clamp(max=1.0) * loss
     return scaled
+
+
+def kl_divergence(student: Tensor, teacher: Tensor) -> Tensor:
+    """KL(softmax(t) || softmax(s)) of (B, C) logits, mean over the batch: a scalar."""
+    return _kl_terms(student, teacher, "batchmean")
+
+
+def kl_divergences(student: Tensor, teacher: Tensor) -> Tensor:
+    """(B,) KL(softmax(t) || softmax(s)) of each sample of (B, C) logits."""
+    return _kl_terms(student, teacher, "none").sum(dim=1)
+
+
+def _kl_terms(student: Tensor, teacher: Tensor, reduction: str) -> Tensor:
+    log_q, log_p = F.log_softmax(student, dim=1), F.log_softmax(teacher, dim=1)
+    return F.kl_div(log_q, log_p, reduction=reduction, log_target=True)
 
 
 def at_least_float32(logits: Tensor) -> Tensor:

@@ -46,10 +46,10 @@ class CTKD(Distiller):
     ``temperature_range`` is t_range.
     """
 
+    config: CTKDConfig
+
     def __init__(self, config: CTKDConfig, standardized: bool) -> None:
-        super().__init__()
-        self.config = config
-        self.standardized = standardized
+        super().__init__(config, standardized)
         self.theta = nn.Parameter(torch.ones(()))  # 1, as in the released code
 
     def temperature(self, factor: float | Tensor = 1.0) -> Tensor:

@@ -10,12 +10,11 @@ KL divergence over the non-target classes only, each distribution normalized wit
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from lskd_cli.config import MethodConfig
-from lskd_cli.distillers.base import LogitDistiller
+from lskd_cli.distillers.base import LogitDistiller, kl_divergence
 from lskd_cli.distillers.kd import prepare_logits
 from lskd_cli.distillers.registry import register
 
@@ -47,18 +46,10 @@ def dkd_loss(
     student = prepare_logits(student, standardized) / temperature
     teacher = prepare_logits(teacher, standardized) / temperature
     student_rest, teacher_rest = drop_target(student, target), drop_target(teacher, target)
-    tckd = F.kl_div(
-        binary_log_probs(student, student_rest, target),
-        binary_log_probs(teacher, teacher_rest, target),
-        reduction="batchmean",
-        log_target=True,
+    tckd = kl_divergence(
+        binary_logits(student, student_rest, target), binary_logits(teacher, teacher_rest, target)
     )
-    nckd = F.kl_div(
-        F.log_softmax(student_rest, dim=1),
-        F.log_softmax(teacher_rest, dim=1),
-        reduction="batchmean",
-        log_target=True,
-    )
+    nckd = kl_divergence(student_rest, teacher_rest)
     return temperature**2 * (alpha * tckd + beta * nckd)
 
 
@@ -68,8 +59,8 @@ def drop_target(logits: Tensor, target: Tensor) -> Tensor:
     return logits.gather(1, index + (index >= target[:, None]))
 
 
-def binary_log_probs(logits: Tensor, rest: Tensor, target: Tensor) -> Tensor:
-    """(B, 2) log-probabilities of the target and of all other classes together.
+def binary_logits(logits: Tensor, rest: Tensor, target: Tensor) -> Tensor:
+    """(B, 2) logits of the target and of all other classes together.
 
     Args:
         logits: (B, C).
@@ -77,7 +68,7 @@ def binary_log_probs(logits: Tensor, rest: Tensor, target: Tensor) -> Tensor:
         target: (B,) class indices.
     """
     binary = [logits.gather(1, target[:, None]), rest.logsumexp(dim=1, keepdim=True)]
-    return F.log_softmax(torch.cat(binary, dim=1), dim=1)
+    return torch.cat(binary, dim=1)
 
 
 class DKDConfig(MethodConfig):

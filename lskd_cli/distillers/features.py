@@ -49,9 +49,7 @@ class FeatureDistiller(Distiller):
             standardized: whether to standardize the logits of the KD term.
             spec: the networks and the data.
         """
-        super().__init__()
-        self.config = config
-        self.standardized = standardized
+        super().__init__(config, standardized)
 
     @abstractmethod
     def distillation_loss(self, student: Output, teacher: Output, inputs: StepInputs) -> Tensor:

@@ -88,8 +88,7 @@ class Guidance(Distiller):
         Raises:
             RequestError: a layer or stage does not exist.
         """
-        super().__init__()
-        self.config = config
+        super().__init__(config, standardized)
         layers = _select(spec.student.feats, config.student_layers, "student_layers")
         stages = _select(spec.teacher.feats, config.teacher_stages, "teacher_stages")
         self.adapters = nn.ModuleList(

@@ -7,12 +7,11 @@ With logit standardization (Sun et al., CVPR 2024), s and t are standardized fir
 
 from typing import Literal
 
-import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from lskd_cli.config import MethodConfig
-from lskd_cli.distillers.base import LogitDistiller, at_least_float32
+from lskd_cli.distillers.base import LogitDistiller, at_least_float32, kl_divergence
 from lskd_cli.distillers.registry import register
 from lskd_cli.zscore import standardize
 
@@ -33,12 +32,7 @@ def kd_loss(
         changes (section 2 of the paper).
     """
     student, teacher = prepare_logits(student, standardized), prepare_logits(teacher, standardized)
-    divergence = F.kl_div(
-        F.log_softmax(student / temperature, dim=1),
-        F.log_softmax(teacher / temperature, dim=1),
-        reduction="batchmean",
-        log_target=True,
-    )
+    divergence = kl_divergence(student / temperature, teacher / temperature)
     return divergence * temperature**2
 
 

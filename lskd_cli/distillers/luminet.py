@@ -8,12 +8,11 @@ t' and s' are standardized per class, over the images of the batch.
 
 from typing import ClassVar, Literal
 
-import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from lskd_cli.config import MethodConfig
-from lskd_cli.distillers.base import LogitDistiller, at_least_float32
+from lskd_cli.distillers.base import LogitDistiller, at_least_float32, kl_divergence
 from lskd_cli.distillers.registry import register
 
 _EPS = 1e-5  # added to the variance
@@ -31,12 +30,8 @@ def luminet_loss(student: Tensor, teacher: Tensor, alpha: float, temperature: fl
     Returns:
         Scalar, at least float32; zero for a batch of one image.
     """
-    return alpha**2 * F.kl_div(
-        F.log_softmax(_standardize_over_batch(student) / temperature, dim=1),
-        F.log_softmax(_standardize_over_batch(teacher) / temperature, dim=1),
-        reduction="batchmean",
-        log_target=True,
-    )
+    student, teacher = _standardize_over_batch(student), _standardize_over_batch(teacher)
+    return alpha**2 * kl_divergence(student / temperature, teacher / temperature)
 
 
 def _standardize_over_batch(logits: Tensor) -> Tensor:

@@ -126,10 +126,7 @@ class MLKDConfig(MethodConfig):
 class MLKD(Distiller):
     """``mlkd_losses`` of the weak and the strong view."""
 
-    def __init__(self, config: MLKDConfig, standardized: bool) -> None:
-        super().__init__()
-        self.config = config
-        self.standardized = standardized
+    config: MLKDConfig
 
     def losses(self, inputs: StepInputs) -> dict[str, Tensor]:
         return mlkd_losses(

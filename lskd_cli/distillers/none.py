@@ -22,9 +22,7 @@ class VanillaConfig(MethodConfig):
 class Vanilla(Distiller):
     """CE(student, target)."""
 
-    def __init__(self, config: VanillaConfig, standardized: bool) -> None:
-        super().__init__()
-        self.config = config
+    config: VanillaConfig
 
     def losses(self, inputs: StepInputs) -> dict[str, Tensor]:
         ce = inputs.cross_entropy(inputs.student["weak"].logits)

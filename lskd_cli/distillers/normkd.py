@@ -10,12 +10,11 @@ same squared temperature; here, samples with larger teacher logits have a larger
 
 from typing import Literal
 
-import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from lskd_cli.config import MethodConfig
-from lskd_cli.distillers.base import LogitDistiller, at_least_float32
+from lskd_cli.distillers.base import LogitDistiller, at_least_float32, kl_divergences
 from lskd_cli.distillers.registry import register
 from lskd_cli.zscore import standardize
 
@@ -31,12 +30,9 @@ def normkd_loss(student: Tensor, teacher: Tensor, t_norm: float) -> Tensor:
     Returns:
         Scalar, at least float32.
     """
-    divergence = F.kl_div(
-        F.log_softmax(standardize(student, 0.0) / t_norm, dim=1),
-        F.log_softmax(standardize(teacher, 0.0) / t_norm, dim=1),
-        reduction="none",
-        log_target=True,
-    ).sum(dim=1)
+    divergence = kl_divergences(
+        standardize(student, 0.0) / t_norm, standardize(teacher, 0.0) / t_norm
+    )
     variance = at_least_float32(teacher).var(dim=1)
     return t_norm**2 * (variance * divergence).mean()
 

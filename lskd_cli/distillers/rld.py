@@ -17,8 +17,8 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from lskd_cli.config import MethodConfig
-from lskd_cli.distillers.base import LogitDistiller
-from lskd_cli.distillers.dkd import binary_log_probs, drop_target
+from lskd_cli.distillers.base import LogitDistiller, kl_divergence
+from lskd_cli.distillers.dkd import binary_logits, drop_target
 from lskd_cli.distillers.kd import prepare_logits
 from lskd_cli.distillers.registry import register
 
@@ -51,11 +51,9 @@ def rld_loss(
     student, teacher = prepare_logits(student, standardized), prepare_logits(teacher, standardized)
     scaled_student, scaled_teacher = student / alpha_temperature, teacher / alpha_temperature
     prediction = scaled_teacher.argmax(dim=1)
-    scd = F.kl_div(
-        binary_log_probs(scaled_student, drop_target(scaled_student, target), target),
-        binary_log_probs(scaled_teacher, drop_target(scaled_teacher, prediction), prediction),
-        reduction="batchmean",
-        log_target=True,
+    scd = kl_divergence(
+        binary_logits(scaled_student, drop_target(scaled_student, target), target),
+        binary_logits(scaled_teacher, drop_target(scaled_teacher, prediction), prediction),
     )
     below = teacher < teacher.gather(1, target[:, None])
     # The floor is finite, since a difference of two infinities is NaN.

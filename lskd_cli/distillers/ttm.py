@@ -8,12 +8,11 @@ Only the teacher is softened, by a power gamma (that is, with temperature 1 / ga
 
 from typing import Literal
 
-import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from lskd_cli.config import MethodConfig
-from lskd_cli.distillers.base import LogitDistiller, at_least_float32
+from lskd_cli.distillers.base import LogitDistiller, at_least_float32, kl_divergences
 from lskd_cli.distillers.registry import register
 
 
@@ -33,12 +32,7 @@ def ttm_loss(student: Tensor, teacher: Tensor, gamma: float) -> Tensor:
 
 def transformed_divergences(student: Tensor, teacher: Tensor, gamma: float) -> Tensor:
     """(B,) KL(q || softmax(s)) of each sample; q is the softmax of gamma * t."""
-    return F.kl_div(
-        F.log_softmax(at_least_float32(student), dim=1),
-        F.log_softmax(gamma * at_least_float32(teacher), dim=1),
-        reduction="none",
-        log_target=True,
-    ).sum(dim=1)
+    return kl_divergences(at_least_float32(student), gamma * at_least_float32(teacher))
 
 
 class TTMConfig(MethodConfig):

@@ -16,7 +16,7 @@ from lskd_cli.distillers.crd import CRD, NegativeSampler
 from lskd_cli.distillers.features import BatchNorm, l2_normalize, match_stages
 from lskd_cli.distillers.fitnet import FitNet
 from lskd_cli.distillers.kd import kd_loss
-from lskd_cli.distillers.kdsvd import kdsvd_loss
+from lskd_cli.distillers.kdsvd import _align, kdsvd_loss
 from lskd_cli.distillers.nst import nst_loss
 from lskd_cli.distillers.ofd import OFD, margins, ofd_loss
 from lskd_cli.distillers.pkt import pkt_loss
@@ -412,6 +412,12 @@ class TestCRD:
         preset = load_preset("crd-digits")
         with pytest.raises(RequestError, match="at least two classes"):
             create_distiller(preset, create_model("resnet20"), torch.zeros(5, dtype=torch.int64))
+
+
+def test_a_singular_vector_is_matched_with_the_nearest_one_up_to_its_sign() -> None:
+    vectors = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])  # (1, W, 2) columns
+    teacher = torch.tensor([[[-0.9], [0.4]]])
+    torch.testing.assert_close(_align(vectors, teacher), -vectors[..., :1])
 
 
 def test_maps_that_are_no_numbers_are_decomposed_all_the_same() -> None:
