@@ -14,7 +14,7 @@ from lskd_cli.data.batch import UNSHARDED, DataShard, Normalizer, TensorSpec
 from lskd_cli.data.datasets import Images
 from lskd_cli.data.file_images import FileImages
 from lskd_cli.data.prefetch import prefetch
-from lskd_cli.data.worker_loader import ignore_signals
+from lskd_cli.data.worker_processes import end_workers_at_exit, ignore_signals
 from lskd_cli.preprocessing import Preprocessing
 
 BATCH_SIZE = 250
@@ -66,6 +66,7 @@ def _pixel_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     selected = shard.slice(len(images))
     if isinstance(images, FileImages):
+        end_workers_at_exit()
         loader = DataLoader(
             _CenterCrops(images, preprocessing),
             BATCH_SIZE,

@@ -1,6 +1,5 @@
 """Loader whose views are made image by image in DataLoader workers."""
 
-import signal
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -30,6 +29,7 @@ from lskd_cli.data.loader_base import Loader, rank_batches
 from lskd_cli.data.prefetch import prefetch
 from lskd_cli.data.strong_augment import sample_strong_params, strong_augment
 from lskd_cli.data.timm_transform import seed_everything, timm_transform
+from lskd_cli.data.worker_processes import end_workers_at_exit, ignore_signals
 
 
 @dataclass
@@ -112,6 +112,7 @@ class WorkerLoader(Loader):
         self.sampler = _BatchSampler()
         self.num_images = len(images)
         on_cpu = images.to(torch.device("cpu")) if isinstance(images, InMemoryImages) else images
+        end_workers_at_exit()
         self.loader = DataLoader(
             _ViewDataset(on_cpu, data),
             batch_sampler=self.sampler,
@@ -158,12 +159,6 @@ class WorkerLoader(Loader):
         params = sample_strong_params(count, torch.Generator().manual_seed(seed))
         images = self.shard.slice(count)
         return params.map(lambda tensor: tensor[images].to(self.device, non_blocking=True))
-
-
-def ignore_signals(worker: int) -> None:
-    """Leave Ctrl-C and the signals of a scheduler to the process that saves the run."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _is_plain(data: Data) -> bool:

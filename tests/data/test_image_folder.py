@@ -24,6 +24,7 @@ from lskd_cli.data.batch import Normalizer
 from lskd_cli.errors import RequestError, RunError
 from lskd_cli.preprocessing import Preprocessing
 from tests.image_folders import CLASSES, make_folder
+from tests.workers import start
 
 
 def _silent(done: int, total: int | None) -> None:
@@ -169,6 +170,30 @@ def test_a_file_that_is_corrupt_later_is_named(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def keep_error(folder: Path) -> None:
+    """Exit while an error keeps a loader and its workers alive."""
+    train, _ = _sets(folder, _data("data.num_classes=2"))
+    (folder / "train" / "class01" / "0.jpeg").write_bytes(b"")
+    try:
+        _first_spec(create_loader(train, _data("data.image_size=32")))
+    except RunError as error:
+        kept.append(error)
+
+
+kept: list[RunError] = []
+
+
+def test_a_process_whose_worker_failed_ends(tmp_path: Path) -> None:
+    make_folder(tmp_path, 1, 1, classes=2)
+    process = start(keep_error, tmp_path, err=tmp_path / "messages")
+    process.join(timeout=60)
+    is_alive = process.is_alive()
+    process.kill()
+    assert not is_alive
+    assert process.exitcode == 0
+    assert (tmp_path / "messages").read_text() == ""
+
+
 def test_a_held_out_part_and_a_limit_take_files(folder: Path) -> None:
     dataset = load_splits(_data("data.val_split=0.34"), folder, _silent)
     assert (len(dataset.train), len(dataset.val or [])) == (39, 21)
@@ -181,9 +206,9 @@ def test_an_epoch_is_the_same_again_and_from_its_middle(folder: Path) -> None:
     loader = create_loader(train, _data("data.image_size=32"))
     assert loader.num_steps == 4
     batches = []
-    for start in (0, 0, 2):
-        loader.start_epoch(3, ["weak", "strong"], start)
-        steps = range(start, loader.num_steps)
+    for first_step in (0, 0, 2):
+        loader.start_epoch(3, ["weak", "strong"], first_step)
+        steps = range(first_step, loader.num_steps)
         batches.append([loader.make_batch(loader.batch_spec(step, 1)) for step in steps])
     first, again, later = batches
     assert [len(batch.target) for batch in first] == [16, 16, 16, 12]
