@@ -27,6 +27,7 @@ MISTAKES = Path(__file__).with_name("mistakes.yaml")
 SUITE = ["tests"]
 # Files with long tests, which pytest starts first in a whole run, and which run last here.
 LONG = re.findall(r'"(tests/\S+\.py)"', (ROOT / "pyproject.toml").read_text())
+TIMEOUT = 3600  # seconds of the tests of one mistake
 GOAL = 0.95  # fraction of the mistakes that must be noticed
 
 
@@ -76,14 +77,18 @@ def related_tests(file: Path) -> list[str]:
 def first_failure(folder: Path, tests: Sequence[str]) -> str | None:
     """The first test that fails in a copy of the repository; None if all pass."""
     options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--tb=no"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *tests],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *options, *tests],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return "timeout"
     if done.returncode in (0, 5):  # passed, or all tests of the files are deselected
         return None
     found = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
