@@ -75,6 +75,17 @@ def test_losses_that_can_be_negative_have_a_linear_scale() -> None:
     assert '"type": "log"' not in json.dumps(negative.spec())
 
 
+def test_every_curve_starts_at_epoch_one() -> None:
+    panel = training_curves(_runs(), "test_top1").panels[0]
+    epochs: dict[str, list[int]] = {}
+    for row in panel.rows:
+        epochs.setdefault(row["run"], []).append(row["epoch"])
+    published = epochs.pop("published, 240 epochs")
+    assert published == list(range(1, len(published) + 1))
+    assert len(epochs) == 3
+    assert all(found == [1, 2] for found in epochs.values())
+
+
 def test_curves_have_a_panel_a_method_over_the_released_curve_of_it() -> None:
     kd, dkd = training_curves(_runs(), "test_top1").panels
     assert (kd.title, dkd.title) == ("KD", "DKD")

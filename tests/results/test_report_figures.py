@@ -102,6 +102,15 @@ def test_moments_have_a_column_a_network_and_the_same_scale_in_a_row() -> None:
     assert sum(_values(figure.panels[0], "images")) == len(TARGETS)
 
 
+def test_standardized_logits_have_the_deviation_one_of_standardization() -> None:
+    networks = made_outputs().networks
+    figure = logit_moments(networks)
+    for panel in figure.panels[len(networks) :]:
+        assert _values(panel, "mean") == pytest.approx([0] * len(panel.rows), abs=0.05)
+        assert _values(panel, "std") == pytest.approx([1] * len(panel.rows), abs=0.05)
+        assert sum(_values(panel, "images")) == len(TARGETS)
+
+
 def test_features_of_chosen_classes_alone_are_drawn_and_the_same_again() -> None:
     networks = made_outputs().networks
     first, second = (tsne_figure(networks, TARGETS, [0, 2], 100) for _ in range(2))
@@ -142,7 +151,9 @@ def test_an_ablation_is_a_grid_with_the_baseline_in_its_scale() -> None:
 def test_runs_of_several_temperatures_and_weights_are_an_ablation() -> None:
     assert ablations(made_group()) == []
     other = ["stand.temperature=3", "name=kd-r56-r20-temperature3"]
-    more = [made_run("kd-r56-r20", True, seed, [71.0 + seed], "done", *other) for seed in (0, 1)]
+    more = [
+        made_run("kd-r56-r20", True, seed, [71.0 + seed, 50.0], "done", *other) for seed in (0, 1)
+    ]
     (shown,) = ablations(made_group(*more))
     assert shown.name == "ablation-kd-resnet56-resnet20-cifar100-240"
     assert _texts(shown) == ["72.00", "71.50"]
