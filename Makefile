@@ -37,7 +37,7 @@ test-lowest: setup ## test options, presets, a training, a page and an export wi
 	$(VENV)-lowest/bin/python -m pytest --disable-warnings $(LOWEST_TESTS)
 
 test-slow: setup ## run the tests that take minutes
-	$(BIN)/python -m pytest -m slow -n 0
+	$(BIN)/python -m pytest -m "slow and not gpu" -n 0
 
 test-faults: setup ## run a campaign of kills, malformed inputs, bad servers and full disks (about an hour)
 	$(BIN)/python -m tests.faults
