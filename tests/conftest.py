@@ -10,7 +10,7 @@ from filelock import FileLock
 from hypothesis import settings
 
 from lskd_cli.data import datasets
-from tests.digits import digits_loader
+from tests.digits import digits_loader, few_digits
 from tests.engine.helpers import digits_preset, train
 
 settings.register_profile("lskd", deadline=None)
@@ -50,8 +50,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 for seed in (0, 1)
                 for stand in (False, True)
             ]
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setitem(datasets._LOADERS, "digits", digits_loader(150, 50))
+            with few_digits():
                 train(presets, root)
             (root / "complete").touch()
     return root

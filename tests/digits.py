@@ -1,7 +1,9 @@
 """The digits data set with fewer images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
@@ -24,3 +26,10 @@ def digits_loader(num_train: int, num_test: int | None = None) -> Loader:
         )
 
     return load
+
+
+@contextmanager
+def few_digits(num_train: int = 150, num_test: int = 50) -> Iterator[None]:
+    """Within it, the digits set has only its first images."""
+    with patch.dict(datasets._LOADERS, digits=digits_loader(num_train, num_test)):
+        yield

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lskd_cli.config import Preset, load_preset
-from lskd_cli.data import BatchSpec, datasets
+from lskd_cli.data import BatchSpec
 from lskd_cli.engine import cuda_graphs, loop
 from lskd_cli.engine.callback import Callback
 from lskd_cli.engine.compile import Warn
@@ -17,7 +17,7 @@ from lskd_cli.engine.graph_check import TOLERANCES, StepState
 from lskd_cli.engine.runtime import Runtime
 from lskd_cli.engine.student_trainer import StudentTrainer
 from lskd_cli.models import create_model
-from tests.digits import digits_loader
+from tests.digits import few_digits
 from tests.engine.fake_graph_recorder import FakeGraphRecorder
 from tests.engine.helpers import CPU, after, digest, digits_preset, metrics, run_path, train
 
@@ -40,8 +40,7 @@ def _use(monkeypatch: pytest.MonkeyPatch, create: Callable[[Warn], StepRunner]) 
 def eager_kd(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Digest of the student of an undisturbed eager kd run."""
     root = tmp_path_factory.mktemp("eager")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(datasets._LOADERS, "digits", digits_loader(40, 20))
+    with few_digits(40, 20):
         train([KD], root)
     return _students(root, [KD])
 

@@ -8,11 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from lskd_cli.data import datasets
 from lskd_cli.distillers import StepInputs
 from lskd_cli.distillers.kd import KD
 from lskd_cli.errors import Interrupted, RequestError, RunError
-from tests.digits import digits_loader
+from tests.digits import few_digits
 from tests.engine.helpers import after, digest, digits_preset, run_path, train, training_options
 
 pytestmark = pytest.mark.usefixtures("small_digits")
@@ -23,10 +22,8 @@ PRESET = digits_preset(epochs=3)
 def interrupted_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Root of a run that was stopped in its second epoch; read only."""
     root = tmp_path_factory.mktemp("interrupted")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(datasets._LOADERS, "digits", digits_loader(150, 50))
-        with pytest.raises(Interrupted):
-            train([PRESET], root, should_stop=after(5))
+    with few_digits(), pytest.raises(Interrupted):
+        train([PRESET], root, should_stop=after(5))
     return root
 
 
@@ -34,8 +31,7 @@ def interrupted_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Root of the same run without interruptions; read only."""
     root = tmp_path_factory.mktemp("undisturbed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(datasets._LOADERS, "digits", digits_loader(150, 50))
+    with few_digits():
         train([PRESET], root)
     return root
 

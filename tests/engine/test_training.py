@@ -11,7 +11,6 @@ from safetensors import safe_open
 
 from lskd_cli.checkpoints import save_checkpoint
 from lskd_cli.config import Preset, load_preset
-from lskd_cli.data import datasets
 from lskd_cli.engine import teacher_files
 from lskd_cli.engine.callback import Callback
 from lskd_cli.engine.joint_run import UnfinishedRun
@@ -21,7 +20,7 @@ from lskd_cli.engine.student_trainer import StudentTrainer, create_student
 from lskd_cli.engine.training_plan import TrainingOptions, group_joint_runs
 from lskd_cli.errors import Interrupted, RequestError, RunError
 from lskd_cli.models import create_model
-from tests.digits import digits_loader
+from tests.digits import few_digits
 from tests.engine.helpers import (
     CPU,
     SMALL_IMAGES,
@@ -126,8 +125,7 @@ def test_plain_and_standardized_students_have_equal_initial_weights() -> None:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a joint run of kd and ctkd without interruptions."""
     root = tmp_path_factory.mktemp("undisturbed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(datasets._LOADERS, "digits", digits_loader(150, 50))
+    with few_digits():
         train([digits_preset("kd"), digits_preset("ctkd")], root)
     return root
 
