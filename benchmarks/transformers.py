@@ -1,4 +1,4 @@
-"""Steps of each vision transformer, and the two augmentation pipelines.
+"""Steps of each vision transformer, and their augmentation in worker processes.
 
 python -m benchmarks.transformers [--rounds 3] [--batch 32] [--compile]
 """
@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from benchmarks.common import Action, interleaved_times, machine, medians, random_images, run_step
 from lskd_cli.config import Preset, list_pairs, load_preset
-from lskd_cli.data import BatchSpec, InMemoryImages, Loader, create_loader
+from lskd_cli.data import BatchSpec, InMemoryImages, Loader, create_loader, worker_count
 from lskd_cli.engine.cuda_graphs import create_runner
 from lskd_cli.engine.runtime import Runtime, resolve_runtime
 from lskd_cli.engine.student_trainer import StudentTrainer
@@ -32,30 +32,25 @@ def main() -> None:
     options = parser.parse_args()
     runtime = resolve_runtime(compiled=options.is_compiled)
     print(machine(runtime))
-    _print_pipelines(runtime, options.rounds)
+    _print_augmentation(runtime, options.rounds)
     _print_steps(random_images(40 * options.batch), runtime, options.batch, options.rounds)
 
 
-def _preset(name: str, batch: int, pipeline: str = "device") -> Preset:
-    settings = [f"data.batch_size={batch}", f"data.augmentation.pipeline={pipeline}"]
-    return load_preset(name, settings)
+def _preset(name: str, batch: int) -> Preset:
+    return load_preset(name, [f"data.batch_size={batch}"])
 
 
-def _print_pipelines(runtime: Runtime, rounds: int) -> None:
+def _print_augmentation(runtime: Runtime, rounds: int) -> None:
     """Time of epochs of views alone, including the start of workers."""
     batch, num_batches = 128, 20
     images = random_images(batch * num_batches).to(runtime.device)
-    actions: dict[str, Action] = {}
-    for pipeline in ("device", "workers"):
-        loader = create_loader(images, _preset("kd-r56g-deit-tiny", batch, pipeline).data)
-        actions[pipeline] = partial(_epoch, loader)
-    found = medians(interleaved_times(actions, rounds, runtime.device))
-    rows = [
-        [name, 1000 * time / num_batches, batch * num_batches / time]
-        for name, time in found.items()
-    ]
-    print(tabulate(rows, ["pipeline", "ms/batch", "images/s"], "github", floatfmt=".1f"))
-    print(f"device: {found['workers'] / found['device']:.2f} times as fast as workers\n")
+    loader = create_loader(images, _preset("kd-r56g-deit-tiny", batch).data)
+    actions: dict[str, Action] = {"epoch": partial(_epoch, loader)}
+    seconds = medians(interleaved_times(actions, rounds, runtime.device))["epoch"]
+    speed, workers = batch * num_batches / seconds, worker_count()
+    print(
+        f"augmentation: {speed:.0f} images/s with {workers} workers, {speed / workers:.0f}/core\n"
+    )
 
 
 def _epoch(loader: Loader) -> None:
@@ -72,7 +67,7 @@ def _specs(loader: Loader) -> Iterator[BatchSpec]:
 
 
 def _print_steps(images: InMemoryImages, runtime: Runtime, batch: int, rounds: int) -> None:
-    """Steps with standardized logits and device augmentation, compared with float32."""
+    """Steps with standardized logits, compared with float32."""
     float32 = replace(runtime, precision="fp32", compiled=False, graphs=False)
     rows: list[list[object]] = []
     for pair in PAIRS:

@@ -14,8 +14,9 @@ from lskd_cli.cli.sweep import grid_presets, parse_axes
 from lskd_cli.cli.training_options import TrainingArguments, with_training_options
 from lskd_cli.config import Preset, load_preset
 from lskd_cli.errors import RequestError
-from lskd_cli.results.build_tables import make_tables
+from lskd_cli.results.comparison import make_comparison
 from lskd_cli.results.details import make_details
+from lskd_cli.results.grouping import group_runs
 from lskd_cli.results.runs import find_runs
 from lskd_cli.results.table_format import TEXT_FORMATS, Table
 
@@ -97,7 +98,9 @@ def compare(
         if presets:
             names = {load_preset(name, allow_unknown_method=True).name for name in presets}
             found = [run for run in found if run.preset.name in names]
-    tables = make_details(found) if details else make_tables(found, accuracy)
+    groups = group_runs(found)
+    comparison = None if details else make_comparison(groups, accuracy)
+    tables = make_details(groups) if details else [comparison] if comparison else []
     unfinished = [str(run.path) for run in found if not run.is_finished]
     if unfinished:
         info(f"unfinished runs are left out: {', '.join(unfinished)}")

@@ -127,20 +127,15 @@ def _own_data_overrides(preset: Preset, name: str, data_dir: Path) -> list[str |
         Override("data.num_classes", len(images.classes), option),
         _NOTHING_PUBLISHED,
     ]
-    augmentation = preset.data.augmentation
+    is_augmented = preset.data.augmentation is not None
     if name == "npz":
         overrides.append(Override("data.test_crop", 1.0, option))
-        if augmentation is None:  # padded crops have the size of the images
-            return [*overrides, Override("data.image_size", images.image_size, option)]
-        return [*overrides, Override("data.augmentation.pipeline", "device", option)]
-    if augmentation is not None:
-        return [*overrides, Override("data.augmentation.pipeline", "workers", option)]
-    crops = {"interpolation": "bilinear", "pipeline": "workers"}
-    return [
-        *overrides,
-        Override("data.padding", 0, option),
-        Override("data.augmentation", crops, option),
-    ]
+        if not is_augmented:  # padded crops have the size of the images
+            overrides.append(Override("data.image_size", images.image_size, option))
+    elif not is_augmented:
+        overrides.append(Override("data.padding", 0, option))
+        overrides.append(Override("data.augmentation", {"interpolation": "bilinear"}, option))
+    return overrides
 
 
 def select_shard(presets: Sequence[Preset], shard: str) -> list[Preset]:

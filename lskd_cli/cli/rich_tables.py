@@ -9,20 +9,19 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from lskd_cli.results.seed_stats import SeedStats, Sign
+from lskd_cli.results.seed_stats import Sign
 from lskd_cli.results.table_format import Column
 from lskd_cli.results.table_format import Table as ResultTable
 
 _ROLE_STYLES = {"published": "dim"}
 _SIGN_STYLES: dict[Sign | None, str] = {"higher": "green", "lower": "red"}
-_MIN_BAR, _MAX_BAR = 17, 41  # characters of an interval that is drawn beside the numbers
 
 
 def as_rich_table(results: ResultTable, width: int, explain: bool = False) -> Group:
     """A table that fits a width, with its title and notes.
 
-    If there is room, the intervals of the differences are drawn. If there is not, standard
-    deviations and intervals move to a second line, then rows become columns.
+    If there is no room, standard deviations and intervals move to a second line, then rows become
+    columns.
 
     Args:
         results: the table.
@@ -60,60 +59,17 @@ def _table(results: ResultTable, width: int) -> Table:
     for column in results.columns:
         justify: Literal["left", "right"] = "left" if column.is_text else "right"
         table.add_column(column.heading, justify=justify)
-    bars = _interval_bars(results, min(width - used - 3, _MAX_BAR))
-    if bars:
-        table.add_column(bars[0], no_wrap=True)
     for number, row in enumerate(cells):
         texts = [
             Text(text, style=_style(column, results.rows[number]))
             for text, column in zip(row, results.columns, strict=True)
         ]
-        table.add_row(*texts, *([bars[1][number]] if bars else []))
+        table.add_row(*texts)
     return table
 
 
 def _style(column: Column, row: Any) -> str:
     return _SIGN_STYLES.get(column.sign(row), "") or _ROLE_STYLES.get(column.role, "")
-
-
-def _interval_bars(results: ResultTable, width: int) -> tuple[Text, list[Text]] | None:
-    """Heading and cells of a column that draws the intervals of the first column of differences.
-
-    None if there is no interval, or not enough room.
-    """
-    column = next((c for c in results.columns if c.stats is not None), None)
-    if column is None or column.stats is None or width < _MIN_BAR:
-        return None
-    stats = [column.stats(row) for row in results.rows]
-    limits = [end for item in stats if item for end in (item.ci_low, item.ci_high) if end]
-    if not limits:
-        return None
-    limit = max(map(abs, limits))
-    left, right = f"{-limit:+.2g}", f"{limit:+.2g}"
-    padding = width - cell_len(left) - cell_len(right) - 1
-    heading = f"{left}{' ' * (padding // 2)}0{' ' * (padding - padding // 2)}{right}"
-    bars = [
-        Text(_bar(item, limit, width), style=_style(column, row))
-        for item, row in zip(stats, results.rows, strict=True)
-    ]
-    return Text(heading, style="dim"), bars
-
-
-def _bar(stats: SeedStats | None, limit: float, width: int) -> str:
-    """A difference as ● between the ends of its interval, and zero as │."""
-    cells = [" "] * width
-    half = width // 2
-
-    def position(value: float) -> int:
-        return max(0, min(width - 1, half + round(value / limit * half)))
-
-    if stats and stats.ci_low is not None and stats.ci_high is not None:
-        for index in range(position(stats.ci_low), position(stats.ci_high) + 1):
-            cells[index] = "─"
-    cells[half] = "┼" if cells[half] == "─" else "│"
-    if stats:
-        cells[position(stats.mean)] = "○" if stats.ci_low is None else "●"
-    return "".join(cells)
 
 
 def _table_width(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> int:

@@ -29,8 +29,6 @@ class Augmentation(ConfigModel):
     policy: Annotated[str, Field(pattern=r"^rand(-[a-z]+[0-9.]+)*$")] | None = None
     interpolation: Literal["bilinear", "bicubic"]
     erasing: Annotated[float, Field(ge=0, le=1)] = 0.0  # probability of random erasing per image
-    # device: batches on the training device; workers: single images in DataLoader workers.
-    pipeline: Literal["device", "workers"] = "device"
 
 
 class Data(ConfigModel):
@@ -71,9 +69,8 @@ class Data(ConfigModel):
             )
         if not self.is_own and self.num_classes is not None:
             raise ValueError(f"num_classes: only valid with custom images; {self.name} defines it")
-        uses_workers = self.augmentation is not None and self.augmentation.pipeline == "workers"
-        if self.on_disk and not uses_workers:
-            raise ValueError("augmentation.pipeline: must be workers for images in files")
+        if self.on_disk and self.augmentation is None:
+            raise ValueError("augmentation: required for images in files")
         if self.test_crop < 1 and not self.on_disk:
             raise ValueError("test_crop: only valid for images in files")
         return self

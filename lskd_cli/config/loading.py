@@ -16,7 +16,7 @@ from lskd_cli.config.builtin_methods import NO_METHOD, PRESETS_DIR, read_preset_
 from lskd_cli.config.data_settings import Data
 from lskd_cli.config.method_base import MethodConfig
 from lskd_cli.config.method_registry import method_config, method_names, plugin_defaults
-from lskd_cli.config.overrides import Override, rename_old_keys
+from lskd_cli.config.overrides import Override
 from lskd_cli.config.schema import Preset
 from lskd_cli.config.validation import validate
 from lskd_cli.config.yaml_io import dump, read_mapping
@@ -47,7 +47,7 @@ def load_preset(
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml"):
         raw, source = read_mapping(path), str(path)
-        rename_old_keys(raw)
+        _drop_removed_keys(raw)
     else:
         raw, source = _compose(str(name_or_path)), f"preset {name_or_path}"
     options: dict[str, str] = {}
@@ -122,6 +122,14 @@ def list_presets() -> list[str]:
 def to_yaml(preset: Preset) -> str:
     """The resolved preset as one complete YAML file, which ``load_preset`` reads back."""
     return dump(preset.model_dump(exclude_none=True))
+
+
+def _drop_removed_keys(raw: dict[str, Any]) -> None:
+    """Drop ``data.augmentation.pipeline``, which saved presets may contain, without effect."""
+    data = raw.get("data")
+    augmentation = data.get("augmentation") if isinstance(data, dict) else None
+    if isinstance(augmentation, dict):
+        augmentation.pop("pipeline", None)
 
 
 @cache

@@ -6,12 +6,6 @@ from typing import Any
 from lskd_cli.config.yaml_io import parse
 from lskd_cli.errors import RequestError
 
-# Keys that had another name until version 0.1.0.
-RENAMED_KEYS = {
-    "optimizer.clip_norm": "optimizer.clip_grad_norm",
-    "optimizer.accumulate": "optimizer.grad_accum_steps",
-}
-
 
 @dataclass(frozen=True)
 class Override:
@@ -38,7 +32,7 @@ class Override:
         key = key.strip()
         if not separator or not key:
             raise RequestError(f"--set {text}: expected KEY=VALUE, e.g. method.temperature=3")
-        return cls(RENAMED_KEYS.get(key, key), parse(value, f"--set {key}"), f"--set {key}")
+        return cls(key, parse(value, f"--set {key}"), f"--set {key}")
 
     def apply(self, raw: dict[str, Any]) -> None:
         """Assign the value in nested mappings.
@@ -54,12 +48,3 @@ class Override:
                 raise RequestError(f"{self.option}: {parent} is not a mapping")
             node = child
         node[last] = self.value
-
-
-def rename_old_keys(raw: dict[str, Any]) -> None:
-    """Replace keys of version 0.1.0 by their current names."""
-    for old, new in RENAMED_KEYS.items():
-        group, _, key = old.partition(".")
-        values = raw.get(group)
-        if isinstance(values, dict) and key in values:
-            values.setdefault(new.partition(".")[2], values.pop(key))

@@ -4,7 +4,6 @@ from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeFloat,
@@ -69,10 +68,6 @@ class Optimizer(ConfigModel):
         return self
 
 
-def _current_schedule_name(name: Any) -> Any:
-    return "multistep" if name == "steps" else name  # the name until version 0.1.0
-
-
 class Schedule(ConfigModel):
     """Length of training and the learning-rate schedule.
 
@@ -80,9 +75,7 @@ class Schedule(ConfigModel):
     from a fraction of lr, then a cosine from lr to min_lr, changed once per epoch.
     """
 
-    name: Annotated[Literal["multistep", "cosine"], BeforeValidator(_current_schedule_name)] = (
-        "multistep"
-    )
+    name: Literal["multistep", "cosine"] = "multistep"
     epochs: Annotated[int, Field(ge=1, le=MAX_EPOCHS)]
     milestones: Annotated[list[PositiveInt], Field(default_factory=list)]
     gamma: PositiveFloat = 0.1

@@ -13,10 +13,8 @@ LOOKUP_OPS = (
     "Brightness",  # weight of the image in a blend with black
     "Contrast",  # weight of the image in a blend with its mean gray
     "Equalize",  # flatten the histogram of each channel
-    "Invert",
     "Posterize",  # number of bits that are kept, rounded down
     "Solarize",  # threshold from which values are inverted
-    "SolarizeAdd",  # value that is added to values below 128
 )
 AFFINE_OPS = (
     "Rotate",  # degrees, counter-clockwise around the center
@@ -65,10 +63,8 @@ def lookup_ops(images: Tensor, operation: Tensor, parameter: Tensor) -> Tensor:
         "Brightness": _blend(torch.zeros_like(mean), value, amount),
         "Contrast": _blend(mean, value, amount),
         "Equalize": _equalize_table(pixels, value),
-        "Invert": 255 - value,
         "Posterize": value - value % posterize_step,
         "Solarize": torch.where(value < amount, value, 255 - value),
-        "SolarizeAdd": torch.where(value < 128, (value + amount.long()).clamp(0, 255), value),
     }
     table = value.expand(len(images), 3, 256)
     for name, other in tables.items():

@@ -4,7 +4,6 @@ from lskd_cli.config import Data
 from lskd_cli.data.batch import UNSHARDED, DataShard
 from lskd_cli.data.crop_loader import CropLoader
 from lskd_cli.data.datasets import Images
-from lskd_cli.data.device_loader import DeviceLoader
 from lskd_cli.data.file_images import FileImages
 from lskd_cli.data.loader_base import Loader
 from lskd_cli.data.worker_loader import WorkerLoader
@@ -16,11 +15,6 @@ def create_loader(images: Images, data: Data, shard: DataShard = UNSHARDED) -> L
     Raises:
         RequestError: the augmentation is unknown, or the images do not make batches.
     """
-    augmentation = data.augmentation
-    if isinstance(images, FileImages):
+    if isinstance(images, FileImages) or data.augmentation is not None:
         return WorkerLoader(images, data, shard)
-    if augmentation is None:
-        return CropLoader(images, data, shard)
-    if augmentation.pipeline == "workers":
-        return WorkerLoader(images, data, shard)
-    return DeviceLoader(images, data, shard)
+    return CropLoader(images, data, shard)

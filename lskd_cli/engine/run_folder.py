@@ -185,8 +185,7 @@ class RunFolder:
             state: dict[str, Any] = torch.load(
                 path, map_location="cpu", weights_only=True, mmap=True
             )
-            # States of version 0.1.0 have the same format, but no number.
-            is_readable = state.get("version", STATE_VERSION) == STATE_VERSION
+            is_readable = state["version"] == STATE_VERSION
             bad = first_non_finite({**state["student"], **state["distiller"]})
         # A corrupt file can raise any exception; all mean the same to the user.
         except Exception as error:

@@ -56,16 +56,16 @@ class ComparisonRow(ResultRow):
 
 
 def make_comparison(groups: Sequence[RunGroup], accuracy: str) -> Table | None:
-    """The comparison table of finished runs; None if there are none.
+    """The comparison table of the finished runs of groups; None if there are none.
 
     Args:
-        groups: groups of finished runs.
+        groups: groups of runs.
         accuracy: "best" or "last" epoch.
 
     Raises:
         RequestError: two runs have the same settings and seed.
     """
-    pairs = _pairs(groups)
+    pairs = _pairs([finished for group in groups if (finished := group.finished())])
     rows = sorted(
         (_row(plain, standardized, accuracy) for plain, standardized in pairs),
         key=lambda row: (name_sort_key(row.name), row.precision or ""),

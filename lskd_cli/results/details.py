@@ -4,9 +4,8 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from statistics import mean
 
-from lskd_cli.results.grouping import MethodRuns, RunGroup, group_runs
+from lskd_cli.results.grouping import MethodRuns, RunGroup
 from lskd_cli.results.result_row import ResultRow, hardware_note, training_fields
-from lskd_cli.results.runs import Run
 from lskd_cli.results.seed_stats import SeedStats, paired_difference, top1_by_seed
 from lskd_cli.results.table_format import (
     Column,
@@ -55,21 +54,16 @@ class DetailsRow(ResultRow):
     students: str
 
 
-def make_details(runs: Sequence[Run]) -> list[Table]:
-    """A table for each group of finished runs.
+def make_details(groups: Sequence[RunGroup]) -> list[Table]:
+    """A table for each group of runs that has finished ones.
 
     Raises:
         RequestError: two runs have the same settings and seed.
     """
-    return [details_table(group) for group in group_runs([run for run in runs if run.is_finished])]
+    return [_table(finished) for group in groups if (finished := group.finished())]
 
 
-def details_table(group: RunGroup) -> Table:
-    """The table of a group of finished runs.
-
-    Raises:
-        RequestError: two runs have the same settings and seed.
-    """
+def _table(group: RunGroup) -> Table:
     rows = [_row(method) for method in group.methods]
     hidden = _hidden_columns(rows)
     columns = visible_columns(_COLUMNS, rows, hidden)

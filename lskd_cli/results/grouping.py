@@ -95,6 +95,16 @@ class RunGroup:
         preset = self.runs[-1].preset
         return pair_label(preset.teacher, preset.student)
 
+    def finished(self) -> "RunGroup | None":
+        """The same group without unfinished runs; None if no run is finished."""
+        methods = [MethodRuns(_finished(m.runs), _finished(m.plain)) for m in self.methods]
+        runs = _finished(self.runs)
+        return RunGroup(runs, [method for method in methods if method.runs]) if runs else None
+
+
+def _finished(runs: Sequence[Run]) -> list[Run]:
+    return [run for run in runs if run.is_finished]
+
 
 def pair_label(teacher: str | None, student: str) -> str:
     """Teacher and student, or the student only."""

@@ -14,12 +14,13 @@ from markupsafe import Markup
 from lskd_cli import __version__
 from lskd_cli.atomic_io import write_text
 from lskd_cli.config import to_yaml
-from lskd_cli.results.build_tables import make_tables
+from lskd_cli.results.comparison import make_comparison
 from lskd_cli.results.details import make_details
+from lskd_cli.results.figures.chart import Figure
 from lskd_cli.results.grouping import RunGroup, method_name, pair_label
 from lskd_cli.results.overview import forest_rows, progress_lines
 from lskd_cli.results.page_data import page_data
-from lskd_cli.results.report_figures import ReportFigure, make_names_unique, overview_figure
+from lskd_cli.results.report_figures import make_names_unique, overview_figure
 from lskd_cli.results.runs import Run
 from lskd_cli.results.table_format import Table, format_duration, table_lines
 
@@ -33,7 +34,7 @@ class ReportSection:
     """A group of runs with its figures."""
 
     group: RunGroup
-    figures: list[ReportFigure]
+    figures: list[Figure]
 
 
 def write_page(
@@ -65,7 +66,7 @@ def finish_watching(folder: Path) -> None:
     write_text(folder / VERSION_FILE, 'lskdVersion("finished");\n')
 
 
-def overview(sections: Sequence[ReportSection], accuracy: str) -> list[ReportFigure]:
+def overview(sections: Sequence[ReportSection], accuracy: str) -> list[Figure]:
     """The figures above all sections: the forest plot, if a method was trained both ways.
 
     Raises:
@@ -87,6 +88,7 @@ def render_page(
         commands.setdefault(run.info.command, []).append(run.preset.run_path)
     make_names_unique([figure for section in sections for figure in section.figures])
     top_figures = overview(sections, accuracy)
+    comparison = make_comparison([section.group for section in sections], accuracy)
     figures = [*top_figures, *(figure for section in sections for figure in section.figures)]
     environment = Environment(
         loader=PackageLoader("lskd_cli.results", "."), autoescape=True, undefined=StrictUndefined
@@ -96,7 +98,7 @@ def render_page(
         lskd_version=__version__,
         page_version=version,
         overview=top_figures,
-        tables=[_table_values(table) for table in make_tables(runs, accuracy)],
+        comparison=_table_values(comparison) if comparison else None,
         sections=[_section_values(section, anchor) for section, anchor in _anchors(sections)],
         runs=[_run_values(run) for run in runs],
         unfinished=progress_lines(unfinished),
@@ -144,7 +146,7 @@ def _section_values(section: ReportSection, anchor: str) -> dict[str, Any]:
         "pair": section.group.pair,
         "methods": "|".join(_distinct(method_name(run) for run in runs)),
         "state": "finished" if is_finished else "unfinished",
-        "tables": [_table_values(table) for table in make_details(runs)],
+        "tables": [_table_values(table) for table in make_details([section.group])],
         "figures": section.figures,
     }
 

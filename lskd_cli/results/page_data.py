@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from lskd_cli.results.figures.chart import Panel, Row
+from lskd_cli.results.figures.chart import Figure, Panel, Row
 from lskd_cli.results.figures.curves import (
     PUBLISHED,
     ROLE_COLORS,
@@ -13,14 +13,13 @@ from lskd_cli.results.figures.curves import (
     curve_role,
     released_curves,
 )
-from lskd_cli.results.report_figures import ReportFigure
 from lskd_cli.results.runs import Run
 
 _METRICS: tuple[CurveMetric, ...] = ("test_top1", "train_loss")
 _DIGITS = 5  # significant digits of the metrics
 
 
-def page_data(runs: Sequence[Run], figures: Sequence[ReportFigure]) -> str:
+def page_data(runs: Sequence[Run], figures: Sequence[Figure]) -> str:
     """The data as JSON that may stand in a ``<script>`` element.
 
     The specification of panels with the same chart and the metrics of runs are stored once; panels
@@ -30,7 +29,7 @@ def page_data(runs: Sequence[Run], figures: Sequence[ReportFigure]) -> str:
     indices: dict[tuple[int, int], int] = {}  # by the identities of chart and overlay
     panels: dict[str, list[dict[str, Any]]] = {}
     for figure in figures:
-        for panel in figure.figure.panels:
+        for panel in figure.panels:
             key = id(panel.chart), id(panel.overlay)
             if key not in indices:
                 indices[key] = len(specs)
@@ -58,9 +57,9 @@ def _run(run: Run) -> dict[str, Any]:
     return values | {"arm": run.preset.run_name, "role": curve_role(run)}
 
 
-def _released(figures: Sequence[ReportFigure]) -> dict[CurveMetric, dict[str, list[float]]]:
+def _released(figures: Sequence[Figure]) -> dict[CurveMetric, dict[str, list[float]]]:
     curves: dict[CurveMetric, dict[str, list[float]]] = {metric: {} for metric in _METRICS}
-    for panel in (panel for figure in figures for panel in figure.figure.panels):
+    for panel in (panel for figure in figures for panel in figure.panels):
         if isinstance(panel, CurvePanel):
             released = released_curves(panel.metric)
             curves[panel.metric] |= {log: released[log] for log in panel.logs}

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 
@@ -29,20 +29,6 @@ Warn = Callable[[str], None]
 GridPoint = tuple[float, float]  # base temperature and weight
 
 
-@dataclass
-class ReportFigure:
-    """A figure with its title and caption.
-
-    Attributes:
-        name: name of its files, without suffix.
-    """
-
-    name: str
-    title: str
-    caption: str
-    figure: Figure
-
-
 @dataclass(frozen=True)
 class TsneOptions:
     """Options of the t-SNE.
@@ -56,7 +42,7 @@ class TsneOptions:
     points: int = 1000
 
 
-def overview_figure(rows: Sequence[ForestRow]) -> ReportFigure:
+def overview_figure(rows: Sequence[ForestRow]) -> Figure:
     """The forest plot of all comparisons."""
     caption = (
         "Difference of the top-1 test accuracy with and without standardization, paired by seed: "
@@ -65,17 +51,16 @@ def overview_figure(rows: Sequence[ForestRow]) -> ReportFigure:
     )
     if any(row.published_for == "other settings" for row in rows):
         caption += ", which for some rows belongs to other settings (the tooltip says which)"
-    return ReportFigure(
-        "overview", "What standardization changes", f"{caption}.", forest_plot(rows)
-    )
+    title = "What standardization changes"
+    return replace(forest_plot(rows), name="overview", title=title, caption=f"{caption}.")
 
 
-def run_figures(group: RunGroup) -> list[ReportFigure]:
+def run_figures(group: RunGroup) -> list[Figure]:
     """The figures that need only the run folders of a group: curves and ablations."""
     return [curves(group, "test_top1"), curves(group, "train_loss"), *ablations(group)]
 
 
-def curves(group: RunGroup, metric: CurveMetric) -> ReportFigure:
+def curves(group: RunGroup, metric: CurveMetric) -> Figure:
     """Accuracy or loss by epoch."""
     is_accuracy = metric == "test_top1"
     title = "Test accuracy by epoch" if is_accuracy else "Training loss by epoch"
@@ -88,10 +73,10 @@ def curves(group: RunGroup, metric: CurveMetric) -> ReportFigure:
     if any(not run.is_finished for run in group.runs):
         caption += " Circles: the last epochs of unfinished runs."
     prefix = "accuracy" if is_accuracy else "loss"
-    return _report_figure(prefix, group, title, caption, training_curves(group.runs, metric))
+    return _with_caption(prefix, group, title, caption, training_curves(group.runs, metric))
 
 
-def ablations(group: RunGroup) -> list[ReportFigure]:
+def ablations(group: RunGroup) -> list[Figure]:
     """Accuracy by base temperature and weight, for each method that was run with several."""
     plain: dict[ExperimentKey, list[Run]] = {}
     grids: dict[tuple[ExperimentKey, str], list[Run]] = {}
@@ -129,7 +114,7 @@ def _grid_point(run: Run) -> GridPoint:
 
 def _ablation(
     group: RunGroup, example: Run, means: dict[GridPoint, float], plain: Sequence[Run]
-) -> ReportFigure:
+) -> Figure:
     method = method_name(example)
     caption = f"Best epoch of {method}+Ours, mean over seeds"
     caption += "".join(f", {key} {value:g}" for key, value in _other_settings(example).items())
@@ -142,12 +127,12 @@ def _ablation(
         caption += " Frame: the default of the preset."
     title = f"{method}+Ours by base temperature and weight"
     figure = ablation_figure(means, reference, default)
-    return _report_figure(f"ablation-{method}", group, title, caption, figure)
+    return _with_caption(f"ablation-{method}", group, title, caption, figure)
 
 
 def logit_figures(
     group: RunGroup, outputs: OutputSet, sample: int, tsne: TsneOptions, warn: Warn
-) -> list[ReportFigure]:
+) -> list[Figure]:
     """The figures of the outputs of networks on test images.
 
     Args:
@@ -175,17 +160,17 @@ def logit_figures(
             f"{len(outputs.targets):,} test images, last epochs of {_join_runs(pair)}."
         )
         title = f"{method}: difference of logits"
-        figures.append(_report_figure(f"classes-{method}", group, title, caption, differences))
+        figures.append(_with_caption(f"classes-{method}", group, title, caption, differences))
     if len(figures) > 2 * _MAX_OPEN_METHODS:
         for figure in figures:
-            figure.figure.is_folded = True
+            figure.is_folded = True
     caption = (
         "Images by mean and standard deviation of their logits (color: number of images, "
         f"logarithmic), before and after standardization. {images}."
     )
     title = "Mean and standard deviation of logits"
     moments = logit_moments(outputs.networks)
-    figures.append(_report_figure("moments", group, title, caption, moments))
+    figures.append(_with_caption("moments", group, title, caption, moments))
     figures += _tsne_figures(group, outputs, tsne, warn)
     figures.append(_shared_temperature(group, outputs, images))
     return figures
@@ -198,21 +183,21 @@ def _sample_figure(
     students: Sequence[NetworkOutputs],
     position: int,
     sample: int,
-) -> ReportFigure:
+) -> Figure:
     caption = (
         f"Logits of test image {sample}, plain and standardized; the green bar is its class. "
         f"Last epochs of {_join_runs(students)}."
     )
     networks = [outputs.networks[0], *students]
     figure = sample_logits(networks, position, int(outputs.targets[position]))
-    return _report_figure(
+    return _with_caption(
         f"sample-{method}", group, f"{method}: logits of one image", caption, figure
     )
 
 
 def _tsne_figures(
     group: RunGroup, outputs: OutputSet, options: TsneOptions, warn: Warn
-) -> list[ReportFigure]:
+) -> list[Figure]:
     """The t-SNE, if networks return features and there are enough images of the classes."""
     if all(network.pooled is None for network in outputs.networks):
         return []
@@ -226,10 +211,10 @@ def _tsne_figures(
         f"t-SNE of the pooled features of {drawn:,} test images of {len(classes)} classes; color: "
         f"class. Accuracy: on {len(outputs.targets):,} test images, last epochs."
     )
-    return [_report_figure("tsne", group, "Features", caption, figure)]
+    return [_with_caption("tsne", group, "Features", caption, figure)]
 
 
-def _shared_temperature(group: RunGroup, outputs: OutputSet, images: str) -> ReportFigure:
+def _shared_temperature(group: RunGroup, outputs: OutputSet, images: str) -> Figure:
     title = "One temperature for teacher and student"
     shared, standardized, pairs = outputs.concordant
     counts = (
@@ -243,7 +228,7 @@ def _shared_temperature(group: RunGroup, outputs: OutputSet, images: str) -> Rep
             "teacher at a shared temperature, student 2 has the relations of the teacher's logits. "
             f"No two students of this group show this. {counts}"
         )
-        return _report_figure("temperature-toy", group, title, caption, toy_figure())
+        return _with_caption("temperature-toy", group, title, caption, toy_figure())
     worse, better = pair
     baseline = next((s for s in pair if s.role == "baseline"), None)
     note = f" {baseline.name} is the student baseline, trained without teacher." if baseline else ""
@@ -252,24 +237,22 @@ def _shared_temperature(group: RunGroup, outputs: OutputSet, images: str) -> Rep
         f"{better.name}, which is more accurate; by the KL of standardized logits, {better.name} "
         f"is closer.{note} {counts}"
     )
-    return _report_figure("temperature", group, title, caption, pair_figure(pair, outputs))
+    return _with_caption("temperature", group, title, caption, pair_figure(pair, outputs))
 
 
 def _join_runs(networks: Sequence[NetworkOutputs]) -> str:
     return ", ".join(network.run for network in networks)
 
 
-def _report_figure(
-    prefix: str, group: RunGroup, title: str, caption: str, figure: Figure
-) -> ReportFigure:
+def _with_caption(prefix: str, group: RunGroup, title: str, caption: str, figure: Figure) -> Figure:
     preset = group.runs[-1].preset
     pair = [preset.teacher, preset.student] if preset.teacher else [preset.student]
     words = [prefix, *pair, preset.data.name, str(preset.schedule.epochs)]
     name = re.sub(r"[^\w.-]+", "-", "-".join(words)).lower()
-    return ReportFigure(name, title, caption, figure)
+    return replace(figure, name=name, title=title, caption=caption)
 
 
-def make_names_unique(figures: Sequence[ReportFigure]) -> None:
+def make_names_unique(figures: Sequence[Figure]) -> None:
     """Number the figures whose names are equal, because their groups differ in other settings."""
     counts: dict[str, int] = {}
     for figure in figures:
@@ -278,7 +261,7 @@ def make_names_unique(figures: Sequence[ReportFigure]) -> None:
             figure.name += f"-{counts[figure.name]}"
 
 
-def write(figures: Sequence[ReportFigure], folder: Path) -> list[Path]:
+def write(figures: Sequence[Figure], folder: Path) -> list[Path]:
     """Write figures as PDF, SVG and PNG.
 
     Raises:
@@ -290,7 +273,7 @@ def write(figures: Sequence[ReportFigure], folder: Path) -> list[Path]:
         for figure in figures:
             for suffix in FORMATS:
                 paths.append(folder / f"{figure.name}.{suffix}")
-                save(figure.figure, paths[-1])
+                save(figure, paths[-1])
     except OSError as error:
         raise RunError(f"{error.filename or folder}: cannot be written: {error.strerror}") from None
     return paths

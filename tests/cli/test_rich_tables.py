@@ -5,9 +5,8 @@ import io
 from rich.console import Console
 
 from lskd_cli.cli.rich_tables import as_rich_table
-from lskd_cli.results.build_tables import make_tables
 from lskd_cli.results.table_format import Table
-from tests.results.helpers import made_run
+from tests.results.helpers import comparison_of, made_run
 
 
 def _table(gain: float, seeds: int = 3) -> Table:
@@ -16,8 +15,7 @@ def _table(gain: float, seeds: int = 3) -> Table:
         for stand in (False, True)
         for seed in range(seeds)
     ]
-    (table,) = make_tables(runs, "best")
-    return table
+    return comparison_of(runs)
 
 
 def _printed(table: Table, width: int, explain: bool = False) -> str:
@@ -33,14 +31,6 @@ def test_a_difference_is_green_above_zero_red_below_and_plain_otherwise() -> Non
     unclear, single = _printed(_table(-0.1), 150), _printed(_table(2.0, seeds=1), 150)
     assert "\x1b[3" not in unclear + single
     assert "+2.00" in single
-
-
-def test_the_interval_is_drawn_if_there_is_room() -> None:
-    wide = _printed(_table(2.0), 170)
-    assert "●" in wide
-    assert "-2.3" in wide
-    assert "●" not in _printed(_table(2.0), 110)
-    assert "○" not in _printed(_table(2.0, seeds=1), 170)  # no interval
 
 
 def test_columns_are_explained_on_request() -> None:

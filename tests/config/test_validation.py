@@ -44,7 +44,7 @@ def test_all_wrong_keys_and_values_are_reported_at_once() -> None:
             "data.name=imagenette",
             "should be one of cifar100, digits, imagenet, imagefolder, csv, npz, tar or hfds",
         ),
-        ("data.name=imagenet", "augmentation.pipeline: must be workers for images in files"),
+        ("data.name=imagenet", "augmentation: required for images in files"),
         ("data.name=imagefolder", "num_classes: required; --dataset imagefolder"),
         ("data.num_classes=7", "num_classes: only valid with custom images"),
         ("data.test_crop=0.875", "test_crop: only valid for images in files"),
@@ -166,8 +166,8 @@ def test_a_wrong_override_of_a_transformer_is_refused(override: str, message: st
     ("override", "message"),
     [
         (
-            "optimizer.accumulate=2",
-            "optimizer.accumulate: must be 1 with method mlkd, which compares",
+            "optimizer.grad_accum_steps=2",
+            "optimizer.grad_accum_steps: must be 1 with method mlkd, which compares",
         ),
     ],
 )

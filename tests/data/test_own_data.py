@@ -26,7 +26,7 @@ def _silent(done: int, total: int | None) -> None:
 
 def _data(name: str, *more: str, classes: int = CLASSES) -> Data:
     settings = [f"data.name={name}", f"data.num_classes={classes}", "data.batch_size=8"]
-    workers = "data.augmentation={interpolation: bilinear, pipeline: workers}"
+    workers = "data.augmentation={interpolation: bilinear}"
     files = [] if name == "npz" else ["data.padding=0", workers]
     return load_preset("alone-r20", [*settings, *files, *more]).data
 

@@ -18,11 +18,12 @@ from lskd_cli.engine.distributed import SINGLE_PROCESS
 from lskd_cli.engine.evaluation import evaluate as real_evaluate
 from lskd_cli.errors import Interrupted
 from lskd_cli.preprocessing import Preprocessing
-from lskd_cli.results.build_tables import make_tables
 from lskd_cli.results.details import make_details
+from lskd_cli.results.grouping import group_runs
 from lskd_cli.results.runs import Run, read_run
 from tests.engine.helpers import after, digest, digits_preset, metrics, silent, train
 from tests.engine.prescribed import Prescribed, train_prescribed
+from tests.results.helpers import comparison_of
 
 pytestmark = pytest.mark.usefixtures("small_digits")
 
@@ -130,18 +131,18 @@ class TestResults:
         return _read(plain, stand)
 
     def test_the_best_epoch_is_the_one_of_the_validation_images(self, pair: list[Run]) -> None:
-        (table,) = make_tables(pair, "best")
+        table = comparison_of(pair, "best")
         (row,) = table.rows
         assert (row.plain.mean, row.standardized.mean, row.difference.mean) == (60, 52, -8)
         assert (row.selection, row.epochs) == ("val", 3)
 
     def test_the_last_epoch_is_the_last(self, pair: list[Run]) -> None:
-        (table,) = make_tables(pair, "last")
+        table = comparison_of(pair, "last")
         (row,) = table.rows
         assert (row.plain.mean, row.standardized.mean, row.difference.mean) == (41, 49, 8)
 
     def test_the_details_show_both(self, pair: list[Run]) -> None:
-        (table,) = make_details(pair)
+        (table,) = make_details(group_runs(pair))
         plain, stand = table.rows
         assert (plain.best.mean, plain.last.mean) == (60, 41)
         assert (stand.best.mean, stand.last.mean) == (52, 49)

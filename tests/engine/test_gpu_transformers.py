@@ -3,11 +3,9 @@
 from pathlib import Path
 
 import pytest
-import torch
 
-from lskd_cli.data import create_loader, load_splits
 from lskd_cli.engine.runtime import resolve_runtime
-from tests.engine.helpers import metrics, run_path, silent, train
+from tests.engine.helpers import metrics, run_path, train
 from tests.engine.test_gpu import NoWarning
 from tests.engine.test_transformers import _preset, _teacher
 
@@ -15,35 +13,6 @@ pytestmark = pytest.mark.gpu
 # Without what each device draws for itself.
 CERTAIN = ("drop_path=0", "data.augmentation.erasing=0")
 NAMES = ["kd-r56g-deit-tiny", "guidance-r56g-deit-tiny", "kd-r56g-pvt-v2-b0", "kd-r56g-cvt-13"]
-
-
-def test_views_on_a_gpu_are_those_of_the_cpu() -> None:
-    data = _preset("kd-r56g-deit-tiny", *CERTAIN, "data.image_size=224").data
-    train_set = load_splits(data, Path(), silent).train
-    views = []
-    for device in ("cpu", "cuda"):
-        loader = create_loader(train_set.to(torch.device(device)), data)
-        loader.start_epoch(1, ["weak", "strong"], 0)
-        batch = loader.make_batch(loader.batch_spec(1, 1))
-        views.append([batch.views[view].cpu() for view in ("weak", "strong")])
-    for on_cpu, on_gpu in zip(*views, strict=True):
-        # A rounding apart, here and there an image whose threshold lies between two roundings.
-        assert (on_cpu - on_gpu).abs().median().item() < 0.02
-        assert (on_cpu - on_gpu).abs().mean().item() < 0.05
-
-
-def test_views_are_made_without_waiting_for_the_device() -> None:
-    data = _preset("kd-r56g-deit-tiny", "data.image_size=224").data
-    loader = create_loader(load_splits(data, Path(), silent).train.to(torch.device("cuda")), data)
-    loader.start_epoch(1, ["weak"], 0)
-    loader.batch_spec(0, 1)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        specs = [loader.batch_spec(step, 1) for step in (1, 2)]
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    views = [spec.views["weak"].normalized for spec in specs]
-    assert all(view is not None and torch.isfinite(view).all() for view in views)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -141,7 +141,7 @@ def _train_step(trainer: StudentTrainer) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("parts", [2, 3, 5])
 def test_a_batch_in_parts_gives_the_gradient_and_the_losses_of_the_whole(parts: int) -> None:
-    full, split = _trainer(), _trainer(f"optimizer.accumulate={parts}")
+    full, split = _trainer(), _trainer(f"optimizer.grad_accum_steps={parts}")
     for one, other in zip(_train_step(full), _train_step(split), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
     expected, found = (trainer.meters.means() for trainer in (full, split))
@@ -154,7 +154,9 @@ def test_clipping_bounds_the_norm_of_all_gradients_together() -> None:
 
     free = norm(_train_step(_trainer()))
     assert free > 0.1
-    assert norm(_train_step(_trainer("optimizer.clip_norm=0.1"))) == pytest.approx(0.1, rel=1e-3)
+    assert norm(_train_step(_trainer("optimizer.clip_grad_norm=0.1"))) == pytest.approx(
+        0.1, rel=1e-3
+    )
 
 
 @pytest.mark.parametrize(

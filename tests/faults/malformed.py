@@ -12,8 +12,9 @@ from lskd_cli.checkpoints import load_checkpoint
 from lskd_cli.config import load_preset, to_yaml
 from lskd_cli.engine.run_folder import RunFolder
 from lskd_cli.errors import Interrupted
-from lskd_cli.results.build_tables import make_tables
+from lskd_cli.results.comparison import make_comparison
 from lskd_cli.results.details import make_details
+from lskd_cli.results.grouping import group_runs
 from lskd_cli.results.runs import find_runs
 from tests.engine.helpers import after, digits_preset, run_path, train
 from tests.faults.outcome import Outcome, ends_well
@@ -75,8 +76,8 @@ def _run_folders(root: Path) -> Outcome:
     def tables() -> None:
         found = find_runs(runs, [], lambda message: None)
         assert good in [run.path for run in found], "the good run is left out"
-        make_tables(found, "best")
-        make_details(found)
+        make_comparison(group_runs(found), "best")
+        make_details(group_runs(found))
 
     for name in ("run.json", "metrics.jsonl", "preset.yaml"):
         for number, content in enumerate(_mutations((good / name).read_bytes(), _PER_FILE)):

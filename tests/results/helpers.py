@@ -1,5 +1,6 @@
 """Runs and network outputs for tests, without files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,10 @@ import numpy as np
 
 from lskd_cli.config import load_preset
 from lskd_cli.network_outputs import Array, NetworkOutputs, OutputSet, Role
+from lskd_cli.results.comparison import make_comparison
 from lskd_cli.results.grouping import RunGroup, group_runs
 from lskd_cli.results.runs import Run
+from lskd_cli.results.table_format import Table
 from lskd_cli.run_info import RunInfo
 
 TARGETS = np.array([0, 0, 1, 2, 2, 1])
@@ -78,3 +81,9 @@ def made_group(*more: Run) -> RunGroup:
         ]
     )
     return group
+
+
+def comparison_of(runs: Sequence[Run], accuracy: str = "best") -> Table:
+    table = make_comparison(group_runs(runs), accuracy)
+    assert table is not None
+    return table

@@ -7,14 +7,13 @@ import math
 import pytest
 
 from lskd_cli.errors import RequestError
-from lskd_cli.results.build_tables import make_tables
-from lskd_cli.results.comparison import ComparisonRow
+from lskd_cli.results.comparison import ComparisonRow, make_comparison
 from lskd_cli.results.grouping import group_runs
 from lskd_cli.results.page import ReportSection, render_page
 from lskd_cli.results.report_figures import run_figures
 from lskd_cli.results.runs import Run
-from lskd_cli.results.table_format import Table, as_csv, as_latex, as_markdown
-from tests.results.helpers import change_info, made_run
+from lskd_cli.results.table_format import as_csv, as_latex, as_markdown
+from tests.results.helpers import change_info, comparison_of, made_run
 
 
 def _runs() -> list[Run]:
@@ -29,14 +28,8 @@ def _runs() -> list[Run]:
     ]
 
 
-def _table(runs: list[Run], accuracy: str = "best") -> Table:
-    (table,) = make_tables(runs, accuracy)
-    return table
-
-
 def _rows(runs: list[Run], accuracy: str) -> list[ComparisonRow]:
-    tables = make_tables(runs, accuracy)
-    return [row for table in tables for row in table.rows]
+    return list(comparison_of(runs, accuracy).rows)
 
 
 def test_a_row_has_means_deviations_and_paired_differences() -> None:
@@ -63,7 +56,7 @@ def test_the_last_epoch_is_not_the_best() -> None:
 
 
 def test_a_row_has_the_published_values() -> None:
-    table = _table(_runs())
+    table = comparison_of(_runs())
     assert table.cells()[0] == [
         "resnet32x4", "79.42", "resnet8x4", "KD", "240", "3/2", "73.50 ± 0.50", "77.00 ± 1.41",
         "+3.50 [-2.85, +9.85]", "73.33", "76.62", "+3.29",
@@ -74,7 +67,7 @@ def test_one_run_has_no_standard_deviation() -> None:
     (row,) = _rows(_runs()[:1], "best")
     assert (row.plain.std, row.standardized, row.difference) == (None, None, None)
     assert (row.plain.ci_low, row.plain.ci_high) == (None, None)
-    assert [column.heading for column in _table(_runs()[:1]).columns][6:] == [
+    assert [column.heading for column in comparison_of(_runs()[:1]).columns][6:] == [
         "Plain", "Published", "+Ours", "Δ",
     ]  # fmt: skip
 
@@ -91,9 +84,9 @@ def test_runs_with_other_settings_are_other_rows() -> None:
 
 def test_a_limited_number_of_training_images_is_named() -> None:
     few = made_run("kd-digits100", False, 0, [50.0])
-    table = _table([few])
+    table = comparison_of([few])
     assert table.title.startswith("Top-1 test accuracy (%) on digits (100 training images) of")
-    table = _table([few, made_run("kd-digits", False, 0, [60.0])])
+    table = comparison_of([few, made_run("kd-digits", False, 0, [60.0])])
     assert table.title.startswith("Top-1 test accuracy (%) on digits of")
     assert [cells[0] for cells in table.cells()] == ["all", "100"]
     assert group_runs([few])[0].title == (
@@ -117,7 +110,7 @@ def test_a_standardized_run_of_another_name_is_paired_with_the_plain_ones() -> N
     assert [(row.name, row.plain.n, row.standardized.n) for row in rows] == [
         ("kd-r32x4-r8x4", 3, 2), ("warmer", 3, 1),
     ]  # fmt: skip
-    assert _table([*_runs(), warmer]).columns[0].heading == "Preset"
+    assert comparison_of([*_runs(), warmer]).columns[0].heading == "Preset"
 
 
 def test_plain_runs_of_two_names_are_two_rows() -> None:
@@ -137,11 +130,14 @@ def test_runs_of_other_teachers_are_other_rows() -> None:
 
 
 def test_unfinished_runs_do_not_count() -> None:
-    assert _rows([made_run("kd-r32x4-r8x4", False, 0, [50.0], "running")], "best") == []
+    unfinished = made_run("kd-r32x4-r8x4", False, 0, [50.0], "running")
+    assert make_comparison(group_runs([unfinished]), "best") is None
+    (row,) = _rows([*_runs(), made_run("kd-r32x4-r8x4", True, 2, [99.0], "running")], "best")
+    assert row.standardized.n == 2
 
 
 def test_markdown_has_a_caption_and_a_line_a_row() -> None:
-    lines = as_markdown(make_tables(_runs(), "best")).splitlines()
+    lines = as_markdown([comparison_of(_runs())]).splitlines()
     assert "best epoch, as published" in lines[0]
     assert lines[0].endswith("paired by seed, with its 95 % t interval.")
     assert lines[2].startswith("| Teacher")
@@ -149,7 +145,7 @@ def test_markdown_has_a_caption_and_a_line_a_row() -> None:
 
 
 def test_latex_needs_nothing_beyond_booktabs() -> None:
-    text = as_latex(make_tables(_runs(), "best"))
+    text = as_latex([comparison_of(_runs())])
     assert r"77.00 $\pm$ 1.41" in text
     assert r"\toprule" in text
     assert "±" not in text
@@ -157,7 +153,7 @@ def test_latex_needs_nothing_beyond_booktabs() -> None:
 
 
 def test_csv_has_a_column_for_each_number() -> None:
-    (record,) = csv.DictReader(io.StringIO(as_csv(make_tables(_runs(), "best"))))
+    (record,) = csv.DictReader(io.StringIO(as_csv([comparison_of(_runs())])))
     assert float(record["difference_mean"]) == pytest.approx(3.5)
     assert record["standardized_n"] == "2"
     assert record["published_standardized"] == "76.62"
@@ -179,31 +175,31 @@ def test_runs_of_different_precision_are_not_paired() -> None:
         change_info(run, precision="bf16")
     rows = _rows(runs, "best")
     assert [(row.precision, row.difference) for row in rows] == [("bf16", None), ("fp32", None)]
-    assert "Precision" in [column.heading for column in _table(runs).columns]
+    assert "Precision" in [column.heading for column in comparison_of(runs).columns]
 
 
 def test_paired_runs_on_different_hardware_are_named() -> None:
     runs = _runs()
     change_info(runs[4], device="NVIDIA H200")
-    notes = _table(runs).notes
+    notes = comparison_of(runs).notes
     assert notes.endswith(
         "Different hardware of plain and +Ours: kd-r32x4-r8x4 (cpu and NVIDIA H200, cpu)."
     )
-    assert "hardware" not in _table(_runs()).notes
+    assert "hardware" not in comparison_of(_runs()).notes
 
 
 @pytest.mark.parametrize("override", ["schedule.epochs=3", "data.limit_train=500"])
 def test_published_values_of_other_settings_are_marked(override: str) -> None:
     short = made_run("kd-r32x4-r8x4", False, 0, [50.0], "done", override)
-    table = _table([short])
+    table = comparison_of([short])
     assert table.cells()[0][-3:] == ["73.33*", "76.62*", "+3.29*"]
     assert table.notes.endswith("* Published for other settings, e.g. another number of epochs.")
-    assert "*" not in _table(_runs()).full_caption
+    assert "*" not in comparison_of(_runs()).full_caption
 
 
 @pytest.mark.parametrize("override", ["stand.temperature=3", "stand.kd_weight=6"])
 def test_published_values_of_another_standardization_are_marked(override: str) -> None:
     other = made_run("kd-r32x4-r8x4", True, 0, [50.0], "done", override)
-    assert _table([other]).cells()[0][-3:] == ["73.33*", "76.62*", "+3.29*"]
+    assert comparison_of([other]).cells()[0][-3:] == ["73.33*", "76.62*", "+3.29*"]
     same = made_run("kd-r32x4-r8x4", True, 0, [50.0])
-    assert _table([same]).cells()[0][-3:] == ["73.33", "76.62", "+3.29"]
+    assert comparison_of([same]).cells()[0][-3:] == ["73.33", "76.62", "+3.29"]

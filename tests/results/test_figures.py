@@ -200,3 +200,16 @@ def test_a_figure_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path)
     (tmp_path / "figures").write_text("in the way")
     with pytest.raises(RunError, match=r"figures: cannot be written: "):
         write([curves(_group(_runs()), "test_top1")], tmp_path / "figures")
+
+
+def test_each_kind_of_teaching_has_a_panel_over_the_released_curve() -> None:
+    runs = [
+        made_run("alone-deit-tiny", False, 0, [50.0, 64.0]),
+        made_run("guidance-r56g-deit-tiny", False, 0, [70.0, 77.0]),
+        made_run("kd-r56g-deit-tiny", False, 0, [70.0, 75.0]),
+        made_run("kd-r56g-deit-tiny", True, 0, [71.0, 78.0]),
+    ]
+    first, second = training_curves(runs, "test_top1").panels
+    assert (first.title, second.title) == ("KD", "locality guidance")
+    roles = [list(dict.fromkeys(row["role"] for row in panel.rows)) for panel in (first, second)]
+    assert roles == [["published +Ours", "baseline", "plain", "+Ours"], ["baseline", "locality"]]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lskd_cli.results.details import make_details
+from lskd_cli.results.grouping import group_runs
 from lskd_cli.results.runs import find_runs
 from lskd_cli.results.table_format import as_markdown
 from lskd_cli.run_paths import list_runs
@@ -17,7 +18,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def test_the_tables_are_those_of_the_kept_runs() -> None:
     page = (DOCS / "results.md").read_text()
-    tables = make_details(find_runs(DOCS / "results", [], pytest.fail))
+    tables = make_details(group_runs(find_runs(DOCS / "results", [], pytest.fail)))
     assert tables
     for table in tables:
         assert as_markdown([table]) in page

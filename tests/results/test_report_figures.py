@@ -22,7 +22,6 @@ from lskd_cli.results.figures.shared_temperature import (
 from lskd_cli.results.figures.tsne import tsne_figure
 from lskd_cli.results.grouping import group_runs
 from lskd_cli.results.report_figures import (
-    ReportFigure,
     TsneOptions,
     ablations,
     logit_figures,
@@ -44,8 +43,8 @@ def _values(panel: Panel, name: str) -> list[float]:
     return [row[name] for row in panel.rows]
 
 
-def _texts(shown: ReportFigure) -> list[str]:
-    return [f"{value:.2f}" for value in _values(shown.figure.panels[0], "accuracy")]
+def _texts(shown: Figure) -> list[str]:
+    return [f"{value:.2f}" for value in _values(shown.panels[0], "accuracy")]
 
 
 def test_a_sample_is_drawn_plain_and_standardized_with_its_std() -> None:
@@ -191,7 +190,7 @@ def test_a_teacher_without_features_is_left_out_of_the_tsne() -> None:
         TsneOptions((), 100),
         print,
     )
-    assert _titles(shown[3].figure) == [
+    assert _titles(shown[3]) == [
         "baseline (60.00 %)", "KD (70.00 %)", "KD+Ours (72.00 %)",
     ]  # fmt: skip
 
@@ -209,7 +208,7 @@ def test_figures_without_images_are_left_out_with_a_warning() -> None:
 def test_a_sample_is_found_by_its_number_in_the_test_set() -> None:
     shown = logit_figures(made_group(), made_outputs(), 20, TsneOptions((), 100), print)
     std = np.std(made_logits(0)[2], ddof=1)
-    assert shown[0].figure.panels[0].title == f"resnet56, std {std:.2f}"
+    assert shown[0].panels[0].title == f"resnet56, std {std:.2f}"
     assert shown[0].caption.startswith("Logits of test image 20, ")
     assert shown[0].caption.endswith("Last epochs of KD/seed0, KD+Ours/seed0.")
 
@@ -239,7 +238,7 @@ def test_ablations_of_other_betas_are_apart_and_frame_only_what_is_there() -> No
     assert "beta 2." in first.caption
     assert "Plain DKD: 60.00 %." in first.caption
     assert "Frame" not in first.caption
-    assert not any(_values(first.figure.panels[0], "default"))
+    assert not any(_values(first.panels[0], "default"))
 
 
 def test_a_misranked_pair_of_distilled_students_is_preferred_to_one_with_the_baseline() -> None:

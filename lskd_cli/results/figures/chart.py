@@ -47,10 +47,13 @@ class Panel:
 
 @dataclass
 class Figure:
-    """Panels in a grid.
+    """Panels in a grid, with a title and a caption.
 
     Attributes:
         panels: the panels, row by row.
+        name: name of its files, without suffix.
+        title: heading on a page.
+        caption: what the figure shows.
         columns: panels in a row.
         width: width on paper in inches.
         aspect: height of a panel divided by its width; None if the chart has its own height.
@@ -59,6 +62,9 @@ class Figure:
     """
 
     panels: Sequence[Panel]
+    name: str = ""
+    title: str = ""
+    caption: str = ""
     columns: int = 1
     width: float = TWO_COLUMNS
     aspect: float | None = 0.75
