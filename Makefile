@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 LOWEST_TESTS := tests/config/test_presets.py tests/cli/test_commands.py tests/cli/test_predict_export.py \
-  tests/cli/test_console.py tests/data/test_own_data.py tests/models/test_external_features.py \
+  tests/cli/terminal/test_console.py tests/data/sets/test_own_data.py tests/models/test_external_features.py \
   tests/models/test_pretrained.py tests/results/test_figures.py
 
 .DEFAULT_GOAL := help

@@ -18,12 +18,12 @@ from torchvision.transforms.functional import to_pil_image
 from lskd_cli.config import Preset, View, load_preset
 from lskd_cli.data import Batch, BatchSpec, CropLoader, InMemoryImages, Loader
 from lskd_cli.distillers import StepInputs, create_distiller
-from lskd_cli.engine.cuda_graphs import StepRunner, create_runner
-from lskd_cli.engine.runtime import Runtime
-from lskd_cli.engine.student_trainer import StudentTrainer
-from lskd_cli.engine.teacher import Teacher
-from lskd_cli.engine.teacher_cache import TeacherCache
-from lskd_cli.engine.training_step import shared_step, student_views, teacher_views
+from lskd_cli.engine.devices.cuda_graphs import StepRunner, create_runner
+from lskd_cli.engine.devices.runtime import Runtime
+from lskd_cli.engine.training.student_trainer import StudentTrainer
+from lskd_cli.engine.training.teacher import Teacher
+from lskd_cli.engine.training.teacher_cache import TeacherCache
+from lskd_cli.engine.training.training_step import shared_step, student_views, teacher_views
 from lskd_cli.models import Output, create_model
 
 HEADLINE = load_preset("kd-r32x4-r8x4")

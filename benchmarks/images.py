@@ -28,10 +28,10 @@ from lskd_cli.data import (
     create_loader,
     load_splits,
 )
-from lskd_cli.engine.cuda_graphs import create_runner
-from lskd_cli.engine.runtime import Runtime, resolve_runtime
-from lskd_cli.engine.student_trainer import StudentTrainer
-from lskd_cli.engine.teacher import Teacher
+from lskd_cli.engine.devices.cuda_graphs import create_runner
+from lskd_cli.engine.devices.runtime import Runtime, resolve_runtime
+from lskd_cli.engine.training.student_trainer import StudentTrainer
+from lskd_cli.engine.training.teacher import Teacher
 from lskd_cli.models import create_model
 from tests.image_folders import CLASSES, make_folder
 

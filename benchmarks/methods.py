@@ -28,7 +28,7 @@ from benchmarks.common import (
 )
 from lskd_cli.config import builtin_methods, load_preset
 from lskd_cli.distillers import create_distiller
-from lskd_cli.engine.runtime import resolve_runtime
+from lskd_cli.engine.devices.runtime import resolve_runtime
 from lskd_cli.models import create_model
 
 IMAGES = 50_000  # the size of CIFAR-100; the memory banks of crd grow with it

@@ -18,7 +18,7 @@ from benchmarks.common import (
     random_images,
 )
 from lskd_cli.config import list_pairs, load_preset
-from lskd_cli.engine.runtime import resolve_runtime
+from lskd_cli.engine.devices.runtime import resolve_runtime
 
 METHODS = ("kd", "dkd", "mlkd", "ctkd")
 # Pairs with published results.

@@ -25,7 +25,7 @@ from benchmarks.common import (
     plain_step,
     random_images,
 )
-from lskd_cli.engine.runtime import resolve_runtime
+from lskd_cli.engine.devices.runtime import resolve_runtime
 
 VARIANTS = ("plain", "engine", "2 students", "6 students", "cached logits")
 

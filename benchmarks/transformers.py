@@ -14,10 +14,10 @@ from tabulate import tabulate
 from benchmarks.common import Action, interleaved_times, machine, medians, random_images, run_step
 from lskd_cli.config import Preset, list_pairs, load_preset
 from lskd_cli.data import BatchSpec, InMemoryImages, Loader, create_loader, worker_count
-from lskd_cli.engine.cuda_graphs import create_runner
-from lskd_cli.engine.runtime import Runtime, resolve_runtime
-from lskd_cli.engine.student_trainer import StudentTrainer
-from lskd_cli.engine.teacher import Teacher
+from lskd_cli.engine.devices.cuda_graphs import create_runner
+from lskd_cli.engine.devices.runtime import Runtime, resolve_runtime
+from lskd_cli.engine.training.student_trainer import StudentTrainer
+from lskd_cli.engine.training.teacher import Teacher
 from lskd_cli.models import create_model
 
 PAIRS = [pair for pair in list_pairs() if pair.startswith("r56g-")]

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lskd_cli.distillers import distillation_loss
-    from lskd_cli.engine.trained_student import load_student
+    from lskd_cli.engine.inference.trained_network import load_student
 
 __all__ = ["__version__", "distillation_loss", "load_student"]
 __version__ = "0.1.0"
 
 _MODULES = {
     "distillation_loss": "lskd_cli.distillers",
-    "load_student": "lskd_cli.engine.trained_student",
+    "load_student": "lskd_cli.engine.inference.trained_network",
 }
 
 

@@ -17,10 +17,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from lskd_cli.atomic_io import write_atomically
 from lskd_cli.config import Data
-from lskd_cli.download import file_digest
 from lskd_cli.errors import RequestError
+from lskd_cli.io.atomic import write_atomically
+from lskd_cli.io.download import file_digest
 from lskd_cli.models import Network, create_model, library_preprocessing
 from lskd_cli.preprocessing import Preprocessing
 

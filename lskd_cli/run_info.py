@@ -15,9 +15,9 @@ from pydantic import (
     ValidationError,
 )
 
-from lskd_cli.atomic_io import regular_file, write_text
 from lskd_cli.errors import RequestError
-from lskd_cli.printable import printable
+from lskd_cli.io.atomic import regular_file, write_text
+from lskd_cli.io.printable import printable
 from lskd_cli.run_paths import METRICS, RUN
 
 Metrics = dict[str, int | FiniteFloat]  # metrics of an epoch

@@ -9,7 +9,7 @@ import numpy as np
 
 from lskd_cli.config import Data
 from lskd_cli.data import InMemoryImages, datasets
-from lskd_cli.download import Progress
+from lskd_cli.io.download import Progress
 
 Loader = Callable[[Data, Path, Progress], tuple[InMemoryImages, InMemoryImages]]
 

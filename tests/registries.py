@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
-from lskd_cli.config import method_registry
+from lskd_cli.config.methods import registry as method_registry
 from lskd_cli.distillers import registry
 
 

@@ -12,9 +12,9 @@ from PIL import Image
 from lskd_cli.checkpoints import Checkpoint
 from lskd_cli.config import load_preset
 from lskd_cli.data import eval_batches
-from lskd_cli.data.file_images import FolderImages
-from lskd_cli.engine.evaluation import predict
-from lskd_cli.engine.view_adapter import ViewAdapter
+from lskd_cli.data.sets.file_images import FolderImages
+from lskd_cli.engine.inference.evaluation import predict
+from lskd_cli.engine.training.view_adapter import ViewAdapter
 from lskd_cli.errors import RequestError
 from lskd_cli.models import create_model, library_preprocessing
 from lskd_cli.preprocessing import Preprocessing

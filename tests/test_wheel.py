@@ -19,13 +19,13 @@ def test_the_wheel_carries_presets_curves_and_page(
     assert len(shipped) > 20
     assert shipped <= names
     assert {
-        "lskd_cli/results/published_curves.json",
-        "lskd_cli/results/published_losses.json",
-        "lskd_cli/results/page.html.j2",
-        "lskd_cli/results/page.css",
-        "lskd_cli/results/page.js",
-        "lskd_cli/results/page_charts.js",
-        "lskd_cli/results/page_watch.js",
+        "lskd_cli/results/figures/published_curves.json",
+        "lskd_cli/results/figures/published_losses.json",
+        "lskd_cli/results/report/page.html.j2",
+        "lskd_cli/results/report/page.css",
+        "lskd_cli/results/report/page.js",
+        "lskd_cli/results/report/page_charts.js",
+        "lskd_cli/results/report/page_watch.js",
         "lskd_cli/cli/app.py",
     } <= names
     assert not any(name.startswith("tests/") for name in names)

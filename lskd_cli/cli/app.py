@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lskd_cli import __version__, dist_env
+from lskd_cli import __version__
 from lskd_cli.cli import (
     compare,
     doctor,
@@ -18,8 +18,9 @@ from lskd_cli.cli import (
     report,
     train,
 )
-from lskd_cli.cli.console import err, info, is_main_process, print_error
+from lskd_cli.cli.terminal.console import err, info, is_main_process, print_error
 from lskd_cli.config import format_plugin_error
+from lskd_cli.engine.devices import dist_env
 from lskd_cli.errors import Interrupted, RequestError, RunError
 
 app = typer.Typer(

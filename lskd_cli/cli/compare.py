@@ -7,18 +7,18 @@ from typing import Annotated, Literal
 import typer
 
 from lskd_cli.cli import options, training_options
-from lskd_cli.cli.console import info, is_main_process, out, print_json
-from lskd_cli.cli.preset_overrides import PresetOverrides, requested_preset
-from lskd_cli.cli.rich_tables import as_rich_table
-from lskd_cli.cli.sweep import grid_presets, parse_axes
+from lskd_cli.cli.terminal.console import info, is_main_process, out, print_json
+from lskd_cli.cli.terminal.rich_tables import as_rich_table
 from lskd_cli.cli.training_options import TrainingArguments, with_training_options
 from lskd_cli.config import Preset, load_preset
+from lskd_cli.config.requests import PresetOverrides, requested_preset
+from lskd_cli.config.sweep import grid_presets, parse_axes
 from lskd_cli.errors import RequestError
-from lskd_cli.results.comparison import make_comparison
-from lskd_cli.results.details import make_details
 from lskd_cli.results.grouping import group_runs
 from lskd_cli.results.runs import find_runs
-from lskd_cli.results.table_format import TEXT_FORMATS, Table
+from lskd_cli.results.tables.comparison import make_comparison
+from lskd_cli.results.tables.details import make_details
+from lskd_cli.results.tables.table_format import TEXT_FORMATS, Table
 
 
 @with_training_options

@@ -5,10 +5,10 @@ from typing import Annotated
 import typer
 
 from lskd_cli.cli import options
-from lskd_cli.cli.console import out, print_json
+from lskd_cli.cli.terminal.console import out, print_json
 from lskd_cli.cli.training_options import PrecisionName
 from lskd_cli.errors import RunError
-from lskd_cli.printable import printable
+from lskd_cli.io.printable import printable
 
 
 def doctor(
@@ -24,8 +24,8 @@ def doctor(
 
     Example: [bold]lskd doctor --json > report.json[/]
     """
+    from lskd_cli.engine.devices.runtime import resolve_runtime
     from lskd_cli.engine.diagnosis import diagnose, passed
-    from lskd_cli.engine.runtime import resolve_runtime
 
     diagnosis = diagnose(resolve_runtime(device, precision), data_dir, checkpoints_dir)
     if as_json:

@@ -7,10 +7,10 @@ import typer
 from rich.table import Table
 
 from lskd_cli.cli import options
-from lskd_cli.cli.console import info, out, print_json
-from lskd_cli.cli.rich_tables import as_rich_table
+from lskd_cli.cli.terminal.console import info, out, print_json
+from lskd_cli.cli.terminal.rich_tables import as_rich_table
 from lskd_cli.errors import RequestError
-from lskd_cli.results.eval_tables import result_lines, result_table
+from lskd_cli.results.tables.eval_tables import result_lines, result_table
 from lskd_cli.run_paths import WeightsName
 
 
@@ -70,9 +70,9 @@ def evaluate(
     if teacher is None:
         needs_teacher = ("teacher_model", "temperature")
         options.refuse_options(context, needs_teacher, "only valid with --teacher")
-    from lskd_cli.cli.progress import ProgressBar
-    from lskd_cli.engine.network_outputs import evaluate_models, load_eval_model
-    from lskd_cli.engine.runtime import resolve_runtime
+    from lskd_cli.cli.terminal.progress import ProgressBar
+    from lskd_cli.engine.devices.runtime import resolve_runtime
+    from lskd_cli.engine.inference.network_outputs import evaluate_models, load_eval_model
 
     runtime = resolve_runtime(device)
     weights: WeightsName = "ema" if ema else "best" if best else "last"
@@ -110,7 +110,7 @@ def _print_result(result: dict[str, Any], temperature: float, as_json: bool) -> 
 
 
 def _print_results(results: list[dict[str, Any]], temperature: float, as_json: bool) -> None:
-    from lskd_cli.engine.eval_metrics import concordance
+    from lskd_cli.engine.inference.eval_metrics import concordance
 
     counts = concordance(results) if "teacher" in results[0] else {}
     if as_json:

@@ -7,12 +7,12 @@ import typer
 from rich.table import Table
 
 from lskd_cli.cli import options
-from lskd_cli.cli.console import info, out, print_json
+from lskd_cli.cli.terminal.console import info, out, print_json
 from lskd_cli.errors import RequestError
 
 if TYPE_CHECKING:
-    from lskd_cli.engine.export import ExportCheck
-    from lskd_cli.engine.network_cost import NetworkCost
+    from lskd_cli.engine.inference.export import ExportCheck
+    from lskd_cli.engine.inference.network_cost import NetworkCost
 
 _UNKNOWN_LICENSE = "unknown"
 
@@ -55,14 +55,14 @@ def export(
         raise RequestError("--opset: only valid with --format onnx")
     options.load_model_files(model_files)
     names = options.read_class_names(class_names)
-    from lskd_cli.cli.progress import ProgressBar
+    from lskd_cli.cli.terminal.progress import ProgressBar
     from lskd_cli.config import load_preset
     from lskd_cli.data import load_splits
-    from lskd_cli.engine.export import SUFFIXES, export_network
-    from lskd_cli.engine.hub_folder import export_folder
-    from lskd_cli.engine.network_cost import measure_cost
-    from lskd_cli.engine.teacher_files import check_classes
-    from lskd_cli.engine.trained_student import load_student
+    from lskd_cli.engine.inference.export import SUFFIXES, export_network
+    from lskd_cli.engine.inference.hub_folder import export_folder
+    from lskd_cli.engine.inference.network_cost import measure_cost
+    from lskd_cli.engine.inference.trained_network import load_student
+    from lskd_cli.engine.planning.teacher_files import check_classes
     from lskd_cli.run_info import read_run_info
     from lskd_cli.run_paths import PRESET
 
@@ -96,9 +96,9 @@ def export(
 def _teacher_cost(run: Path) -> "dict[str, NetworkCost]":
     """The cost of the teacher of a run; empty if the run has none, or its weights are missing."""
     from lskd_cli.config import load_preset
-    from lskd_cli.engine.initial_weights import load_weights
-    from lskd_cli.engine.network_cost import measure_cost
-    from lskd_cli.engine.teacher_files import load_teacher
+    from lskd_cli.engine.inference.network_cost import measure_cost
+    from lskd_cli.engine.planning.teacher_files import load_teacher
+    from lskd_cli.engine.training.initial_weights import load_weights
     from lskd_cli.errors import RunError
     from lskd_cli.run_info import read_run_info
     from lskd_cli.run_paths import PRESET

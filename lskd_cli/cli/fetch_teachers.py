@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from lskd_cli.cli import options
-from lskd_cli.cli.console import info, out, print_json
+from lskd_cli.cli.terminal.console import info, out, print_json
 from lskd_cli.errors import RequestError
 
 
@@ -71,7 +71,7 @@ def fetch_teachers(
 def _fetch(
     names: list[str], checkpoints_dir: Path, source: str | None, sha256: str | None, fresh: bool
 ) -> None:
-    from lskd_cli.cli.progress import ProgressBar
+    from lskd_cli.cli.terminal.progress import ProgressBar
     from lskd_cli.teachers import ARCHIVE_URL, CATALOGUE, IMAGENET, fetch, fetch_imagenet
 
     cifar = [name for name in names if name in CATALOGUE]

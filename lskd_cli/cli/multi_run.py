@@ -7,14 +7,14 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from lskd_cli.cli.console import out, print_json
 from lskd_cli.cli.run_training import Failures, list_folders, train_presets
+from lskd_cli.cli.terminal.console import out, print_json
 from lskd_cli.config import Preset
-from lskd_cli.engine.run_folder import RunFolder
-from lskd_cli.engine.runtime import Runtime
-from lskd_cli.engine.training_plan import TrainingOptions, presets_by_path
+from lskd_cli.engine.devices.runtime import Runtime
+from lskd_cli.engine.planning.training_plan import TrainingOptions, presets_by_path
+from lskd_cli.engine.runs.run_folder import RunFolder
 from lskd_cli.errors import RunError
-from lskd_cli.results.table_format import format_value
+from lskd_cli.results.tables.table_format import format_value
 
 
 def train_separately(

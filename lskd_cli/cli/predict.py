@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from lskd_cli.cli import options
-from lskd_cli.cli.console import info
+from lskd_cli.cli.terminal.console import info
 from lskd_cli.errors import RequestError, RunError
-from lskd_cli.printable import printable
+from lskd_cli.io.printable import printable
 
 _MAX_REPORTED = 10  # unreadable files that are named
 
@@ -42,9 +42,9 @@ def predict(
     """
     options.load_model_files(model_files)
     names = options.read_class_names(class_names)
-    from lskd_cli.cli.progress import ProgressBar
-    from lskd_cli.engine.prediction import find_images, predict_files
-    from lskd_cli.engine.trained_student import load_student
+    from lskd_cli.cli.terminal.progress import ProgressBar
+    from lskd_cli.engine.inference.prediction import find_images, predict_files
+    from lskd_cli.engine.inference.trained_network import load_student
 
     student = load_student(run, weights, device, names)
     total = sum(1 for _ in find_images(images))

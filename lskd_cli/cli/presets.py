@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from lskd_cli.cli.console import info, out, print_json
 from lskd_cli.cli.options import MethodFiles, load_method_files
+from lskd_cli.cli.terminal.console import info, out, print_json
 from lskd_cli.config import list_presets, load_preset, to_yaml
 from lskd_cli.errors import RequestError
 
@@ -83,7 +83,7 @@ def validate(
 
     Example: [bold]lskd presets validate mine.yaml[/]
     """
-    from lskd_cli.engine.dry_run import check_networks
+    from lskd_cli.engine.training.dry_run import check_networks
 
     load_method_files(method_files)
     problems = []

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lskd_cli.cli import options
-from lskd_cli.cli.console import info, print_json
+from lskd_cli.cli.terminal.console import info, print_json
 from lskd_cli.errors import RequestError, RunError
 
 
@@ -62,9 +62,9 @@ def report(
     selected_classes = options.parse_ints("--classes", classes) if classes else []
     from lskd_cli.cli.report_outputs import group_outputs
     from lskd_cli.cli.report_watch import run_sections, watch_runs
-    from lskd_cli.engine.runtime import resolve_runtime
-    from lskd_cli.results import report_figures
-    from lskd_cli.results.page import PAGE, finish_watching, overview, write_page
+    from lskd_cli.engine.devices.runtime import resolve_runtime
+    from lskd_cli.results.report import report_figures
+    from lskd_cli.results.report.page import PAGE, finish_watching, overview, write_page
     from lskd_cli.results.runs import find_runs
 
     _check_writable(out_dir)

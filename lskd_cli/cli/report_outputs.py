@@ -5,17 +5,17 @@ from pathlib import Path
 
 import torch
 
-from lskd_cli.cli.console import info
-from lskd_cli.cli.progress import ProgressBar
+from lskd_cli.cli.terminal.console import info
+from lskd_cli.cli.terminal.progress import ProgressBar
 from lskd_cli.config import is_feature_method
-from lskd_cli.engine.initial_weights import load_weights
-from lskd_cli.engine.network_outputs import (
+from lskd_cli.engine.devices.runtime import Runtime
+from lskd_cli.engine.inference.network_outputs import (
     EvalModel,
     OutputSource,
     compute_outputs,
     load_eval_model,
 )
-from lskd_cli.engine.runtime import Runtime
+from lskd_cli.engine.training.initial_weights import load_weights
 from lskd_cli.errors import RequestError, RunError
 from lskd_cli.models import teacher_image_size
 from lskd_cli.network_outputs import OutputSet, Role

@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lskd_cli.cli.console import info
+from lskd_cli.cli.terminal.console import info
 from lskd_cli.results.grouping import group_runs
-from lskd_cli.results.page import PAGE, ReportSection, write_page
-from lskd_cli.results.report_figures import run_figures
+from lskd_cli.results.report.page import PAGE, ReportSection, write_page
+from lskd_cli.results.report.report_figures import run_figures
 from lskd_cli.results.runs import Run, find_run_folders, find_runs
 from lskd_cli.run_paths import METRICS, RUN
 

@@ -8,23 +8,28 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from lskd_cli.cli.console import info, print_error
-from lskd_cli.cli.progress import ProgressBar
-from lskd_cli.cli.signals import stop_requests
-from lskd_cli.cli.training_display import TrainingDisplay
+from lskd_cli.cli.terminal.console import info, print_error
+from lskd_cli.cli.terminal.progress import ProgressBar
+from lskd_cli.cli.terminal.signals import stop_requests
+from lskd_cli.cli.terminal.training_display import TrainingDisplay
 from lskd_cli.cli.training_options import TrainingArguments
 from lskd_cli.config import Preset, method_title
 from lskd_cli.data import epoch_size
-from lskd_cli.dist_env import is_launched, is_on_one_machine, restart_count
-from lskd_cli.engine.callback import Callback
-from lskd_cli.engine.distributed import DEFAULT_TIMEOUT, init_distributed
-from lskd_cli.engine.joint_run import JointRun
-from lskd_cli.engine.loggers import LoggingCallback, MetricLogger, check_loggers, open_loggers
-from lskd_cli.engine.loop import StudentRun
-from lskd_cli.engine.prepare import prepare
-from lskd_cli.engine.run_folder import RunFolder
-from lskd_cli.engine.runtime import Runtime, resolve_runtime
-from lskd_cli.engine.training_plan import TrainingOptions, TrainingPlan
+from lskd_cli.engine.devices.dist_env import is_launched, is_on_one_machine, restart_count
+from lskd_cli.engine.devices.distributed import DEFAULT_TIMEOUT, init_distributed
+from lskd_cli.engine.devices.runtime import Runtime, resolve_runtime
+from lskd_cli.engine.planning.prepare import prepare
+from lskd_cli.engine.planning.training_plan import TrainingOptions, TrainingPlan
+from lskd_cli.engine.runs.run_folder import RunFolder
+from lskd_cli.engine.training.callback import Callback
+from lskd_cli.engine.training.joint_run import JointRun
+from lskd_cli.engine.training.loggers import (
+    LoggingCallback,
+    MetricLogger,
+    check_loggers,
+    open_loggers,
+)
+from lskd_cli.engine.training.loop import StudentRun
 from lskd_cli.errors import Interrupted, RequestError, RunError
 
 Failures = dict[str, str]  # messages by the paths of the runs

@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from lskd_cli.cli import options
-from lskd_cli.cli.console import out, print_json
-from lskd_cli.cli.preset_overrides import PresetOverrides, requested_preset, select_shard
+from lskd_cli.cli.terminal.console import out, print_json
 from lskd_cli.cli.training_options import TrainingArguments, with_training_options
 from lskd_cli.config import Preset, to_yaml
+from lskd_cli.config.requests import PresetOverrides, requested_preset, select_shard
 from lskd_cli.errors import RequestError
 
 # Options without an effect on --dry-run, which reads and writes no run.
@@ -106,7 +106,7 @@ def train(
 
 def _dry_run(presets: Sequence[Preset], training: TrainingArguments) -> None:
     from lskd_cli.cli.run_training import runtime_context
-    from lskd_cli.engine.dry_run import dry_run
+    from lskd_cli.engine.training.dry_run import dry_run
 
     with runtime_context(training) as runtime:
         for preset in presets:

@@ -1,6 +1,5 @@
 """Presets: their schema, and loading, composition, overrides and validation."""
 
-from lskd_cli.config.builtin_methods import builtin_methods
 from lskd_cli.config.data_settings import DEFAULT_IMAGE_SIZE, Augmentation, Data, data_label
 from lskd_cli.config.entry_point import load_entry_point
 from lskd_cli.config.loading import (
@@ -12,8 +11,9 @@ from lskd_cli.config.loading import (
     method_defaults,
     to_yaml,
 )
-from lskd_cli.config.method_base import FeatureMethodConfig, MethodConfig
-from lskd_cli.config.method_registry import (
+from lskd_cli.config.methods.base import FeatureMethodConfig, MethodConfig
+from lskd_cli.config.methods.builtin import builtin_methods
+from lskd_cli.config.methods.registry import (
     is_feature_method,
     method_names,
     method_title,

@@ -12,10 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lskd_cli.config.builtin_methods import NO_METHOD, PRESETS_DIR, read_preset_file
 from lskd_cli.config.data_settings import Data
-from lskd_cli.config.method_base import MethodConfig
-from lskd_cli.config.method_registry import method_config, method_names, plugin_defaults
+from lskd_cli.config.methods.base import MethodConfig
+from lskd_cli.config.methods.builtin import NO_METHOD, PRESETS_DIR, read_preset_file
+from lskd_cli.config.methods.registry import method_config, method_names, plugin_defaults
 from lskd_cli.config.overrides import Override
 from lskd_cli.config.schema import Preset
 from lskd_cli.config.validation import validate

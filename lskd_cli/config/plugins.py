@@ -4,8 +4,8 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from lskd_cli.config.builtin_methods import NO_METHOD, builtin_methods
-from lskd_cli.config.method_registry import loaded_methods
+from lskd_cli.config.methods.builtin import NO_METHOD, builtin_methods
+from lskd_cli.config.methods.registry import loaded_methods
 from lskd_cli.config.plugin_errors import describe_error, format_plugin_error, plugin_files
 from lskd_cli.errors import RequestError
 

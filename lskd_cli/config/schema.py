@@ -15,8 +15,8 @@ from pydantic import (
 )
 
 from lskd_cli.config.data_settings import Data
-from lskd_cli.config.method_base import UnknownMethod
-from lskd_cli.config.method_registry import Method
+from lskd_cli.config.methods.base import UnknownMethod
+from lskd_cli.config.methods.registry import Method
 from lskd_cli.config.types import (
     ConfigModel,
     Fraction,
@@ -24,7 +24,7 @@ from lskd_cli.config.types import (
     Percent,
     Seed,
 )
-from lskd_cli.printable import short_repr
+from lskd_cli.io.printable import short_repr
 
 # Why a feature method without a KD term cannot be standardized.
 NO_LOGITS = "method {} uses no logits; add a KD term with --set method.kd_weight=0.9"

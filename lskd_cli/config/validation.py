@@ -7,12 +7,12 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from lskd_cli.config.builtin_methods import NO_METHOD
-from lskd_cli.config.method_base import MethodConfig
-from lskd_cli.config.method_registry import ALLOW_UNKNOWN, method_config, method_names
+from lskd_cli.config.methods.base import MethodConfig
+from lskd_cli.config.methods.builtin import NO_METHOD
+from lskd_cli.config.methods.registry import ALLOW_UNKNOWN, method_config, method_names
 from lskd_cli.config.schema import Preset
 from lskd_cli.errors import RequestError
-from lskd_cli.printable import short_repr
+from lskd_cli.io.printable import short_repr
 
 
 def validate(

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from lskd_cli.atomic_io import regular_file
 from lskd_cli.errors import RequestError
+from lskd_cli.io.atomic import regular_file
 
 _MAX_SIZE = 1 << 20  # characters; a preset has about 1,000
 _MAX_DEPTH = 20  # levels of nesting; a preset has three

@@ -18,11 +18,11 @@ from lskd_cli.data.datasets import (
     num_classes,
 )
 from lskd_cli.data.eval_batches import center_view, eval_batches
-from lskd_cli.data.file_images import FileImages, FolderImages
-from lskd_cli.data.image_folder import class_names
-from lskd_cli.data.in_memory import ImagesIdentity, InMemoryImages
 from lskd_cli.data.loader import create_loader
 from lskd_cli.data.loader_base import Loader, epoch_size
+from lskd_cli.data.sets.file_images import FileImages, FolderImages
+from lskd_cli.data.sets.image_folder import class_names
+from lskd_cli.data.sets.in_memory import ImagesIdentity, InMemoryImages
 
 __all__ = [
     "UNSHARDED",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lskd_cli.config import Data, View
+from lskd_cli.data.augment.strong_augment import sample_strong_params, strong_augment
 from lskd_cli.data.batch import (
     STRONG_STREAM,
     UNSHARDED,
@@ -23,9 +24,8 @@ from lskd_cli.data.batch import (
     ViewSpec,
     derive_seed,
 )
-from lskd_cli.data.in_memory import InMemoryImages
 from lskd_cli.data.loader_base import Loader, epoch_permutation
-from lskd_cli.data.strong_augment import sample_strong_params, strong_augment
+from lskd_cli.data.sets.in_memory import InMemoryImages
 from lskd_cli.errors import RequestError
 
 

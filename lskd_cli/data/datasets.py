@@ -15,13 +15,13 @@ from sklearn.model_selection import train_test_split
 from torchvision.datasets import CIFAR100
 
 from lskd_cli.config import DEFAULT_IMAGE_SIZE, Data
-from lskd_cli.data.file_images import FileImages, check_images
-from lskd_cli.data.image_folder import class_names, list_csv, list_image_folders
-from lskd_cli.data.in_memory import ImagesIdentity, InMemoryImages
-from lskd_cli.data.npz_file import find_npz, load_npz
-from lskd_cli.data.reader_images import HUB_PREFIX, list_hub_dataset, list_tar
-from lskd_cli.download import ArchiveError, Progress, download_lock, downloaded, file_digest
+from lskd_cli.data.sets.file_images import FileImages, check_images
+from lskd_cli.data.sets.image_folder import class_names, list_csv, list_image_folders
+from lskd_cli.data.sets.in_memory import ImagesIdentity, InMemoryImages
+from lskd_cli.data.sets.npz_file import find_npz, load_npz
+from lskd_cli.data.sets.reader_images import HUB_PREFIX, list_hub_dataset, list_tar
 from lskd_cli.errors import RequestError, RunError
+from lskd_cli.io.download import ArchiveError, Progress, download_lock, downloaded, file_digest
 
 # All runs have the same splits, whatever their seed, so that they can be compared.
 _SPLIT_SEED = 0

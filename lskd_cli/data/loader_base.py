@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from lskd_cli.config import Data, View
+from lskd_cli.data.augment.mixing import Mixer, mix_batch
 from lskd_cli.data.batch import ORDER_STREAM, Batch, BatchSpec, DataShard, derive_seed
-from lskd_cli.data.mixing import Mixer, mix_batch
 from lskd_cli.errors import RequestError
 
 

@@ -10,6 +10,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import InterpolationMode, v2
 
 from lskd_cli.config import Data, View
+from lskd_cli.data.augment.strong_augment import sample_strong_params, strong_augment
+from lskd_cli.data.augment.timm_transform import seed_everything, timm_transform
 from lskd_cli.data.batch import (
     IMAGE_STREAM,
     STRONG_STREAM,
@@ -24,11 +26,9 @@ from lskd_cli.data.batch import (
     derive_seed,
 )
 from lskd_cli.data.datasets import Images
-from lskd_cli.data.in_memory import InMemoryImages
 from lskd_cli.data.loader_base import Loader, rank_batches
 from lskd_cli.data.prefetch import prefetch
-from lskd_cli.data.strong_augment import sample_strong_params, strong_augment
-from lskd_cli.data.timm_transform import seed_everything, timm_transform
+from lskd_cli.data.sets.in_memory import InMemoryImages
 from lskd_cli.data.worker_processes import end_workers_at_exit, ignore_signals
 
 

@@ -16,8 +16,8 @@ from torchvision.datasets import CIFAR100
 from lskd_cli import __version__
 from lskd_cli.checkpoints import load_checkpoint
 from lskd_cli.config import load_preset
-from lskd_cli.engine.dry_run import dry_run, graphs_self_test
-from lskd_cli.engine.runtime import Runtime, has_native_bf16
+from lskd_cli.engine.devices.runtime import Runtime, has_native_bf16
+from lskd_cli.engine.training.dry_run import dry_run, graphs_self_test
 from lskd_cli.errors import RequestError, RunError
 
 _PACKAGES = ("torch", "torchvision", "timm", "typer", "rich", "pydantic", "safetensors")

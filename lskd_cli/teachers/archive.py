@@ -4,10 +4,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from lskd_cli.atomic_io import remove_temporary_files
 from lskd_cli.checkpoints import Checkpoint, read_pickled_weights, save_checkpoint
-from lskd_cli.download import ArchiveError, Progress, downloaded, is_url, public_url
 from lskd_cli.errors import RequestError, RunError
+from lskd_cli.io.atomic import remove_temporary_files
+from lskd_cli.io.download import ArchiveError, Progress, downloaded, is_url, public_url
 from lskd_cli.models import create_model
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lskd_cli.config import load_preset
-from lskd_cli.download import ArchiveError, Progress, download_lock, file_digest
 from lskd_cli.errors import RequestError, RunError
+from lskd_cli.io.download import ArchiveError, Progress, download_lock, file_digest
 from lskd_cli.preprocessing import Preprocessing
 from lskd_cli.teachers.archive import store_teacher, use_source
 

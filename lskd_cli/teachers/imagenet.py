@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torchvision.models import ResNet34_Weights, ResNet50_Weights, WeightsEnum
 
-from lskd_cli.download import ArchiveError, Progress, download_lock, file_digest, public_url
+from lskd_cli.io.download import ArchiveError, Progress, download_lock, file_digest, public_url
 from lskd_cli.models.pretrained import of_torchvision
 from lskd_cli.teachers.archive import store_teacher, use_source
 

@@ -16,7 +16,7 @@ import yaml
 from rich.console import Console
 
 from lskd_cli.checkpoints import save_checkpoint
-from lskd_cli.engine import joint_run
+from lskd_cli.engine.training import joint_run
 from lskd_cli.models import create_model
 from tests.cli.helpers import Result, lskd
 from tests.engine.helpers import SMALL_IMAGES, after, training_options

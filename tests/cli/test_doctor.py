@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from lskd_cli.checkpoints import save_checkpoint
-from lskd_cli.engine import diagnosis, dry_run
-from lskd_cli.engine.compile import Warn
-from lskd_cli.engine.cuda_graphs import GraphRunner, StepRunner
-from lskd_cli.engine.runtime import Runtime
+from lskd_cli.engine import diagnosis
+from lskd_cli.engine.devices.compile import Warn
+from lskd_cli.engine.devices.cuda_graphs import GraphRunner, StepRunner
+from lskd_cli.engine.devices.runtime import Runtime
+from lskd_cli.engine.training import dry_run
 from tests.cli.helpers import Result, lskd
 from tests.engine.fake_graph_recorder import FakeGraphRecorder
 from tests.engine.helpers import CPU

@@ -14,7 +14,7 @@ import torch
 from lskd_cli import teachers
 from lskd_cli.checkpoints import load_checkpoint
 from lskd_cli.config import load_preset
-from lskd_cli.download import with_source
+from lskd_cli.io.download import with_source
 from lskd_cli.models import create_model
 from lskd_cli.preprocessing import Preprocessing
 from lskd_cli.teachers import cifar

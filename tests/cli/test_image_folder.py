@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from lskd_cli.checkpoints import save_checkpoint
-from lskd_cli.cli.preset_overrides import PresetOverrides, requested_preset
 from lskd_cli.cli.training_options import TrainingArguments
+from lskd_cli.config.requests import PresetOverrides, requested_preset
 from lskd_cli.models import create_model
 from tests.cli.helpers import Result, lskd
 from tests.image_folders import make_folder
@@ -162,7 +162,7 @@ def test_a_run_is_resumed_only_with_its_own_images(
     tmp_path: Path, folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = ("--set", "student=resnet8", "--epochs", "2")
-    monkeypatch.setattr("lskd_cli.engine.run_folder.RunFolder.finish", lambda *_: None)
+    monkeypatch.setattr("lskd_cli.engine.runs.run_folder.RunFolder.finish", lambda *_: None)
     _train(capsys, tmp_path, "alone-r20", folder, *own)
     Image.new("RGB", (9, 9)).save(folder / "train" / "class00" / "new.png")
     result = _train(capsys, tmp_path, "alone-r20", folder, *own)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lskd_cli.cli.preset_overrides import select_shard
 from lskd_cli.config import load_preset, to_yaml
+from lskd_cli.config.requests import select_shard
 from lskd_cli.errors import RequestError
 from tests.cli.helpers import Result, lskd
 from tests.engine.helpers import training_options

@@ -16,7 +16,7 @@ from PIL import Image
 
 from lskd_cli import load_student
 from lskd_cli.checkpoints import load_checkpoint, save_checkpoint
-from lskd_cli.engine import export as export_module
+from lskd_cli.engine.inference import export as export_module
 from lskd_cli.preprocessing import Preprocessing
 from tests.cli.helpers import Result, lskd
 

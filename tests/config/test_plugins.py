@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from lskd_cli.config import list_presets, load_method_file, load_preset, method_registry, to_yaml
+from lskd_cli.config import list_presets, load_method_file, load_preset, to_yaml
+from lskd_cli.config.methods import registry as method_registry
 from lskd_cli.distillers import create_distiller, method_source
-from lskd_cli.engine.dry_run import dry_run
-from lskd_cli.engine.runtime import Runtime
+from lskd_cli.engine.devices.runtime import Runtime
+from lskd_cli.engine.training.dry_run import dry_run
 from lskd_cli.errors import RequestError
 from tests.cli.helpers import lskd
 from tests.registries import own_registries

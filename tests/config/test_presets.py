@@ -7,7 +7,6 @@ import pytest
 import torch
 import yaml
 
-from lskd_cli.cli.preset_overrides import PresetOverrides, requested_preset
 from lskd_cli.cli.training_options import TrainingArguments
 from lskd_cli.config import (
     list_networks,
@@ -17,8 +16,9 @@ from lskd_cli.config import (
     method_title,
     to_yaml,
 )
-from lskd_cli.engine.dry_run import dry_run
-from lskd_cli.engine.runtime import Runtime
+from lskd_cli.config.requests import PresetOverrides, requested_preset
+from lskd_cli.engine.devices.runtime import Runtime
+from lskd_cli.engine.training.dry_run import dry_run
 from lskd_cli.errors import RequestError
 from lskd_cli.models import create_model
 from tests.golden_inputs import GOLDEN

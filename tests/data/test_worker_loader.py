@@ -7,7 +7,7 @@ from torch import Tensor
 from lskd_cli.config import Data, View, load_preset
 from lskd_cli.data import Batch, DataShard, InMemoryImages, Loader, create_loader
 from lskd_cli.errors import RequestError
-from tests.data.test_image_ops import images
+from tests.data.augment.test_image_ops import images
 
 DATA = load_preset("kd-r56g-deit-tiny").data.model_copy(update={"image_size": 48, "batch_size": 50})
 FILL = (124, 116, 104)

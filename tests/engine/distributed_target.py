@@ -19,13 +19,13 @@ from torch import Tensor, nn
 
 from lskd_cli.config import Preset
 from lskd_cli.data import Batch, BatchSpec, CropLoader, datasets
-from lskd_cli.dist_env import rank
 from lskd_cli.distillers.base import AllGather
 from lskd_cli.distillers.crd import CRD
-from lskd_cli.engine.distributed import DEFAULT_TIMEOUT, init_distributed
-from lskd_cli.engine.meters import Meters
-from lskd_cli.engine.runtime import resolve_runtime
-from lskd_cli.engine.student_trainer import StudentTrainer
+from lskd_cli.engine.devices.dist_env import rank
+from lskd_cli.engine.devices.distributed import DEFAULT_TIMEOUT, init_distributed
+from lskd_cli.engine.devices.runtime import resolve_runtime
+from lskd_cli.engine.training.meters import Meters
+from lskd_cli.engine.training.student_trainer import StudentTrainer
 from lskd_cli.errors import RunError
 from tests.digits import digits_loader
 from tests.engine.helpers import digits_preset, train

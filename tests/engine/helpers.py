@@ -10,11 +10,11 @@ import torch
 
 from lskd_cli.checkpoints import save_checkpoint
 from lskd_cli.config import Preset, load_preset
-from lskd_cli.engine.callback import Callback
-from lskd_cli.engine.loop import CHECKPOINT_INTERVAL
-from lskd_cli.engine.prepare import prepare
-from lskd_cli.engine.runtime import Runtime
-from lskd_cli.engine.training_plan import TrainingOptions
+from lskd_cli.engine.devices.runtime import Runtime
+from lskd_cli.engine.planning.prepare import prepare
+from lskd_cli.engine.planning.training_plan import TrainingOptions
+from lskd_cli.engine.training.callback import Callback
+from lskd_cli.engine.training.loop import CHECKPOINT_INTERVAL
 from lskd_cli.models import create_model
 
 SMALL_IMAGES = "data.image_size=16"

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lskd_cli.data import datasets
-from lskd_cli.engine.runtime import resolve_runtime
+from lskd_cli.engine.devices.runtime import resolve_runtime
 from tests.digits import digits_loader
 from tests.engine.helpers import digits_preset, train
 

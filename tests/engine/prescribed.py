@@ -8,9 +8,9 @@ import pytest
 
 from lskd_cli.config import Preset
 from lskd_cli.data import Images
-from lskd_cli.engine import loop
-from lskd_cli.engine.callback import Callback
-from lskd_cli.engine.student_trainer import StudentTrainer
+from lskd_cli.engine.training import loop
+from lskd_cli.engine.training.callback import Callback
+from lskd_cli.engine.training.student_trainer import StudentTrainer
 from lskd_cli.models import Network
 from tests.engine.helpers import digest, run_path, train
 

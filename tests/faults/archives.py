@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from lskd_cli import download
 from lskd_cli.checkpoints import load_checkpoint
+from lskd_cli.io import download
 from lskd_cli.models import create_model
 from lskd_cli.teachers import CATALOGUE, fetch
 from tests.engine.helpers import silent

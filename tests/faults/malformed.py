@@ -10,12 +10,12 @@ from pathlib import Path
 
 from lskd_cli.checkpoints import load_checkpoint
 from lskd_cli.config import load_preset, to_yaml
-from lskd_cli.engine.run_folder import RunFolder
+from lskd_cli.engine.runs.run_folder import RunFolder
 from lskd_cli.errors import Interrupted
-from lskd_cli.results.comparison import make_comparison
-from lskd_cli.results.details import make_details
 from lskd_cli.results.grouping import group_runs
 from lskd_cli.results.runs import find_runs
+from lskd_cli.results.tables.comparison import make_comparison
+from lskd_cli.results.tables.details import make_details
 from tests.engine.helpers import after, digits_preset, run_path, train
 from tests.faults.outcome import Outcome, ends_well
 

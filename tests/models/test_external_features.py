@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from lskd_cli.engine.teacher import Teacher
+from lskd_cli.engine.training.teacher import Teacher
 from lskd_cli.models import create_model, feature_shapes
 from tests.engine.helpers import CPU
 

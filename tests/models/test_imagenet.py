@@ -9,8 +9,8 @@ import torchvision
 from timm.layers import convert_sync_batchnorm
 from torch import nn
 
-from lskd_cli.engine.runtime import Runtime
-from lskd_cli.engine.teacher import Teacher
+from lskd_cli.engine.devices.runtime import Runtime
+from lskd_cli.engine.training.teacher import Teacher
 from lskd_cli.errors import RequestError
 from lskd_cli.models import create_model, feature_shapes, is_model, teacher_image_size
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from lskd_cli.config import load_preset
 from lskd_cli.network_outputs import Array, NetworkOutputs, OutputSet, Role
-from lskd_cli.results.comparison import make_comparison
 from lskd_cli.results.grouping import RunGroup, group_runs
 from lskd_cli.results.runs import Run
-from lskd_cli.results.table_format import Table
+from lskd_cli.results.tables.comparison import make_comparison
+from lskd_cli.results.tables.table_format import Table
 from lskd_cli.run_info import RunInfo
 
 TARGETS = np.array([0, 0, 1, 2, 2, 1])

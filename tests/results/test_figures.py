@@ -18,8 +18,8 @@ from lskd_cli.results.figures.curves import (
 )
 from lskd_cli.results.figures.forest import forest_plot
 from lskd_cli.results.grouping import RunGroup, group_runs
-from lskd_cli.results.overview import forest_rows
-from lskd_cli.results.report_figures import curves, make_names_unique, run_figures, write
+from lskd_cli.results.report.overview import forest_rows
+from lskd_cli.results.report.report_figures import curves, make_names_unique, run_figures, write
 from lskd_cli.results.runs import Run
 from tests.results.helpers import change_info, made_run
 

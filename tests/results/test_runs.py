@@ -10,8 +10,8 @@ import pytest
 from lskd_cli.config import load_preset, to_yaml
 from lskd_cli.errors import RequestError
 from lskd_cli.results.grouping import group_runs
-from lskd_cli.results.page import ReportSection, render_page
-from lskd_cli.results.report_figures import run_figures
+from lskd_cli.results.report.page import ReportSection, render_page
+from lskd_cli.results.report.report_figures import run_figures
 from lskd_cli.results.runs import find_runs, read_run
 from lskd_cli.run_info import write_metrics
 

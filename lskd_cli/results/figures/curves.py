@@ -73,7 +73,7 @@ def published_losses() -> dict[str, list[float]]:
 
 def _load_curves(file: str) -> dict[str, list[float]]:
     curves: dict[str, list[float]] = json.loads(
-        files("lskd_cli.results").joinpath(file).read_text("utf-8")
+        files("lskd_cli.results.figures").joinpath(file).read_text("utf-8")
     )
     return curves
 

@@ -1,0 +1,198 @@
+"""Display of a training: progress bars and a table on a terminal, lines elsewhere."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from lskd_cli.cli.terminal.console import err, info
+from lskd_cli.config import Preset
+from lskd_cli.engine.training.callback import Callback, RunningMetrics
+from lskd_cli.engine.training.student_trainer import StudentTrainer
+from lskd_cli.results.tables.table_format import format_duration, format_value
+from lskd_cli.run_info import Metrics
+
+_REFRESH_INTERVAL = 0.5  # seconds between two reads of the losses of the current epoch
+_WIDE = 100  # columns; a narrower terminal does not show the number of the best epoch
+_LOSS_PREFIX = "train_"
+
+
+class SpeedColumn(ProgressColumn):
+    """Images per second over the last 30 seconds."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f} images/s", style="cyan")
+
+
+class TrainingDisplay(Callback):
+    """Shows the training of one or more students."""
+
+    def __init__(self, presets: Sequence[Preset], num_images: int, heading: str) -> None:
+        """Create the display.
+
+        Args:
+            presets: presets of the students.
+            num_images: number of images in an epoch.
+            heading: description of the training, printed above the bars.
+        """
+        self.epochs = presets[0].schedule.epochs
+        self.num_images = num_images
+        self.heading = heading
+        has_seeds = len({preset.seed for preset in presets}) > 1
+        self.labels = {
+            preset.run_path: f"{preset.run_name} seed {preset.seed}"
+            if has_seeds
+            else preset.run_name
+            for preset in presets
+        }
+        self.metrics: dict[str, dict[str, float]] = {}
+        self.students: dict[str, StudentTrainer] = {}
+        self.num_seeds = Counter(preset.run_name for preset in presets)
+        self.unprinted: dict[str, list[StudentTrainer]] = {}  # of the last epoch, by run name
+        self.last_refresh = 0.0
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            SpeedColumn(),
+            console=err,
+            speed_estimate_period=30,
+            expand=True,
+        )
+        self.total_task = self.progress.add_task("training", total=self.epochs * num_images)
+        self.epoch_task = self.progress.add_task("epoch", total=num_images)
+        self.live = Live(self, console=err, refresh_per_second=4, transient=False)
+        self.start = time.monotonic()
+        self.images_at_start: int | None = None
+
+    def __enter__(self) -> "TrainingDisplay":
+        if err.is_terminal:
+            self.live.start()
+        else:
+            info(self.heading)
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if err.is_terminal:
+            self.live.stop()
+        self._print_rest()
+
+    def __rich__(self) -> Group:
+        return Group(Text(self.heading, style="bold"), self.progress, self._table())
+
+    def on_epoch_start(self, epoch: int, step: int, num_steps: int) -> None:
+        self._print_rest()
+        fraction = step / num_steps
+        done = round((epoch - 1 + fraction) * self.num_images)
+        if self.images_at_start is None:
+            self.images_at_start = done
+        self.progress.update(self.total_task, completed=done)
+        self.progress.reset(
+            self.epoch_task,
+            completed=round(fraction * self.num_images),
+            description=f"epoch {epoch}/{self.epochs}",
+        )
+
+    def on_steps_end(self, num_images: int, running_metrics: RunningMetrics | None) -> None:
+        self.progress.advance(self.total_task, num_images)
+        self.progress.advance(self.epoch_task, num_images)
+        is_due = time.monotonic() - self.last_refresh > _REFRESH_INTERVAL
+        if running_metrics is not None and is_due:
+            self.last_refresh = time.monotonic()
+            self.metrics |= running_metrics()
+
+    def on_warning(self, message: str) -> None:
+        info(message)
+
+    def on_epoch_end(self, student: StudentTrainer) -> None:
+        path = student.preset.run_path
+        self.students[path] = student
+        self.metrics[path] = student.history[-1]
+        if not err.is_terminal:
+            name = student.preset.run_name
+            self.unprinted.setdefault(name, []).append(student)
+            if len(self.unprinted[name]) == self.num_seeds[name]:
+                info(self._epoch_line(self.unprinted.pop(name)))
+
+    def _table(self) -> Table:
+        terms = sorted({key for metrics in self.metrics.values() for key in _loss_terms(metrics)})
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column("run", overflow="fold")
+        headings = ["loss", *(term.removeprefix(_LOSS_PREFIX) for term in terms)]
+        for heading in (*headings, "train top-1", "test top-1", "best", "lr"):
+            table.add_column(heading, justify="right")
+        for path, label in self.labels.items():
+            metrics, student = self.metrics.get(path, {}), self.students.get(path)
+            losses = [format_value(metrics.get(key), ".4f") for key in ("train_loss", *terms)]
+            last = student.history[-1] if student else {}
+            best = student.best if student and student.best else {}
+            best_epoch = f" (epoch {best['epoch']})" if best and err.width >= _WIDE else ""
+            table.add_row(
+                Text(label, style="green" if "+stand" in label else ""),
+                *losses,
+                format_value(metrics.get("train_top1")),
+                format_value(last.get("test_top1")),
+                format_value(best.get("test_top1")) + best_epoch,
+                format_value(last.get("lr"), "g"),
+            )
+        return table
+
+    def _print_rest(self) -> None:
+        """Print the epochs of students whose other seeds had already finished them."""
+        for students in self.unprinted.values():
+            info(self._epoch_line(students))
+        self.unprinted.clear()
+
+    def _epoch_line(self, students: Sequence[StudentTrainer]) -> str:
+        """The last epoch of one method: the values of one seed, or the ranges over all seeds."""
+        history = [student.history[-1] for student in students]
+        best = [student.best or student.history[-1] for student in students]
+        preset, epoch = students[0].preset, students[0].position[0] - 1
+        terms = ", ".join(
+            f"{key.removeprefix(_LOSS_PREFIX)} {_range(history, key, '.4f')}"
+            for key in _loss_terms(history[0])
+        )
+        elapsed = time.monotonic() - self.start
+        trained_images = max(epoch * self.num_images - (self.images_at_start or 0), 1)
+        remaining = elapsed / trained_images * (self.epochs - epoch) * self.num_images
+        seeds = f"seed {preset.seed}" if len(students) == 1 else f"{len(students)} seeds"
+        return (
+            f"{preset.run_name} {seeds}  epoch {epoch}/{self.epochs}  "
+            f"loss {_range(history, 'train_loss', '.4f')} ({terms})  "
+            f"train {_range(history, 'train_top1')} %  test {_range(history, 'test_top1')} %  "
+            f"best {_range(best, 'test_top1')} %  "
+            f"{history[-1]['images_per_second']:,.0f} images/s  ETA {format_duration(remaining)}"
+        )
+
+
+def _range(epochs: Sequence[Metrics], key: str, format_spec: str = ".2f") -> str:
+    """A metric of one student, or its lowest and highest value, for example 71.20 to 73.05."""
+    values = [epoch[key] for epoch in epochs]
+    low, high = (format(value, format_spec) for value in (min(values), max(values)))
+    return low if len(values) == 1 or low == high else f"{low} to {high}"
+
+
+def _loss_terms(metrics: dict[str, float]) -> list[str]:
+    totals = ("train_loss", "train_top1")
+    return [key for key in metrics if key.startswith(_LOSS_PREFIX) and key not in totals]

@@ -1,0 +1,1 @@
+"""Hyper-parameters of distillation methods, and their registry."""

@@ -1,0 +1,1 @@
+"""Device, processes, compilation and CUDA graphs."""

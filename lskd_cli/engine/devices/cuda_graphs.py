@@ -1,0 +1,254 @@
+"""Execution of training steps: eagerly, or captured once as a CUDA graph and replayed.
+
+A GPU finishes a kernel of a small network before Python has launched the next one. A graph launches
+all kernels of several steps at once. A captured function may depend only on tensors at fixed
+addresses, so the inputs are copied to static tensors before every replay.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+from typing import Protocol, TypeVar
+
+import torch
+
+from lskd_cli.data import BatchSpec
+from lskd_cli.engine.devices.compile import Warn
+from lskd_cli.engine.devices.graph_check import TOLERANCES, StepState
+from lskd_cli.engine.devices.runtime import Runtime
+
+Shared = TypeVar("Shared")
+
+WARMUP_RUNS = 3  # before the capture, for the choice of algorithms and for memory allocation
+_STEPS_PER_LAUNCH = 8  # on CUDA; 512 images per forward pass of the teacher
+
+_is_capturing = False
+
+
+class StepRunner(Protocol):
+    """Runs training steps on a batch specification.
+
+    Attributes:
+        steps_per_launch: number of steps that are run at once; the teacher sees their images in one
+            forward pass.
+    """
+
+    steps_per_launch: int
+
+    def run(
+        self,
+        key: Hashable,
+        spec: BatchSpec,
+        shared: Callable[[BatchSpec], Shared],
+        branches: Sequence[Callable[[Shared], None]],
+        state: Callable[[], StepState | None] | None = None,
+    ) -> None:
+        """Run ``shared`` on the specification, then every branch on its result.
+
+        Args:
+            key: identifies the functions; equal keys and tensor shapes mean the same work.
+            spec: input of ``shared``.
+            shared: computation that all branches need.
+            branches: computations that do not depend on each other and change tensors in place.
+            state: called after a capture; returns the tensors that they change, with which the
+                captured step is compared with an eager one, or None if steps draw random numbers,
+                so that no two are equal.
+        """
+
+
+class EagerRunner:
+    """Runs every step immediately, branch by branch."""
+
+    def __init__(self, steps_per_launch: int) -> None:
+        self.steps_per_launch = steps_per_launch
+
+    def run(
+        self,
+        key: Hashable,
+        spec: BatchSpec,
+        shared: Callable[[BatchSpec], Shared],
+        branches: Sequence[Callable[[Shared], None]],
+        state: Callable[[], StepState | None] | None = None,
+    ) -> None:
+        result = shared(spec)
+        for branch in branches:
+            branch(result)
+
+
+class GraphRecorder(Protocol):
+    """Captures the work of a function on a device."""
+
+    def warm_up(self, function: Callable[[], None]) -> None:
+        """Run the function under the conditions of the capture."""
+
+    def capture(self, function: Callable[[], None]) -> Callable[[], None]:
+        """Capture the function without running it, and return its replay.
+
+        Raises:
+            RuntimeError: the function contains an operation that cannot be captured.
+        """
+
+    def parallel(self, functions: Sequence[Callable[[], None]]) -> None:
+        """Run independent functions in parallel."""
+
+
+class GraphRunner:
+    """Runs a step eagerly a few times, then captures and replays it.
+
+    The first replay of every graph is compared with the same steps executed eagerly, whose result
+    counts. If they differ, all steps are executed eagerly from then on.
+    """
+
+    def __init__(
+        self, recorder: GraphRecorder, steps_per_launch: int, warn: Warn, tolerance: float
+    ) -> None:
+        """Start without any captured graph.
+
+        Args:
+            recorder: captures on the device.
+            steps_per_launch: number of steps that are run at once.
+            warn: called once if a capture fails, or a captured step is wrong.
+            tolerance: largest difference of a captured from an eager step.
+        """
+        self.recorder: GraphRecorder | None = recorder
+        self.parallel = recorder.parallel
+        self.steps_per_launch = steps_per_launch
+        self.warn = warn
+        self.tolerance = tolerance
+        self.warmup_runs: dict[Hashable, int] = {}
+        self.graphs: dict[Hashable, tuple[BatchSpec, Callable[[], None]]] = {}
+
+    def run(
+        self,
+        key: Hashable,
+        spec: BatchSpec,
+        shared: Callable[[BatchSpec], Shared],
+        branches: Sequence[Callable[[Shared], None]],
+        state: Callable[[], StepState | None] | None = None,
+    ) -> None:
+        key = (key, *(tensor.shape for tensor in spec.tensors()))
+
+        def step(inputs: BatchSpec) -> None:
+            result = shared(inputs)
+            self.parallel([partial(branch, result) for branch in branches])
+
+        if self.recorder is None:
+            step(spec)
+        elif self.warmup_runs.setdefault(key, 0) < WARMUP_RUNS:
+            self.warmup_runs[key] += 1
+            self.recorder.warm_up(partial(step, spec))
+        elif key in self.graphs:
+            self._replay(key, spec)
+        elif not self._capture(key, spec, step):
+            step(spec)
+        else:
+            self._first_replay(key, spec, step, state() if state else None)
+
+    def _replay(self, key: Hashable, spec: BatchSpec) -> None:
+        static_inputs, replay = self.graphs[key]
+        for static, tensor in zip(static_inputs.tensors(), spec.tensors(), strict=True):
+            static.copy_(tensor)
+        replay()
+
+    def _first_replay(
+        self,
+        key: Hashable,
+        spec: BatchSpec,
+        step: Callable[[BatchSpec], None],
+        state: StepState | None,
+    ) -> None:
+        """Run a step as a graph and eagerly from the same state; disable graphs if they differ."""
+        if state is None:
+            self._replay(key, spec)
+            return
+        assert self.recorder is not None
+        before = state.copy()
+        self._replay(key, spec)
+        replayed = state.copy()
+        state.restore(before)
+        self.recorder.warm_up(partial(step, spec))
+        difference = replayed.difference(before, state)
+        if difference > self.tolerance:
+            self.recorder = None
+            self.graphs.clear()
+            self.warn(
+                f"--graphs: disabled: captured steps differ from eager ones by {difference:.2g} of "
+                "their change; the results are those of eager steps; please report it"
+            )
+
+    def _capture(self, key: Hashable, spec: BatchSpec, step: Callable[[BatchSpec], None]) -> bool:
+        """Capture a step; False if that fails, after which all steps run eagerly."""
+        global _is_capturing
+        assert self.recorder is not None
+        static_inputs = spec.map(torch.Tensor.clone)
+        _is_capturing = True
+        try:
+            self.graphs[key] = static_inputs, self.recorder.capture(partial(step, static_inputs))
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            self.recorder = None
+            reason = str(error).strip().splitlines()[0]
+            self.warn(f"--graphs: failed; falling back to eager execution: {reason}")
+            return False
+        finally:
+            _is_capturing = False
+        return True
+
+
+def seed_generators(seed: int) -> None:
+    """Seed the random generators, except during a capture.
+
+    A graph keeps its own offset into the random numbers of a device; they are seeded before its
+    replay.
+    """
+    if not _is_capturing:
+        torch.manual_seed(seed)
+
+
+class CudaGraphRecorder:
+    """Captures CUDA graphs; parallel functions become branches of a graph."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.pool = torch.cuda.graph_pool_handle()
+        self.capture_stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self.branch_streams: list[torch.cuda.Stream] = []
+
+    def warm_up(self, function: Callable[[], None]) -> None:
+        # The default stream cannot be captured, so the warm-up does not use it either.
+        current = torch.cuda.current_stream(self.device)
+        self.capture_stream.wait_stream(current)
+        with torch.cuda.stream(self.capture_stream):
+            function()
+        current.wait_stream(self.capture_stream)
+
+    def capture(self, function: Callable[[], None]) -> Callable[[], None]:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self.pool):
+            function()
+        return graph.replay
+
+    def parallel(self, functions: Sequence[Callable[[], None]]) -> None:
+        while len(self.branch_streams) < len(functions):
+            stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+            self.branch_streams.append(stream)
+        current = torch.cuda.current_stream(self.device)
+        branches = list(zip(self.branch_streams, functions, strict=False))
+        for stream, function in branches:
+            stream.wait_stream(current)
+            with torch.cuda.stream(stream):
+                function()
+        for stream, _ in branches:
+            current.wait_stream(stream)
+
+
+def create_runner(runtime: Runtime, warn: Warn) -> StepRunner:
+    """The runner for a device."""
+    # A CPU is fastest with one batch at a time, which fits its cache. Several processes share one
+    # batch at a time.
+    is_single_gpu = runtime.device.type == "cuda" and runtime.process_group.world_size == 1
+    steps_per_launch = _STEPS_PER_LAUNCH if is_single_gpu else 1
+    if runtime.graphs:
+        tolerance = TOLERANCES[runtime.precision]
+        return GraphRunner(CudaGraphRecorder(runtime.device), steps_per_launch, warn, tolerance)
+    return EagerRunner(steps_per_launch)

@@ -1,0 +1,242 @@
+"""Export of a trained network to one file, which is run and compared before it is kept."""
+
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lskd_cli.checkpoints import load_safetensors, save_checkpoint
+from lskd_cli.data import Images, eval_batches
+from lskd_cli.engine.inference.trained_network import Student
+from lskd_cli.errors import RequestError, RunError
+from lskd_cli.io.atomic import write_atomically
+from lskd_cli.preprocessing import Preprocessing
+
+ExportFormat = Literal["onnx", "torch-export", "safetensors"]
+Run = Callable[[Tensor], Tensor]  # from (B, 3, S, S) normalized images to (B, classes) logits
+
+SUFFIXES: dict[ExportFormat, str] = {
+    "onnx": ".onnx",
+    "torch-export": ".pt2",
+    "safetensors": ".safetensors",
+}
+MAX_IMAGES = 1000  # of the comparison
+_METADATA = "metadata.json"  # in a file of torch.export
+# Largest difference of a logit from the network's, relative to the largest logit. Other kernels
+# round differently; a wrong weight or operation gives differences of about 1.
+_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class ExportCheck:
+    """How an exported file differs from the network on test images.
+
+    Attributes:
+        images: number of test images.
+        difference: largest absolute difference of a logit.
+        largest_logit: largest absolute logit of the network.
+        top1: accuracy of the exported file, percent.
+        network_top1: accuracy of the network, percent.
+    """
+
+    images: int
+    difference: float
+    largest_logit: float
+    top1: float
+    network_top1: float
+
+
+class _Logits(nn.Module):
+    """A network with one named input."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images)
+        return logits
+
+
+def export_metadata(student: Student, license_: str) -> dict[str, str]:
+    """Metadata of an exported file: everything that its user has to know."""
+    return {
+        **student.metadata,
+        "model": student.source.model,
+        "num_classes": str(len(student.class_names)),
+        "classes": json.dumps(student.class_names),
+        "preprocessing": student.preprocessing.to_json(),
+        "license": license_,
+    }
+
+
+def export_network(
+    student: Student,
+    path: Path,
+    format_: ExportFormat,
+    license_: str,
+    images: Images,
+    opset: int | None = None,
+) -> ExportCheck:
+    """Write a network to a file that takes batches of any size, and compare it on test images.
+
+    Args:
+        student: the network on the CPU.
+        path: the file, which is replaced only if the comparison succeeds.
+        format_: onnx, torch-export or safetensors.
+        license_: SPDX identifier of the licence of the weights.
+        images: test images, at most ``MAX_IMAGES`` of which are used.
+        opset: version of the ONNX operations; None for torch's.
+
+    Raises:
+        RequestError: the network cannot be exported, a package is missing, or ``opset`` lacks an
+            operation.
+        RunError: the file does not give the logits of the network, or cannot be written.
+    """
+    metadata = export_metadata(student, license_)
+    checks: list[ExportCheck] = []
+
+    def write(temporary: Path) -> None:
+        if format_ == "onnx":
+            _write_onnx(student, temporary, metadata, opset)
+        elif format_ == "torch-export":
+            _write_torch_export(student, temporary, metadata)
+        else:
+            save_checkpoint(temporary, student.network.state_dict(), metadata)
+        checks.append(check_export(student, load_exported(temporary, format_), images))
+
+    write_atomically(path, write)
+    return checks[0]
+
+
+def load_exported(path: Path, format_: ExportFormat) -> Run:
+    """A function that runs an exported file."""
+    if format_ == "onnx":
+        runtime = _import_onnx("onnxruntime")
+        session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+    if format_ == "torch-export":
+        with path.open("rb") as file:  # of any name
+            module: Run = torch.export.load(file).module()
+        return module
+    checkpoint = load_safetensors(path)
+    stored = checkpoint.metadata
+    size = Preprocessing.from_json(stored["preprocessing"]).image_size
+    return checkpoint.load_network(stored["model"], int(stored["num_classes"]), size)
+
+
+@torch.inference_mode()
+def check_export(student: Student, run: Run, images: Images) -> ExportCheck:
+    """Compare an exported network with the original on test images.
+
+    Raises:
+        RunError: the logits differ.
+    """
+    indices = np.unique(np.linspace(0, len(images) - 1, MAX_IMAGES).astype(int))
+    difference, largest, correct, own_correct, count = 0.0, 0.0, 0, 0, 0
+    for batch, targets in eval_batches(images.subset(indices), student.preprocessing):
+        expected, found = student.network(batch), run(batch)
+        if not bool(found.isfinite().all()):
+            raise RunError("the exported network gives logits that are not finite")
+        difference = max(difference, float((found - expected).abs().max()))
+        largest = max(largest, float(expected.abs().max()))
+        correct += int((found.argmax(1) == targets).sum())
+        own_correct += int((expected.argmax(1) == targets).sum())
+        count += len(targets)
+    if not difference <= _TOLERANCE * largest:
+        raise RunError(
+            f"the exported network gives other logits (by up to {difference:.3g}, where the "
+            f"largest is {largest:.3g}); nothing is written"
+        )
+    return ExportCheck(count, difference, largest, 100 * correct / count, 100 * own_correct / count)
+
+
+def _example(student: Student) -> tuple[Tensor]:
+    size = student.preprocessing.image_size
+    return (torch.zeros(2, 3, size, size),)  # with one image, the batch size would be a constant
+
+
+def _dynamic_batch() -> dict[str, Any]:
+    return {"images": {0: torch.export.Dim("batch")}}
+
+
+def _write_onnx(student: Student, path: Path, metadata: dict[str, str], opset: int | None) -> None:
+    onnx = _import_onnx("onnx")
+    _import_onnx("onnxscript")
+    _import_onnx("onnxruntime")
+    with _quiet(), _export_errors(student):
+        program = torch.onnx.export(
+            _Logits(student.network).eval(),
+            _example(student),
+            dynamo=True,
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes=_dynamic_batch(),
+            opset_version=opset,
+            verbose=False,
+        )
+        assert program is not None
+        model = program.model_proto
+    version = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    if opset is not None and version != opset:
+        raise RequestError(
+            f"--opset {opset}: does not have all operations of {student.source.model}; use --opset "
+            f"{version}"
+        )
+    onnx.helper.set_model_props(model, metadata)
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+
+
+def _write_torch_export(student: Student, path: Path, metadata: dict[str, str]) -> None:
+    with _quiet(), _export_errors(student):
+        program = torch.export.export(
+            _Logits(student.network).eval(), _example(student), dynamic_shapes=_dynamic_batch()
+        )
+        with path.open("wb") as file:
+            torch.export.save(program, file, extra_files={_METADATA: json.dumps(metadata)})
+
+
+def _import_onnx(package: str) -> Any:
+    try:
+        return import_module(package)
+    except ImportError:
+        raise RequestError(
+            f"--format onnx: {package} is not installed; pip install 'lskd-cli[onnx]'"
+        ) from None
+
+
+@contextmanager
+def _export_errors(student: Student) -> Iterator[None]:
+    try:
+        yield
+    # The exporters raise many types, with explanations of many lines.
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise RequestError(f"{student.source.model}: cannot be exported: {reason}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporters' messages about conversions, which are checked afterwards."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,213 @@
+"""A folder with a network as the Hugging Face Hub expects it."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+from huggingface_hub import EvalResult, ModelCardData
+from safetensors.torch import save_file
+
+from lskd_cli.checkpoints import load_safetensors
+from lskd_cli.config import Preset, method_title
+from lskd_cli.data import Images
+from lskd_cli.engine.inference.export import ExportCheck, Run, check_export
+from lskd_cli.engine.inference.trained_network import Student
+from lskd_cli.errors import RequestError, RunError
+from lskd_cli.models import split_external
+from lskd_cli.run_info import RunInfo
+
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+
+
+def export_folder(
+    student: Student,
+    folder: Path,
+    license_: str,
+    images: Images,
+    preset: Preset | None,
+    info: RunInfo | None,
+) -> ExportCheck:
+    """Write weights, configuration and model card of a network, and compare the weights.
+
+    A network of timm is written in timm's layout, so that ``timm.create_model`` loads the folder.
+
+    Args:
+        student: the network on the CPU.
+        folder: a folder that does not exist yet.
+        license_: SPDX identifier of the licence of the weights.
+        images: test images for the comparison.
+        preset: preset of its run, for the card.
+        info: run.json of its run, for the card.
+
+    Raises:
+        RequestError: the folder exists.
+        RunError: the folder cannot be written, or gives other logits.
+    """
+    if folder.exists():
+        raise RequestError(f"{folder}: exists; remove it, or choose another folder with --out")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
+            temporary = Path(name) / folder.name
+            temporary.mkdir()
+            weights = {
+                key: tensor.contiguous() for key, tensor in student.network.state_dict().items()
+            }
+            save_file(weights, temporary / WEIGHTS, metadata={"format": "pt"})
+            config = json.dumps(hub_config(student, license_), indent=2) + "\n"
+            (temporary / CONFIG).write_text(config, encoding="utf-8")
+            check = check_export(student, load_hub_folder(temporary, student), images)
+            card = model_card(student, license_, check, preset, info)
+            (temporary / CARD).write_text(card, encoding="utf-8")
+            shutil.move(temporary, folder)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    return check
+
+
+def load_hub_folder(folder: Path, student: Student) -> Run:
+    """The network of an exported folder, loaded by timm if it is timm's."""
+    if split_external(student.source.model)[0] == "timm":
+        network = timm.create_model(f"local-dir:{folder}", pretrained=True)
+        run: Run = network.eval()
+        return run
+    weights = load_safetensors(folder / WEIGHTS)
+    size = student.preprocessing.image_size
+    return weights.load_network(student.source.model, len(student.class_names), size)
+
+
+def hub_config(student: Student, license_: str) -> dict[str, Any]:
+    """The content of config.json, in timm's layout for networks of timm."""
+    view = student.preprocessing
+    library, name = split_external(student.source.model)
+    common: dict[str, Any] = {
+        "num_classes": len(student.class_names),
+        "label_names": student.class_names,
+    }
+    if library != "timm":
+        return {
+            "architecture": student.source.model,
+            **common,
+            "preprocessing": json.loads(view.to_json()),
+            "license": license_,
+        }
+    network: Any = student.network.network
+    details = {
+        key: network.pretrained_cfg[key]
+        for key in ("first_conv", "classifier", "fixed_input_size", "pool_size")
+        if network.pretrained_cfg.get(key) is not None
+    }
+    pretrained = {
+        **details,
+        "input_size": [3, view.image_size, view.image_size],
+        "interpolation": view.interpolation,
+        "crop_pct": view.crop,
+        "crop_mode": "squash" if view.squash else "center",
+        "mean": view.mean,
+        "std": view.std,
+        "num_classes": len(student.class_names),
+        "license": license_,
+    }
+    return {
+        "architecture": name.partition(".")[0],
+        **common,
+        "num_features": network.num_features,
+        "pretrained_cfg": pretrained,
+    }
+
+
+def model_card(
+    student: Student,
+    license_: str,
+    check: ExportCheck,
+    preset: Preset | None,
+    info: RunInfo | None,
+) -> str:
+    """README.md: how the network was trained, its accuracy, and how to use it."""
+    dataset = student.metadata.get("dataset", "unknown")
+    is_timm = split_external(student.source.model)[0] == "timm"
+    accuracy = EvalResult(
+        task_type="image-classification",
+        dataset_type=dataset,
+        dataset_name=dataset,
+        metric_type="accuracy",
+        metric_value=round(check.top1 / 100, 4),
+        metric_name=f"top-1 on {check.images} test images",
+    )
+    title = student.metadata.get("preset", student.source.model)
+    data = ModelCardData(
+        license=license_,
+        library_name="timm" if is_timm else "lskd",
+        tags=["image-classification", "knowledge-distillation"],
+        model_name=title,
+        eval_results=[accuracy],
+    )
+    size = student.preprocessing.image_size
+    parameters = sum(parameter.numel() for parameter in student.network.parameters())
+    rows = {
+        "Network": student.source.model,
+        "Classes": str(len(student.class_names)),
+        "Input": f"{size} x {size} pixels",
+        "Parameters": f"{parameters:,}",
+        "Data set": dataset,
+        "Top-1 accuracy": f"{check.top1:.2f} % of {check.images} test images",
+    }
+    if preset is not None:
+        rows |= _training_rows(preset)
+    if info is not None:
+        rows["Versions"] = ", ".join(f"{name} {version}" for name, version in info.versions.items())
+        rows["Device"] = info.device
+    table = "\n".join(f"| {key} | {_cell(value)} |" for key, value in rows.items())
+    command = f"\n## Command\n\n```console\n{info.command}\n```\n" if info is not None else ""
+    return (
+        f"---\n{data.to_yaml()}\n---\n\n# {title}\n\n"
+        f"An image classifier that was trained with lskd.\n\n| | |\n| --- | --- |\n{table}\n"
+        f"{command}\n## Use\n\n{_USE_TIMM if is_timm else _USE_LSKD}"
+    )
+
+
+def _training_rows(preset: Preset) -> Mapping[str, str]:
+    method = preset.effective_method()
+    settings = ", ".join(
+        f"{key} {value}" for key, value in method.model_dump(exclude={"name"}).items()
+    )
+    standardized = " with logit standardization" if preset.standardized else ""
+    return {
+        "Method": f"{method_title(method)}{standardized}" if preset.teacher else "cross entropy",
+        "Settings": settings,
+        "Teacher": preset.teacher or "none",
+        "Epochs": str(preset.schedule.epochs),
+        "Seed": str(preset.seed),
+    }
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+_USE_TIMM = """```python
+import timm
+
+model = timm.create_model("hf-hub:USER/NAME", pretrained=True).eval()
+transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+```
+"""
+_USE_LSKD = """```python
+import json
+from pathlib import Path
+
+from lskd_cli.models import create_model
+from safetensors.torch import load_file
+
+config = json.loads(Path("config.json").read_text())
+size = config["preprocessing"]["image_size"]
+model = create_model(config["architecture"], config["num_classes"], size).eval()
+model.load_state_dict(load_file("model.safetensors"))
+```
+
+The entry `preprocessing` of config.json describes the preprocessing of images.
+"""

@@ -1,0 +1,88 @@
+"""Predictions for image files, streamed in batches."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import joblib
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from lskd_cli.engine.inference.trained_network import Prediction, Student
+from lskd_cli.errors import RequestError
+from lskd_cli.io.atomic import regular_file
+
+BATCH_SIZE = 64
+
+
+@dataclass(frozen=True)
+class ImagePrediction:
+    """The prediction for one file.
+
+    Attributes:
+        path: path of the image.
+        predictions: the most probable classes; empty if the file cannot be read.
+        error: why it cannot be read.
+    """
+
+    path: Path
+    predictions: list[Prediction]
+    error: str | None = None
+
+
+def find_images(paths: Sequence[Path]) -> Iterator[Path]:
+    """The given files, and all images below the given folders, in the order of their names.
+
+    Raises:
+        RequestError: a path does not exist.
+    """
+    for path in paths:
+        if not path.exists():
+            raise RequestError(f"{path}: no such image or folder")
+        if not path.is_dir():
+            yield path
+            continue
+        for folder, subfolders, files in os.walk(path):
+            subfolders.sort()
+            for name in sorted(files):
+                if name.lower().endswith(IMG_EXTENSIONS):
+                    yield Path(folder) / name
+
+
+def predict_files(
+    student: Student, paths: Iterable[Path], top_k: int
+) -> Iterator[list[ImagePrediction]]:
+    """Predictions for image files, a batch at a time and in order.
+
+    Files are decoded by several threads; at most one batch is in memory.
+    """
+    remaining = iter(paths)
+    with ThreadPoolExecutor(joblib.cpu_count()) as threads:
+        while batch := list(islice(remaining, BATCH_SIZE)):
+            prepared = list(threads.map(lambda path: _prepare(student, path), batch))
+            images = [pixels for pixels in prepared if isinstance(pixels, Tensor)]
+            found: Iterator[list[Prediction]] = iter(())
+            if images:
+                probabilities = student.logits(torch.stack(images)).softmax(dim=1)
+                found = iter(student.top_k(probabilities, top_k))
+            yield [
+                ImagePrediction(path, next(found))
+                if isinstance(pixels, Tensor)
+                else ImagePrediction(path, [], pixels)
+                for path, pixels in zip(batch, prepared, strict=True)
+            ]
+
+
+def _prepare(student: Student, path: Path) -> Tensor | str:
+    """The prepared image, or why it cannot be read."""
+    try:
+        with Image.open(regular_file(path)) as image:
+            return student.prepare(image)
+    # A corrupt file can raise any exception.
+    except Exception as error:
+        return str(error).partition("\n")[0] or type(error).__name__

@@ -1,0 +1,1 @@
+"""What a request trains: checks, teachers, joint runs."""

@@ -1,0 +1,272 @@
+"""Preparation of a training request: every run is checked before anything is written."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cache, partial
+from pathlib import Path
+
+import torch
+
+from lskd_cli.checkpoints import Checkpoint, load_checkpoint
+from lskd_cli.config import Preset
+from lskd_cli.data import (
+    DataSplits,
+    create_loader,
+    identify_images,
+    load_splits,
+    num_classes,
+)
+from lskd_cli.distillers import uses_features
+from lskd_cli.engine.devices.dist_env import local_rank
+from lskd_cli.engine.devices.distributed import ProcessGroup
+from lskd_cli.engine.devices.runtime import Runtime
+from lskd_cli.engine.planning.teacher_files import (
+    TEACHER_RUNS,
+    check_classes,
+    check_images_of,
+    find_teacher,
+    load_teacher,
+)
+from lskd_cli.engine.planning.training_plan import (
+    TrainingOptions,
+    TrainingPlan,
+    group_joint_runs,
+    presets_by_path,
+)
+from lskd_cli.engine.runs.run_folder import RunFolder
+from lskd_cli.engine.training.dry_run import check_networks
+from lskd_cli.engine.training.initial_weights import (
+    InitialWeights,
+    load_initial_weights,
+    load_weights,
+)
+from lskd_cli.engine.training.joint_run import JointRun, LoadedTeacher, UnfinishedRun, images_digest
+from lskd_cli.errors import RequestError
+from lskd_cli.io.download import Progress
+from lskd_cli.run_paths import STUDENT
+
+TeacherKey = tuple[object, ...]  # network, data set, and how its images are prepared
+
+
+@contextmanager
+def prepare(
+    presets: Sequence[Preset],
+    options: TrainingOptions,
+    runtime: Runtime,
+    progress: Progress,
+    fresh: bool = False,
+    joint: bool = True,
+) -> Iterator[TrainingPlan]:
+    """Lock the folders of all runs, and load and check everything that their training needs.
+
+    Nothing but locks is written before all runs are checked; then ``fresh`` archives previous runs.
+    With several processes, the main process does this first, and the others read what it has left.
+
+    Args:
+        presets: presets of the runs.
+        options: folders and options.
+        runtime: device, precision and process group.
+        progress: progress of downloads and of the check of images.
+        fresh: archive previous runs and start from the first epoch.
+        joint: train runs together that share data, number of epochs and teacher.
+
+    Raises:
+        RequestError: networks, settings, teacher, data or folders do not fit the request; the
+            message has a line for each run with a problem.
+        RunError: a download failed.
+    """
+    group = runtime.process_group
+    with ExitStack() as stack:
+        builder = partial(_PlanBuilder, stack, presets, options, runtime, progress, joint=joint)
+        plan = group.on_main_process(lambda: builder(fresh=fresh).build(), is_slow=True)
+        # The first process of every other machine is next, so that files are checked once on each.
+        if plan is None and local_rank() == 0:
+            plan = builder(fresh=False).build()
+        group.wait_for_all()
+        if plan is None:
+            plan = builder(fresh=False).build()
+        _check_processes(plan, group)
+        yield plan
+
+
+def _check_processes(plan: TrainingPlan, group: ProcessGroup) -> None:
+    """Check that all processes are about to train the same runs."""
+    digest = hashlib.sha256(repr(plan.run_paths()).encode()).digest()
+    if not group.all_equal(torch.tensor(list(digest), dtype=torch.uint8)):
+        raise RequestError(
+            "the processes disagree on the runs; --runs-dir must be a folder that all machines "
+            "share"
+        )
+
+
+class _PlanBuilder:
+    """Checks every run of a request once, and keeps what it loads for the training."""
+
+    def __init__(
+        self,
+        stack: ExitStack,
+        presets: Sequence[Preset],
+        options: TrainingOptions,
+        runtime: Runtime,
+        progress: Progress,
+        fresh: bool,
+        joint: bool,
+    ) -> None:
+        self.stack = stack
+        self.presets = presets
+        self.options = options
+        self.runtime = runtime
+        self.progress = progress
+        self.fresh = fresh
+        self.joint = joint
+        self.teachers: dict[TeacherKey, Callable[[], LoadedTeacher]] = {}
+        self.initial: dict[tuple[object, ...], InitialWeights | None] = {}
+        self.splits: dict[str, DataSplits] = {}
+
+    def build(self) -> TrainingPlan:
+        check_networks(self.presets)
+        by_path = presets_by_path(self.presets, self.options.runs_dir)
+        plan = TrainingPlan([])
+        unfinished: list[UnfinishedRun] = []
+        problems: list[str] = []
+        for path, preset in by_path.items():
+            try:
+                run = self._check_run(preset, RunFolder(path))
+            except RequestError as error:
+                problems.append(str(error))
+                continue
+            if run is None:
+                plan.finished.append(RunFolder(path))
+            else:
+                unfinished.append(run)
+        if problems:
+            raise RequestError("\n".join(dict.fromkeys(problems)))
+        for run in unfinished:
+            self._check_images(run)
+        groups = group_joint_runs(unfinished) if self.joint else [[run] for run in unfinished]
+        plan.joint_runs = [self._joint_run(group) for group in groups]
+        if self.fresh:
+            archived = [RunFolder(path).archive() for path in by_path]
+            plan.archived = [path for path in archived if path is not None]
+        return plan
+
+    def _check_run(self, preset: Preset, folder: RunFolder) -> UnfinishedRun | None:
+        """An unfinished run with its state, or None if it is finished."""
+        options = self.options
+        if self.runtime.process_group.is_main_process:
+            self.stack.enter_context(folder.locked())
+        if options.cache_dir and (preset.data.augmentation or preset.data.is_mixed):
+            raise RequestError(
+                "--teacher-cache: supported only without data.augmentation, mixup and cutmix"
+            )
+        if options.cache_dir and uses_features(preset):
+            raise RequestError(
+                f"--teacher-cache: contains logits only, but {preset.name} uses features"
+            )
+        is_finished = not self.fresh and folder.is_finished
+        checkpoint: Checkpoint | None = None
+        if preset.teacher and not is_finished:
+            checkpoint = self._check_teacher(preset)
+        elif preset.teacher and options.teacher_checkpoint:
+            checkpoint = self._given_checkpoint(preset)
+        initial = None if is_finished else self._initial_weights(preset)
+        state = None
+        if not self.fresh:
+            initial_checkpoint = initial.checkpoint if initial else None
+            folder.check(preset, self.runtime.precision, checkpoint, initial_checkpoint)
+            state = folder.load_state()
+        if is_finished:
+            if preset.data.on_disk or preset.data.is_own:
+                _check_finished_run(folder, preset, options.data_dir)
+            return None
+        return UnfinishedRun(preset, folder, state, initial)
+
+    def _check_teacher(self, preset: Preset) -> Checkpoint | None:
+        """The weights of a teacher; None if an earlier run of the request trains it."""
+        create = cache(partial(self._load_teacher, preset))
+        load = self.teachers.setdefault(_teacher_key(preset), create)
+        try:
+            return load().checkpoint
+        except RequestError:
+            if self._is_trained_before(preset):
+                return None
+            raise
+
+    def _load_teacher(self, preset: Preset) -> LoadedTeacher:
+        options = self.options
+        if options.teacher_checkpoint is not None:
+            checkpoint = self._given_checkpoint(preset)
+        else:
+            checkpoint = find_teacher(preset, options.checkpoints_dir, options.runs_dir)
+        return LoadedTeacher(checkpoint, *load_teacher(checkpoint, preset))
+
+    def _given_checkpoint(self, preset: Preset) -> Checkpoint:
+        assert self.options.teacher_checkpoint is not None
+        return load_weights(self.options.teacher_checkpoint, preset.teacher)
+
+    def _initial_weights(self, preset: Preset) -> InitialWeights | None:
+        """The weights from which a student starts; loaded once for all runs of a student."""
+        key = (preset.init, preset.student, num_classes(preset.data), preset.data.image_size)
+        if key not in self.initial:
+            self.initial[key] = load_initial_weights(preset)
+        return self.initial[key]
+
+    def _is_trained_before(self, preset: Preset) -> bool:
+        """Whether the request trains the teacher of a preset before the preset itself."""
+        if self.joint or self.options.teacher_checkpoint is not None:
+            return False
+        earlier = self.presets[: list(self.presets).index(preset)]
+        return any(
+            other.name.startswith(TEACHER_RUNS)
+            and (other.student, other.data.name) == (preset.teacher, preset.data.name)
+            for other in earlier
+        )
+
+    def _check_images(self, run: UnfinishedRun) -> None:
+        data, options = run.preset.data, self.options
+        if str(data) not in self.splits:
+            splits = load_splits(data, options.data_dir, self.progress, options.skip_bad_images)
+            create_loader(splits.train, data, self.runtime.process_group.shard)
+            self.splits[str(data)] = splits.to(self.runtime.device)
+        splits = self.splits[str(data)]
+        if run.initial is not None:
+            run.initial = run.initial.for_classes(splits.train.classes)
+        if not self.fresh:
+            run.folder.check_images(images_digest(splits))
+        if run.preset.teacher and splits.train.classes:
+            checkpoint = self._check_teacher(run.preset)
+            if checkpoint is not None and options.teacher_checkpoint is None:
+                check_images_of(checkpoint, splits.train.identity)
+            elif checkpoint is not None:
+                check_classes(checkpoint, splits.train.classes)
+
+    def _joint_run(self, runs: list[UnfinishedRun]) -> JointRun:
+        preset = runs[0].preset
+        return JointRun(
+            runs,
+            self.runtime,
+            self.splits[str(preset.data)],
+            self.teachers[_teacher_key(preset)] if preset.teacher else None,
+            self.options.cache_dir,
+            self.options.checkpoint_interval,
+        )
+
+
+def _teacher_key(preset: Preset) -> TeacherKey:
+    data = preset.data
+    return (preset.teacher, data.name, data.image_size, *data.mean, *data.std, data.test_crop)
+
+
+def _check_finished_run(folder: RunFolder, preset: Preset, data_dir: Path) -> None:
+    """Check that a finished run has the classes of the images in --data-dir, if there are any."""
+    weights = folder.path / STUDENT
+    try:
+        identity = identify_images(preset.data.name, data_dir)
+    except RequestError:
+        return  # a finished run does not need its images any more
+    if weights.exists():
+        try:
+            check_images_of(load_checkpoint(weights), identity)
+        except RequestError as error:
+            raise RequestError(f"{error}; keep both runs with --set name=NEW") from None

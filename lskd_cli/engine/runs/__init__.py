@@ -1,0 +1,1 @@
+"""Run folders and saved states."""

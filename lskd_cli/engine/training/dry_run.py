@@ -1,0 +1,129 @@
+"""Checks of a preset before its training: whether its networks fit, and one training step."""
+
+from collections.abc import Sequence
+
+import torch
+
+from lskd_cli.config import Preset, load_preset
+from lskd_cli.data import DataShard, InMemoryImages, Loader, create_loader, num_classes
+from lskd_cli.distillers import method_source, uses_features
+from lskd_cli.engine.devices.cuda_graphs import WARMUP_RUNS, create_runner
+from lskd_cli.engine.devices.runtime import Runtime
+from lskd_cli.engine.training.initial_weights import load_initial_weights
+from lskd_cli.engine.training.loop import launch
+from lskd_cli.engine.training.student_trainer import (
+    StudentTrainer,
+    create_seeded_distiller,
+    create_student,
+)
+from lskd_cli.engine.training.teacher import Teacher
+from lskd_cli.engine.training.training_step import shared_step, teacher_views
+from lskd_cli.errors import RequestError
+from lskd_cli.models import (
+    Network,
+    check_custom_model,
+    create_model,
+    is_model,
+    suggest_models,
+    teacher_image_size,
+)
+
+_IMAGES = 4  # of the training step
+
+
+def check_networks(presets: Sequence[Preset]) -> None:
+    """Check that all teachers and students exist and fit their presets.
+
+    Raises:
+        RequestError: a network does not exist (one line each, with the nearest names), does not
+            support the image size, or lacks features that the method uses.
+    """
+    problems = {
+        f"preset {preset.name}: {key}: unknown model {name!r}; {suggest_models(name)}"
+        for preset in presets
+        for key, name in (("teacher", preset.teacher), ("student", preset.student))
+        if name is not None and not is_model(name)
+    }
+    if problems:
+        raise RequestError("\n".join(sorted(problems)))
+    with torch.device("meta"):
+        for preset in presets:
+            try:
+                student = create_student(preset)
+                check_custom_model(preset.student, student, num_classes(preset.data))
+                # A plug-in method may read values, which meta tensors do not have.
+                with torch.device("cpu" if method_source(preset) else "meta"):
+                    teacher = _untrained_teacher(preset) if uses_features(preset) else None
+                    create_seeded_distiller(preset, teacher, torch.arange(2))
+            except RequestError as error:
+                raise RequestError(f"preset {preset.name}: {error}") from None
+
+
+def dry_run(preset: Preset, runtime: Runtime) -> dict[str, float]:
+    """Run one training step on random images with an untrained teacher; write nothing.
+
+    Returns:
+        The losses by name.
+
+    Raises:
+        RequestError: the preset names a network that does not exist.
+        RunError: a loss is not finite.
+    """
+    check_networks([preset])
+    loader, teacher, student = _first_epoch(preset, runtime, _IMAGES)
+    spec = loader.batch_spec(0, 1)
+    student.train_steps(*shared_step(loader, teacher, teacher_views([student]), spec))
+    student.meters.check_finite(preset.run_path, epoch=1)
+    return student.meters.means()
+
+
+def graphs_self_test(runtime: Runtime) -> list[str]:
+    """Capture training steps on random images as CUDA graphs, and compare them with eager ones.
+
+    Returns:
+        The warnings of the comparison; none if the captured steps are right.
+    """
+    preset = load_preset("kd-digits")
+    warnings: list[str] = []
+    runner = create_runner(runtime, warnings.append)
+    num_launches = WARMUP_RUNS + 2  # the first captured launch is compared with an eager one
+    size = preset.data.batch_size * runner.steps_per_launch
+    with runtime.precision_context():
+        loader, teacher, student = _first_epoch(preset, runtime, num_launches * size)
+        for number in range(num_launches):
+            steps = runner.steps_per_launch
+            launch(runner, loader, teacher, [student], loader.batch_spec(number * steps, steps))
+            student.advance_step(steps)
+    student.meters.check_finite(preset.run_path, epoch=1)
+    return warnings
+
+
+def _first_epoch(
+    preset: Preset, runtime: Runtime, num_images: int
+) -> tuple[Loader, Teacher | None, StudentTrainer]:
+    """The loader of random images, an untrained teacher and a student in their first epoch."""
+    size = preset.data.image_size
+    generator = torch.Generator().manual_seed(preset.seed)
+    shape = (num_images, size, size, 3)
+    pixels = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    targets = torch.arange(num_images) % num_classes(preset.data)
+    images = InMemoryImages(pixels, targets).to(runtime.device)
+    batch_size = min(preset.data.batch_size, num_images)
+    data = preset.data.model_copy(update={"batch_size": batch_size})
+    loader = create_loader(images, data, DataShard(num_workers=1))
+    network = _untrained_teacher(preset)
+    initial = load_initial_weights(preset)
+    student = StudentTrainer(preset, runtime, network, images.targets, initial)
+    teacher = None
+    if network is not None:
+        teacher = Teacher(network, runtime, student.distiller.required_features)
+    student.start_epoch()
+    loader.start_epoch(1, student.distiller.views, 0)
+    return loader, teacher, student
+
+
+def _untrained_teacher(preset: Preset) -> Network | None:
+    if preset.teacher is None:
+        return None
+    size = teacher_image_size(preset.teacher, preset.data.image_size)
+    return create_model(preset.teacher, num_classes(preset.data), size)

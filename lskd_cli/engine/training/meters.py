@@ -1,0 +1,108 @@
+"""Running sums of the losses and the accuracy of an epoch, kept on the device."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from lskd_cli.engine.devices.distributed import SINGLE_PROCESS, ProcessGroup
+from lskd_cli.errors import RunError
+
+
+class Meters:
+    """Mean losses and training accuracy of the epoch so far, and its first non-finite loss.
+
+    The sums are changed in place, so that a captured step keeps adding to them.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._allocate([])
+
+    def _allocate(self, names: list[str]) -> None:
+        self.names = names
+        # One sum per loss term, then the number of correct predictions and of images.
+        self.sums = torch.zeros(len(names) + 2, dtype=torch.float64, device=self.device)
+        self.steps = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.bad_step = torch.zeros((), dtype=torch.int64, device=self.device)  # counted from 1
+        self.bad_losses = torch.zeros(len(names), dtype=torch.float64, device=self.device)
+
+    def reset(self) -> None:
+        """Start an epoch."""
+        for tensor in self.tensors():
+            tensor.zero_()
+
+    def tensors(self) -> list[Tensor]:
+        """The tensors that ``update`` changes."""
+        return [self.sums, self.steps, self.bad_step, self.bad_losses]
+
+    @torch.no_grad()
+    def update(self, losses: Mapping[str, Tensor], logits: Tensor, target: Tensor) -> None:
+        """Add a step: scalar losses by name, (B, C) logits and (B,) class indices."""
+        if list(losses) != self.names:
+            self._allocate(list(losses))
+        values = torch.stack([loss.detach().double() for loss in losses.values()])
+        correct = (logits.argmax(dim=1) == target).sum()
+        images = torch.full_like(correct, len(target))
+        self.sums += torch.cat([values * len(target), torch.stack([correct, images]).double()])
+        self.steps += 1
+        is_first_bad = ~values.isfinite().all() & (self.bad_step == 0)
+        self.bad_step.copy_(torch.where(is_first_bad, self.steps, self.bad_step))
+        self.bad_losses.copy_(torch.where(is_first_bad, values, self.bad_losses))
+
+    def has_bad_step(self) -> bool:
+        """Whether a loss of this process was not finite; reads from the device."""
+        return bool(self.bad_step.item())
+
+    def check_finite(self, run: str, epoch: int, group: ProcessGroup = SINGLE_PROCESS) -> None:
+        """Check that all losses of all processes were finite.
+
+        Args:
+            run: name of the run, for the message.
+            epoch: current epoch, for the message.
+            group: the processes, which must all call this.
+
+        Raises:
+            RunError: a loss was not finite; the message names the step and the losses.
+        """
+        values = group.all_gather(torch.cat([self.bad_step[None].double(), self.bad_losses]))
+        for bad_step, *bad_losses in values.tolist():
+            if bad_step == 0:
+                continue
+            pairs = zip(self.names, bad_losses, strict=True)
+            losses = ", ".join(f"{name} = {value:g}" for name, value in pairs)
+            raise RunError(
+                f"{run}: loss not finite at epoch {epoch}, step {int(bad_step)}: {losses}; the "
+                "last saved state is kept; restart with --fresh --set optimizer.lr=LOWER"
+            )
+
+    def means(self, group: ProcessGroup = SINGLE_PROCESS) -> dict[str, float]:
+        """Means so far: train_loss, train_NAME of each loss term, and train_top1 in percent.
+
+        Args:
+            group: the processes whose images count, which must all call this.
+        """
+        *sums, correct, images = group.all_gather(self.sums).sum(dim=0).tolist()
+        images = max(images, 1)
+        means = [value / images for value in sums]
+        metrics = {"train_loss": sum(means)}
+        metrics |= {f"train_{name}": mean for name, mean in zip(self.names, means, strict=True)}
+        return metrics | {"train_top1": 100 * correct / images}
+
+    def state_dict(self, group: ProcessGroup = SINGLE_PROCESS) -> dict[str, object]:
+        """The sums of all processes, from which ``load_state_dict`` resumes within an epoch."""
+        sums = group.all_gather(self.sums).sum(dim=0)
+        return {"names": self.names, "sums": sums, "steps": self.steps}
+
+    def load_state_dict(
+        self, state: Mapping[str, object], group: ProcessGroup = SINGLE_PROCESS
+    ) -> None:
+        """Restore a state: the main process gets the sums of all processes."""
+        names, sums, steps = state["names"], state["sums"], state["steps"]
+        assert isinstance(names, list)
+        assert isinstance(sums, Tensor)
+        assert isinstance(steps, Tensor)
+        self._allocate(names)
+        if group.is_main_process:
+            self.sums.copy_(sums)
+        self.steps.copy_(steps)

@@ -1,0 +1,366 @@
+"""One student in training, with its distiller, its optimizer and its position in the schedule."""
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import torch
+from timm.layers import convert_sync_batchnorm
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
+
+from lskd_cli.checkpoints import Checkpoint, first_non_finite
+from lskd_cli.config import Preset
+from lskd_cli.data import Batch, derive_seed, num_classes
+from lskd_cli.distillers import Distiller, create_distiller
+from lskd_cli.engine.devices.compile import Compiled, Warn
+from lskd_cli.engine.devices.cuda_graphs import seed_generators
+from lskd_cli.engine.devices.graph_check import StepState
+from lskd_cli.engine.devices.runtime import Runtime
+from lskd_cli.engine.training.distillation_module import DistillationModule, TeacherOutputs
+from lskd_cli.engine.training.initial_weights import InitialWeights
+from lskd_cli.engine.training.meters import Meters
+from lskd_cli.engine.training.optimizer import create_optimizer
+from lskd_cli.engine.training.schedule import learning_rate
+from lskd_cli.engine.training.view_adapter import ViewAdapter
+from lskd_cli.engine.training.weight_average import WeightAverage
+from lskd_cli.errors import RequestError, RunError
+from lskd_cli.models import Network, classifier_parameters, create_model
+from lskd_cli.preprocessing import Preprocessing
+
+# First number of the keys that seed stochastic depth, which no other seed starts with.
+DROP_PATH_STREAM = 2**31
+
+STATE_VERSION = 1  # changes when the state of a run gets another format
+
+
+class StudentTrainer:
+    """A student and everything that changes while it is trained.
+
+    Attributes:
+        position: (epoch, step) of the next step; the first one is (1, 0).
+        seconds: training time of this epoch so far, of all students of the joint run together.
+        data_wait_seconds: the part of ``seconds`` in which the training waited for images.
+        history: metrics of each finished epoch.
+        best: metrics of the best epoch so far.
+        preprocessing: preprocessing of the student.
+        ema: moving average of the student's weights; None without ``ema_decay``.
+    """
+
+    def __init__(
+        self,
+        preset: Preset,
+        runtime: Runtime,
+        teacher: Network | None = None,
+        targets: Tensor | None = None,
+        initial: InitialWeights | None = None,
+    ) -> None:
+        """Create a student and its method, initialized with the seed of the preset.
+
+        Args:
+            preset: preset of the run.
+            runtime: device and precision.
+            teacher: the teacher; required by feature methods.
+            targets: (N,) class indices of the training images; required by feature methods.
+            initial: weights from which the student starts, instead of random ones.
+
+        Raises:
+            RequestError: a network does not exist, or lacks features that the method uses.
+        """
+        self.preset = preset
+        self.runtime = runtime
+        self.student = create_student(preset)
+        self.preprocessing = Preprocessing.of_data(preset.data)
+        self.initial = initial
+        if initial is not None:
+            initial.load(self.student)
+            self.preprocessing = _initial_preprocessing(initial.checkpoint, preset)
+        self.distiller = create_seeded_distiller(
+            preset, teacher, None if targets is None else targets.cpu()
+        )
+        if preset.sync_batchnorm and runtime.process_group.world_size > 1:
+            if runtime.device.type == "cpu":
+                raise RequestError("sync_batchnorm: requires CUDA; leave it out on CPUs")
+            self.student = convert_sync_batchnorm(self.student)
+            self.distiller = convert_sync_batchnorm(self.distiller)
+        if self.distiller.required_features:  # after batch norms are replaced
+            self.student.enable_features()
+        runtime.to_device(self.student)
+        runtime.to_device(self.distiller)
+        self.module = DistillationModule(
+            self.student,
+            self.distiller,
+            runtime,
+            ViewAdapter.between(preset.data, self.preprocessing, runtime.device),
+            preset.label_smoothing,
+        )
+        self.ddp_module = runtime.process_group.wrap_ddp(self.module, self.student.all_params_used)
+        # Tensors on the device: a captured step reads their current values when it is replayed.
+        self.epoch = torch.ones((), device=runtime.device)
+        self.optimizer, self.learning_rates = create_optimizer(
+            self.module,
+            self.student,
+            preset.optimizer,
+            runtime.device,
+            self._classifier() if preset.optimizer.backbone_lr_scale < 1 else (),
+        )
+        decay = preset.optimizer.ema_decay
+        self.ema = None if decay is None else WeightAverage(self.student, decay, runtime.device)
+        self.meters = Meters(runtime.device)
+        self.position = (1, 0)
+        self.seconds = 0.0
+        self.data_wait_seconds = 0.0
+        self.history: list[dict[str, float]] = []
+        self.best: dict[str, float] | None = None
+
+    def _classifier(self) -> Collection[str]:
+        return classifier_parameters(self.preset.student, self.preset.data.image_size)
+
+    @property
+    def added_parameters(self) -> int:
+        """Number of parameters that the method trains besides the student's."""
+        return sum(parameter.numel() for parameter in self.distiller.parameters())
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all epochs are done."""
+        return self.position[0] > self.preset.schedule.epochs
+
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate of the current epoch."""
+        return learning_rate(self.preset.optimizer, self.preset.schedule, self.position[0])
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Whether steps draw random numbers, besides those of the batch."""
+        if self.distiller.draws_random_numbers:
+            return True
+        # Dropout of PyTorch, stochastic depth of torchvision and timm, dropout of timm's networks.
+        rates = (
+            getattr(module, name, 0)
+            for module in self.module.modules()
+            for name in ("p", "drop_prob", "drop_rate")
+        )
+        return any(isinstance(rate, float) and rate > 0 for rate in rates)
+
+    def networks(self) -> dict[str, Network]:
+        """The networks that are evaluated, by the prefixes of their metrics."""
+        return {"": self.student} | ({} if self.ema is None else {"ema_": self.ema.network})
+
+    def step_state(self) -> StepState:
+        """The tensors that a step changes."""
+        optimizer_state = [
+            value
+            for parameter_state in self.optimizer.state.values()
+            for value in parameter_state.values()
+            if isinstance(value, Tensor)
+        ]
+        weights = [*self.module.parameters(), *self.module.buffers(), *optimizer_state]
+        if self.ema is not None:
+            weights += self.ema.tensors()
+        return StepState([tensor.detach() for tensor in weights], self.meters.tensors())
+
+    def compile(self, warn: Warn) -> None:
+        """Compile the student for full batches; ``warn`` is called if that fails."""
+        size = -(-self.preset.data.batch_size // self.preset.optimizer.grad_accum_steps)
+        shard_size = self.runtime.process_group.shard.size(size)
+        self.module.run_student = Compiled(self.student.forward_features, shard_size, warn)
+
+    def start_epoch(self) -> None:
+        """Update everything that depends on the epoch."""
+        self.epoch.fill_(self.position[0])
+        self.learning_rates.set(self.learning_rate)
+        self.module.train()
+
+    def train_steps(self, batch: Batch, teacher: TeacherOutputs) -> None:
+        """Train on one or more steps' images, one step after the other.
+
+        Args:
+            batch: images of this process, a whole number of steps or up to the end of the epoch.
+            teacher: outputs of the teacher for these images.
+        """
+        size = self.preset.data.batch_size
+        epoch, first_step = self.position
+        rank = self.runtime.process_group.rank
+        for number, start in enumerate(range(0, len(batch.target), size)):
+            # Stochastic depth is the same whichever students are trained together.
+            key = (DROP_PATH_STREAM, epoch, first_step + number, self.preset.seed, rank)
+            seed_generators(derive_seed(*key))
+            images = slice(start, start + size)
+            outputs = {view: output.slice(images) for view, output in teacher.items()}
+            self.train_step(batch.slice(images), outputs)
+
+    def train_step(self, batch: Batch, teacher: TeacherOutputs) -> None:
+        """Train on one batch; all work is on the device, so that it can be captured.
+
+        Args:
+            batch: images of this process.
+            teacher: outputs of the teacher for these images.
+        """
+        optimizer_config = self.preset.optimizer
+        self.optimizer.zero_grad()
+        losses: dict[str, Tensor] = {}
+        logits = []
+        slices = list(_micro_batches(len(batch.target), optimizer_config.grad_accum_steps))
+        for number, (images, fraction) in enumerate(slices, start=1):
+            outputs = {view: output.slice(images) for view, output in teacher.items()}
+            with self._grad_sync(is_last=number == len(slices)):
+                student_logits, terms = self.ddp_module(batch.slice(images), outputs, self.epoch)
+                loss = batch.weight * fraction * torch.stack(list(terms.values())).sum()
+                loss.backward()  # type: ignore[no-untyped-call]
+            for name, value in terms.items():
+                losses[name] = losses.get(name, 0) + fraction * value.detach()
+            logits.append(student_logits.detach())
+        group = self.runtime.process_group
+        max_rows = -(-self.preset.data.batch_size // group.world_size)
+        self.distiller.on_step_end(partial(group.all_gather_padded, max_rows=max_rows))
+        if optimizer_config.clip_grad_norm is not None:
+            clip_grad_norm_(self.module.parameters(), optimizer_config.clip_grad_norm)
+        self.optimizer.step()
+        if self.ema is not None:
+            self.ema.update(self.student)
+        self.meters.update(losses, torch.cat(logits), batch.target)
+
+    def _grad_sync(self, is_last: bool) -> AbstractContextManager[None]:
+        """Context of a micro-batch; processes average gradients only in the last one."""
+        if is_last or not isinstance(self.ddp_module, DistributedDataParallel):
+            return nullcontext()
+        no_sync: AbstractContextManager[None] = self.ddp_module.no_sync()
+        return no_sync
+
+    def advance_step(self, num_steps: int) -> None:
+        """Count finished steps."""
+        epoch, step = self.position
+        self.position = (epoch, step + num_steps)
+
+    def finish_epoch(self, metrics: Mapping[str, float], num_images: int) -> bool:
+        """Add an epoch to the history; True if it is the best so far.
+
+        Args:
+            metrics: metrics of the training and the evaluation.
+            num_images: number of images of the epoch.
+
+        Raises:
+            RunError: a metric is not finite.
+        """
+        epoch = self.position[0]
+        record = {"epoch": epoch, "lr": self.learning_rate, **metrics}
+        record |= {name: value.item() for name, value in self.distiller.metrics().items()}
+        record["seconds"] = self.seconds
+        record["images_per_second"] = num_images / self.seconds
+        record["waiting_seconds"] = self.data_wait_seconds
+        for name, value in record.items():
+            if not math.isfinite(value):
+                raise RunError(
+                    f"{self.preset.run_path}: {name} not finite after epoch {epoch}; the last "
+                    "saved state is kept"
+                )
+        self.history.append(record)
+        self.position = (epoch + 1, 0)
+        self.meters.reset()
+        self.seconds = self.data_wait_seconds = 0.0
+        key = "val_top1" if "val_top1" in record else "test_top1"
+        is_best = self.best is None or record[key] > self.best[key]
+        if is_best:
+            self.best = record
+        return is_best
+
+    def check_finite(self) -> None:
+        """Check that all weights are finite; all processes must call this together.
+
+        A gradient can be NaN or infinite although the loss is finite.
+
+        Raises:
+            RunError: a weight is not finite; the message names it and the step.
+        """
+        name = first_non_finite(self.module.state_dict())
+        if self.runtime.process_group.any_rank(name is not None)[0]:
+            epoch, step = self.position
+            raise RunError(
+                f"{self.preset.run_path}: {name or 'a weight'} not finite after epoch {epoch}, "
+                f"step {step}, although the losses were; the last saved state is kept; restart "
+                "with --fresh --set optimizer.lr=LOWER or --set optimizer.clip_grad_norm=1"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on; all processes must call this together."""
+        ema = {} if self.ema is None else {"ema": self.ema.state_dict()}
+        return {
+            **ema,
+            "version": STATE_VERSION,
+            "student": self.student.state_dict(),
+            "distiller": self.distiller.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "meters": self.meters.state_dict(self.runtime.process_group),
+            "position": self.position,
+            "seconds": self.seconds,
+            "waited": self.data_wait_seconds,
+            "history": self.history,
+            "best": self.best,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore a saved state.
+
+        Any exception means that the state has another structure, and leaves this object unusable.
+        """
+        self.student.load_state_dict(state["student"])
+        self.distiller.load_state_dict(state["distiller"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.learning_rates.attach(self.optimizer)
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
+        self.meters.load_state_dict(state["meters"], self.runtime.process_group)
+        epoch, step = state["position"]
+        self.position = (epoch, step)
+        self.seconds = state["seconds"]
+        self.data_wait_seconds = state["waited"]
+        self.history = list(state["history"])
+        if len(self.history) != epoch - 1:
+            raise ValueError(f"{len(self.history)} epochs in the history at epoch {epoch}")
+        self.best = state["best"]
+
+
+def _initial_preprocessing(checkpoint: Checkpoint, preset: Preset) -> Preprocessing:
+    """Normalization and interpolation of the initial weights, size and crop of the preset."""
+    data = preset.data
+    initial = checkpoint.preprocessing(preset.student, data, data.image_size)
+    return replace(initial, image_size=data.image_size, crop=data.test_crop, squash=False)
+
+
+def create_student(preset: Preset) -> Network:
+    """The student, initialized with the seed of the preset: the same on every device.
+
+    Raises:
+        RequestError: the network does not exist or does not support the image size.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(preset.seed)
+        classes = num_classes(preset.data)
+        return create_model(preset.student, classes, preset.data.image_size, preset.drop_path)
+
+
+def create_seeded_distiller(
+    preset: Preset, teacher: Network | None = None, targets: Tensor | None = None
+) -> Distiller:
+    """The method, initialized with the seed of the preset; arguments of ``create_distiller``.
+
+    Raises:
+        RequestError: the method uses features that one of the networks does not have.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(preset.seed)
+        return create_distiller(preset, teacher, targets)
+
+
+def _micro_batches(num_images: int, count: int) -> Iterator[tuple[slice, float]]:
+    """The images of each micro-batch, and their fraction of the batch."""
+    for start, end in pairwise(num_images * number // count for number in range(count + 1)):
+        if end > start:
+            yield slice(start, end), (end - start) / num_images

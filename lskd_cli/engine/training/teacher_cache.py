@@ -1,0 +1,184 @@
+"""Cache of a teacher's logits on disk, for all padded crops of the training images.
+
+A training image has (2 * padding + 1)^2 crops, each flipped or not: 162 views with CIFAR-100's
+padding of 4. Their logits are stored in half precision in one file, which is filled
+as views occur, and which all later students, seeds and methods with the same teacher use.
+
+Every row has its own checksum. A row that was never written, is being written by another process,
+or was torn by a crash, is computed again; there is no lock and no list of valid rows.
+"""
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lskd_cli.checkpoints import Checkpoint
+from lskd_cli.config import Preset
+from lskd_cli.data import BatchSpec, Loader, num_classes
+from lskd_cli.engine.devices.runtime import Runtime
+from lskd_cli.engine.training.teacher import Teacher
+from lskd_cli.errors import RequestError, RunError
+from lskd_cli.io.atomic import write_text
+from lskd_cli.io.locks import file_lock
+from lskd_cli.preprocessing import Preprocessing
+
+# Data settings that have no effect on the logits of a view.
+_IRRELEVANT = {"batch_size", "seed"}
+
+
+class TeacherCache:
+    """Reads cached logits, and computes and stores missing ones."""
+
+    def __init__(self, path: Path, teacher: Teacher, preset: Preset, num_images: int) -> None:
+        """Open the file, or create it with its full size, so that training cannot fill the disk.
+
+        Args:
+            path: path of the file, from ``cache_path``.
+            teacher: computes missing logits.
+            preset: preset of any student; its data and teacher matter.
+            num_images: size of the training set.
+
+        Raises:
+            RequestError: the file is corrupt, or the disk is too small for it.
+        """
+        self.teacher = teacher
+        side = 2 * preset.data.padding + 1
+        self.side = side
+        self.num_views = side * side * 2
+        logits = ("logits", "<f2", (num_classes(preset.data),))
+        dtype: np.dtype[Any] = np.dtype([logits, ("check", "<u4")])
+        self.dtype = dtype
+        shape = (num_images, self.num_views)
+        with file_lock(path, wait=True):
+            if not path.exists():
+                _create(path, dtype, shape)
+        try:
+            self.file = path.open("r+b", buffering=0)
+            version = np.lib.format.read_magic(self.file)
+            header = np.lib.format.read_array_header_1_0(self.file, max_header_size=1000)
+            is_valid = version == (1, 0) and header == (shape, False, dtype)
+            self.start = self.file.tell()
+        except (OSError, ValueError):
+            is_valid = False
+        if not is_valid:
+            raise RequestError(f"{path}: corrupt or made from other images; remove it")
+
+    def __call__(self, loader: Loader, spec: BatchSpec) -> Tensor:
+        """(N, C) float16 logits of the weak views of a specification, on their device.
+
+        Raises:
+            RunError: a logit is too large for half precision.
+        """
+        device = spec.index.device
+        crop = spec.views["weak"].crop
+        assert crop is not None
+        view_number = (crop.top * self.side + crop.left) * 2 + crop.flip
+        numbers = (spec.index * self.num_views + view_number).cpu().tolist()
+        rows = self._read(numbers)
+        missing = torch.from_numpy(_checksums(rows["logits"]) != rows["check"]).nonzero()[:, 0]
+        if len(missing):
+            weak = BatchSpec(spec.index, {"weak": spec.views["weak"]})
+            batch = loader.make_batch(weak.select(missing.to(device)))
+            computed = self.teacher(batch.views, ["weak"])["weak"].logits.half()
+            if not computed.isfinite().all():
+                raise RunError("--teacher-cache: a logit exceeds 65504; train without the cache")
+            new_rows = np.empty(len(missing), dtype=rows.dtype)
+            new_rows["logits"] = computed.cpu().numpy()
+            new_rows["check"] = _checksums(new_rows["logits"])
+            selected = missing.numpy()
+            rows[selected] = new_rows
+            for index, row in zip(selected, new_rows, strict=True):
+                os.pwrite(self.file.fileno(), row.tobytes(), self._offset(numbers[index]))
+        return torch.from_numpy(rows["logits"].copy()).to(device)
+
+    def _read(self, numbers: Sequence[int]) -> "np.ndarray[Any, Any]":
+        """Rows by their numbers; zeros where the file ends earlier, because it was truncated.
+
+        Read without a memory map: an access behind the end of one would kill the process.
+        """
+        size = self.dtype.itemsize
+        content = b"".join(
+            os.pread(self.file.fileno(), size, self._offset(number)).ljust(size, b"\0")
+            for number in numbers
+        )
+        return np.frombuffer(bytearray(content), self.dtype)
+
+    def _offset(self, number: int) -> int:
+        size: int = self.dtype.itemsize
+        return self.start + number * size
+
+
+def cache_path(
+    folder: Path,
+    checkpoint: Checkpoint,
+    preprocessing: Preprocessing,
+    preset: Preset,
+    runtime: Runtime,
+    images: str | None,
+) -> Path:
+    """Path of the cache; a JSON file next to it describes its origin.
+
+    The name contains a digest of the teacher's weights, the data settings, the precision, the
+    preparation of the teacher's images if it differs from the student's, and the digest of images
+    of one's own.
+
+    Raises:
+        RequestError: the folder cannot be written, or the JSON file has another content.
+    """
+    data = preset.data.model_dump(exclude=_IRRELEVANT)
+    origin: dict[str, Any] = {
+        "teacher": preset.teacher,
+        "teacher_sha256": checkpoint.sha256,
+        "data": data,
+        "precision": runtime.precision,
+    }
+    if preprocessing != Preprocessing.of_data(preset.data):
+        origin["preprocessing"] = preprocessing.to_json()
+    if images is not None:
+        origin["images_sha256"] = images
+    text = json.dumps(origin, indent=2) + "\n"
+    model = str(preset.teacher).replace("/", "-")
+    name = f"{model}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    description = folder / f"{name}.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not description.exists():
+            write_text(description, text)
+        if description.read_text(encoding="utf-8") != text:
+            raise RequestError(
+                f"{description}: describes another teacher or other images; remove {name}.*"
+            )
+    except OSError as error:
+        raise RequestError(f"{folder}: cannot be written: {error.strerror}") from None
+    return folder / f"{name}.npy"
+
+
+def _create(path: Path, dtype: "np.dtype[Any]", shape: tuple[int, int]) -> None:
+    temporary = path.with_suffix(".tmp")
+    try:
+        np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape).flush()
+        # Writing to a hole on a full disk would kill the process.
+        if hasattr(os, "posix_fallocate"):
+            with temporary.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
+        temporary.rename(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        size = dtype.itemsize * shape[0] * shape[1] / 1e9
+        raise RequestError(
+            f"--teacher-cache: {path} needs {size:.2f} GB: {error.strerror}; free disk space, or "
+            "train without the cache"
+        ) from None
+
+
+def _checksums(logits: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """CRC-32 of each row; it is not 0 for a row of zeros, of which a new file consists."""
+    return np.fromiter((zlib.crc32(row.tobytes()) for row in logits), np.uint32, len(logits))

@@ -1,0 +1,1 @@
+"""Files: atomic writes, locks, downloads, and text that is safe to print."""

@@ -1,0 +1,201 @@
+"""The report: one self-contained HTML file."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import vl_convert
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from lskd_cli import __version__
+from lskd_cli.config import to_yaml
+from lskd_cli.io.atomic import write_text
+from lskd_cli.results.figures.chart import Figure
+from lskd_cli.results.grouping import RunGroup, method_name, pair_label
+from lskd_cli.results.report.overview import forest_rows, progress_lines
+from lskd_cli.results.report.page_data import page_data
+from lskd_cli.results.report.report_figures import make_names_unique, overview_figure
+from lskd_cli.results.runs import Run
+from lskd_cli.results.tables.comparison import make_comparison
+from lskd_cli.results.tables.details import make_details
+from lskd_cli.results.tables.table_format import Table, format_duration, table_lines
+
+PAGE = "index.html"
+VERSION_FILE = "version.js"  # written beside a page that is rewritten, see page_watch.js
+_COPY_FORMATS = {"LaTeX": "latex", "Markdown": "md", "CSV": "csv"}
+
+
+@dataclass
+class ReportSection:
+    """A group of runs with its figures."""
+
+    group: RunGroup
+    figures: list[Figure]
+
+
+def write_page(
+    path: Path, sections: Sequence[ReportSection], accuracy: str, version: str | None = None
+) -> None:
+    """Render the page and replace the file; equal names of figures are numbered.
+
+    Args:
+        path: path of the HTML file.
+        sections: groups of runs with at least one finished epoch; tables contain finished runs.
+        accuracy: "best" or "last" epoch in the comparison.
+        version: for a page that is rewritten during training, what identifies this version.
+
+    Raises:
+        RunError: the file cannot be written.
+        RequestError: two runs have the same settings and seed.
+    """
+    write_text(path, render_page(sections, accuracy, version))
+    if version is not None:
+        write_text(path.parent / VERSION_FILE, f'lskdVersion("{version}");\n')
+
+
+def finish_watching(folder: Path) -> None:
+    """Make an open page load the last version, which does not reload itself any more.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    write_text(folder / VERSION_FILE, 'lskdVersion("finished");\n')
+
+
+def overview(sections: Sequence[ReportSection], accuracy: str) -> list[Figure]:
+    """The figures above all sections: the forest plot, if a method was trained both ways.
+
+    Raises:
+        RequestError: two runs have the same settings and seed.
+    """
+    groups = [(section.group, anchor) for section, anchor in _anchors(sections)]
+    rows = forest_rows(groups, accuracy)
+    return [overview_figure(rows)] if rows else []
+
+
+def render_page(
+    sections: Sequence[ReportSection], accuracy: str, version: str | None = None
+) -> str:
+    """The page as HTML; the arguments are those of ``write_page``."""
+    # Student baselines are part of several groups.
+    runs = list({run.path: run for section in sections for run in section.group.runs}.values())
+    commands: dict[str, list[str]] = {}
+    for run in runs:
+        commands.setdefault(run.info.command, []).append(run.preset.run_path)
+    make_names_unique([figure for section in sections for figure in section.figures])
+    top_figures = overview(sections, accuracy)
+    comparison = make_comparison([section.group for section in sections], accuracy)
+    figures = [*top_figures, *(figure for section in sections for figure in section.figures)]
+    environment = Environment(
+        loader=PackageLoader("lskd_cli.results.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+    )
+    unfinished = [run for run in runs if not run.is_finished]
+    return environment.get_template("page.html.j2").render(
+        lskd_version=__version__,
+        page_version=version,
+        overview=top_figures,
+        comparison=_table_values(comparison) if comparison else None,
+        sections=[_section_values(section, anchor) for section, anchor in _anchors(sections)],
+        runs=[_run_values(run) for run in runs],
+        unfinished=progress_lines(unfinished),
+        num_unfinished=len(unfinished),
+        seeds=sorted({run.preset.seed for run in runs}),
+        epochs=sorted({run.preset.schedule.epochs for run in runs}),
+        methods=_distinct(method_name(run) for run in runs),
+        pairs=_distinct(section.group.pair for section in sections),
+        commands=commands,
+        presets=[(run.preset.run_path, to_yaml(run.preset)) for run in runs],
+        # Both contain no text from outside that could end the element.
+        data=Markup(page_data(runs, figures)),
+        vega=Markup(_vega()),
+    )
+
+
+@cache
+def _vega() -> str:
+    """Vega, Vega-Lite and Vega-Embed as JavaScript."""
+    bundle = vl_convert.javascript_bundle(None)  # type: ignore[arg-type]  # not in its stub
+    return re.sub("</(script)", r"<\\/\1", bundle, flags=re.IGNORECASE)
+
+
+def _distinct(texts: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(texts))
+
+
+def _anchors(sections: Sequence[ReportSection]) -> list[tuple[ReportSection, str]]:
+    """Every section with its identifier, which is unique on the page."""
+    counts: dict[str, int] = {}
+    anchored = []
+    for section in sections:
+        name = re.sub(r"[^a-z0-9.]+", "-", section.group.title.lower()).strip("-")
+        counts[name] = counts.get(name, 0) + 1
+        anchored.append((section, name if counts[name] == 1 else f"{name}-{counts[name]}"))
+    return anchored
+
+
+def _section_values(section: ReportSection, anchor: str) -> dict[str, Any]:
+    runs = section.group.runs
+    is_finished = all(run.is_finished for run in runs)
+    return {
+        "title": section.group.title,
+        "anchor": anchor,
+        "pair": section.group.pair,
+        "methods": "|".join(_distinct(method_name(run) for run in runs)),
+        "state": "finished" if is_finished else "unfinished",
+        "tables": [_table_values(table) for table in make_details([section.group])],
+        "figures": section.figures,
+    }
+
+
+def _table_values(table: Table) -> dict[str, Any]:
+    """Cells, attributes of the rows for filters and links, and the lines of all text formats."""
+    rows = [
+        {
+            "cells": [
+                (column.text(row), column.role, column.sign(row)) for column in table.columns
+            ],
+            "method": getattr(row, "method", "").removesuffix("+Ours"),
+            "pair": pair_label(row.teacher, row.student),
+            "arm": getattr(row, "run_name", ""),
+        }
+        for row in table.rows
+    ]
+    copies = {
+        label: table_lines(table, format_name) for label, format_name in _COPY_FORMATS.items()
+    }
+    columns = [(column.heading, column.role) for column in table.columns]
+    return {"table": table, "columns": columns, "rows": rows, "copies": copies}
+
+
+def _run_values(run: Run) -> dict[str, Any]:
+    """Cells and attributes of a row of the table of runs."""
+    info = run.info
+    speeds = [epoch["images_per_second"] for epoch in run.history if "images_per_second" in epoch]
+    left = run.seconds_left
+    cells = [
+        (run.preset.run_path, "text"),
+        (info.state, "text"),
+        (f"{len(run.history)} of {run.preset.schedule.epochs}", "number"),
+        (f"{run.top1('last'):.2f}", "number"),
+        (f"{run.top1('best'):.2f}", "number"),
+        (format_duration(info.seconds), "number"),
+        ("" if left is None else format_duration(left), "number"),
+        (f"{sum(speeds) / len(speeds):.0f}" if speeds else "", "number"),
+        (f"{info.device}, {info.precision}", "text"),
+        (", ".join(f"{name} {version}" for name, version in info.versions.items()), "text"),
+    ]
+    preset = run.preset
+    return {
+        "cells": cells,
+        "path": run.path.as_posix(),
+        "arm": preset.run_name,
+        "method": method_name(run),
+        "pair": pair_label(preset.teacher, preset.student),
+        "state": "finished" if run.is_finished else "unfinished",
+    }

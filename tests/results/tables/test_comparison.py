@@ -1,0 +1,205 @@
+"""The comparison table: means, standard deviations, paired differences, published values."""
+
+import csv
+import io
+import math
+
+import pytest
+
+from lskd_cli.errors import RequestError
+from lskd_cli.results.grouping import group_runs
+from lskd_cli.results.report.page import ReportSection, render_page
+from lskd_cli.results.report.report_figures import run_figures
+from lskd_cli.results.runs import Run
+from lskd_cli.results.tables.comparison import ComparisonRow, make_comparison
+from lskd_cli.results.tables.table_format import as_csv, as_latex, as_markdown
+from tests.results.helpers import change_info, comparison_of, made_run
+
+
+def _runs() -> list[Run]:
+    name = "kd-r32x4-r8x4"
+    return [
+        made_run(name, False, 0, [70.0, 73.0]),
+        made_run(name, False, 1, [74.0, 72.0]),
+        made_run(name, False, 2, [71.0, 73.5]),
+        # Not in the order of the plain runs, which are paired with them by seed.
+        made_run(name, True, 1, [74.0, 78.0]),
+        made_run(name, True, 0, [75.0, 76.0]),
+    ]
+
+
+def _rows(runs: list[Run], accuracy: str) -> list[ComparisonRow]:
+    return list(comparison_of(runs, accuracy).rows)
+
+
+def test_a_row_has_means_deviations_and_paired_differences() -> None:
+    (row,) = _rows(_runs(), "best")
+    assert (row.plain.n, row.standardized.n, row.difference.n) == (3, 2, 2)
+    assert row.plain.mean == pytest.approx((73 + 74 + 73.5) / 3)
+    assert row.standardized.std == pytest.approx(2**0.5)
+    # seed by seed: 76 - 73 and 78 - 74
+    assert row.difference.mean == pytest.approx(3.5)
+    assert row.difference.std == pytest.approx(0.5**0.5)
+    # Student's t for one degree of freedom is tan(0.475 pi) at 97.5 %
+    half = math.tan(0.475 * math.pi) * 0.5
+    assert (row.difference.ci_low, row.difference.ci_high) == pytest.approx(
+        (3.5 - half, 3.5 + half)
+    )
+    assert (row.standardized.ci_low, row.standardized.ci_high) == pytest.approx(
+        (77 - 2 * half, 77 + 2 * half)
+    )
+
+
+def test_the_last_epoch_is_not_the_best() -> None:
+    (row,) = _rows(_runs(), "last")
+    assert row.plain.mean == pytest.approx((73 + 72 + 73.5) / 3)
+
+
+def test_a_row_has_the_published_values() -> None:
+    table = comparison_of(_runs())
+    assert table.cells()[0] == [
+        "resnet32x4", "79.42", "resnet8x4", "KD", "240", "3/2", "73.50 ± 0.50", "77.00 ± 1.41",
+        "+3.50 [-2.85, +9.85]", "73.33", "76.62", "+3.29",
+    ]  # fmt: skip
+
+
+def test_one_run_has_no_standard_deviation() -> None:
+    (row,) = _rows(_runs()[:1], "best")
+    assert (row.plain.std, row.standardized, row.difference) == (None, None, None)
+    assert (row.plain.ci_low, row.plain.ci_high) == (None, None)
+    assert [column.heading for column in comparison_of(_runs()[:1]).columns][6:] == [
+        "Plain", "Published", "+Ours", "Δ",
+    ]  # fmt: skip
+
+
+def test_runs_with_other_settings_are_other_rows() -> None:
+    short = made_run("kd-r32x4-r8x4", False, 0, [50.0], "done", "schedule.epochs=3")
+    other = made_run("dkd-r32x4-r8x4", True, 0, [50.0])
+    warmer = made_run("kd-r32x4-r8x4", True, 0, [50.0], "done", "stand.temperature=3")
+    rows = _rows([*_runs(), short, other, warmer], "best")
+    assert [(row.method, row.epochs) for row in rows] == [
+        ("DKD", 240), ("KD", 240), ("KD", 240), ("KD", 3),
+    ]  # fmt: skip
+
+
+def test_a_limited_number_of_training_images_is_named() -> None:
+    few = made_run("kd-digits100", False, 0, [50.0])
+    table = comparison_of([few])
+    assert table.title.startswith("Top-1 test accuracy (%) on digits (100 training images) of")
+    table = comparison_of([few, made_run("kd-digits", False, 0, [60.0])])
+    assert table.title.startswith("Top-1 test accuracy (%) on digits of")
+    assert [cells[0] for cells in table.cells()] == ["all", "100"]
+    assert group_runs([few])[0].title == (
+        "resnet20 → resnet8, digits (100 training images), 60 epochs"
+    )
+
+
+def test_plain_runs_are_paired_with_every_setting_of_the_standardization() -> None:
+    name = "kd-r32x4-r8x4"
+    warmer = made_run(name, True, 0, [77.0], "done", "stand.temperature=3")
+    first, second = _rows([*_runs(), warmer], "best")
+    assert first.plain == second.plain
+    assert {first.standardized.n, second.standardized.n} == {1, 2}
+
+
+def test_a_standardized_run_of_another_name_is_paired_with_the_plain_ones() -> None:
+    warmer = made_run(
+        "kd-r32x4-r8x4", True, 0, [77.0], "done", "stand.temperature=3", "name=warmer"
+    )
+    rows = _rows([*_runs(), warmer], "best")
+    assert [(row.name, row.plain.n, row.standardized.n) for row in rows] == [
+        ("kd-r32x4-r8x4", 3, 2), ("warmer", 3, 1),
+    ]  # fmt: skip
+    assert comparison_of([*_runs(), warmer]).columns[0].heading == "Preset"
+
+
+def test_plain_runs_of_two_names_are_two_rows() -> None:
+    other = made_run("kd-r32x4-r8x4", False, 0, [77.0], "done", "name=other")
+    assert [row.name for row in _rows([*_runs(), other], "best")] == ["kd-r32x4-r8x4", "other"]
+
+
+def test_two_runs_of_the_same_seed_are_refused() -> None:
+    with pytest.raises(RequestError, match="the same run as"):
+        _rows([*_runs(), _runs()[0]], "best")
+
+
+def test_runs_of_other_teachers_are_other_rows() -> None:
+    other = made_run("kd-r32x4-r8x4", True, 2, [70.0])
+    change_info(other, teacher_sha256="another")
+    assert len(_rows([*_runs(), other], "best")) == 2
+
+
+def test_unfinished_runs_do_not_count() -> None:
+    unfinished = made_run("kd-r32x4-r8x4", False, 0, [50.0], "running")
+    assert make_comparison(group_runs([unfinished]), "best") is None
+    (row,) = _rows([*_runs(), made_run("kd-r32x4-r8x4", True, 2, [99.0], "running")], "best")
+    assert row.standardized.n == 2
+
+
+def test_markdown_has_a_caption_and_a_line_a_row() -> None:
+    lines = as_markdown([comparison_of(_runs())]).splitlines()
+    assert "best epoch, as published" in lines[0]
+    assert lines[0].endswith("paired by seed, with its 95 % t interval.")
+    assert lines[2].startswith("| Teacher")
+    assert "| 77.00 ± 1.41 |" in lines[4]
+
+
+def test_latex_needs_nothing_beyond_booktabs() -> None:
+    text = as_latex([comparison_of(_runs())])
+    assert r"77.00 $\pm$ 1.41" in text
+    assert r"\toprule" in text
+    assert "±" not in text
+    assert "Δ" not in text
+
+
+def test_csv_has_a_column_for_each_number() -> None:
+    (record,) = csv.DictReader(io.StringIO(as_csv([comparison_of(_runs())])))
+    assert float(record["difference_mean"]) == pytest.approx(3.5)
+    assert record["standardized_n"] == "2"
+    assert record["published_standardized"] == "76.62"
+
+
+def test_the_page_escapes_what_comes_from_runs() -> None:
+    runs = _runs()
+    change_info(runs[0], device="<script>alert(1)</script>")
+    sections = [ReportSection(group, run_figures(group)) for group in group_runs(runs)]
+    page = render_page(sections, "best")
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;" in page
+    assert "77.00 ± 1.41" in page
+
+
+def test_runs_of_different_precision_are_not_paired() -> None:
+    runs = _runs()
+    for run in runs[3:]:
+        change_info(run, precision="bf16")
+    rows = _rows(runs, "best")
+    assert [(row.precision, row.difference) for row in rows] == [("bf16", None), ("fp32", None)]
+    assert "Precision" in [column.heading for column in comparison_of(runs).columns]
+
+
+def test_paired_runs_on_different_hardware_are_named() -> None:
+    runs = _runs()
+    change_info(runs[4], device="NVIDIA H200")
+    notes = comparison_of(runs).notes
+    assert notes.endswith(
+        "Different hardware of plain and +Ours: kd-r32x4-r8x4 (cpu and NVIDIA H200, cpu)."
+    )
+    assert "hardware" not in comparison_of(_runs()).notes
+
+
+@pytest.mark.parametrize("override", ["schedule.epochs=3", "data.limit_train=500"])
+def test_published_values_of_other_settings_are_marked(override: str) -> None:
+    short = made_run("kd-r32x4-r8x4", False, 0, [50.0], "done", override)
+    table = comparison_of([short])
+    assert table.cells()[0][-3:] == ["73.33*", "76.62*", "+3.29*"]
+    assert table.notes.endswith("* Published for other settings, e.g. another number of epochs.")
+    assert "*" not in comparison_of(_runs()).full_caption
+
+
+@pytest.mark.parametrize("override", ["stand.temperature=3", "stand.kd_weight=6"])
+def test_published_values_of_another_standardization_are_marked(override: str) -> None:
+    other = made_run("kd-r32x4-r8x4", True, 0, [50.0], "done", override)
+    assert comparison_of([other]).cells()[0][-3:] == ["73.33*", "76.62*", "+3.29*"]
+    same = made_run("kd-r32x4-r8x4", True, 0, [50.0])
+    assert comparison_of([same]).cells()[0][-3:] == ["73.33", "76.62", "+3.29"]
