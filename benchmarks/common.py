@@ -4,7 +4,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import cycle
 from pathlib import Path
 
@@ -15,15 +14,15 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
-from lskd_cli.config import Preset, View, load_preset
-from lskd_cli.data import Batch, BatchSpec, CropLoader, InMemoryImages, Loader
+from lskd_cli.config import Preset, load_preset
+from lskd_cli.data import CropLoader, InMemoryImages
 from lskd_cli.distillers import StepInputs, create_distiller
-from lskd_cli.engine.devices.cuda_graphs import StepRunner, create_runner
+from lskd_cli.engine.devices.cuda_graphs import create_runner
 from lskd_cli.engine.devices.runtime import Runtime
+from lskd_cli.engine.training.joint_step import create_joint_step, student_views
 from lskd_cli.engine.training.student_trainer import StudentTrainer
 from lskd_cli.engine.training.teacher import Teacher
 from lskd_cli.engine.training.teacher_cache import TeacherCache
-from lskd_cli.engine.training.training_step import shared_step, student_views, teacher_views
 from lskd_cli.models import Output, create_model
 
 HEADLINE = load_preset("kd-r32x4-r8x4")
@@ -153,7 +152,7 @@ def engine_step(
     specs = [
         loader.batch_spec(start, steps) for start in range(0, loader.num_steps - steps + 1, steps)
     ]
-    cache = TeacherCache(cache_path, teacher, preset, len(images)) if cache_path else None
+    cache = TeacherCache(cache_path, teacher, preset.data, len(images)) if cache_path else None
     if cache:
         for spec in specs:
             cache(loader, spec)
@@ -163,29 +162,9 @@ def engine_step(
         spec = next(remaining)
         if cache:
             spec = replace(spec, weak_logits=cache(loader, spec))
-        run_step(runner, loader, teacher, students, spec)
+        runner.run(create_joint_step(loader, teacher, students), spec)
 
     return step, steps
-
-
-def run_step(
-    runner: StepRunner,
-    loader: Loader,
-    teacher: Teacher,
-    students: Sequence[StudentTrainer],
-    spec: BatchSpec,
-) -> None:
-    """Run the steps of a specification as the training loop does."""
-
-    def train(student: StudentTrainer, shared: tuple[Batch, dict[View, Output]]) -> None:
-        student.train_steps(*shared)
-
-    runner.run(
-        "benchmark",
-        spec,
-        partial(shared_step, loader, teacher, teacher_views(students)),
-        [partial(train, student) for student in students],
-    )
 
 
 def interleaved_times(

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from benchmarks.common import Action, interleaved_times, machine, medians, run_step
+from benchmarks.common import Action, interleaved_times, machine, medians
 from lskd_cli.config import Preset, View, load_preset
 from lskd_cli.data import (
     BatchSpec,
@@ -30,6 +30,7 @@ from lskd_cli.data import (
 )
 from lskd_cli.engine.devices.cuda_graphs import create_runner
 from lskd_cli.engine.devices.runtime import Runtime, resolve_runtime
+from lskd_cli.engine.training.joint_step import create_joint_step
 from lskd_cli.engine.training.student_trainer import StudentTrainer
 from lskd_cli.engine.training.teacher import Teacher
 from lskd_cli.models import create_model
@@ -124,7 +125,7 @@ def _print_waiting(images: FolderImages, runtime: Runtime, steps: int) -> None:
             spec = next(specs)
             wait_seconds += time.perf_counter() - before
             with runtime.precision_context():
-                run_step(runner, loader, teacher, [student], spec)
+                runner.run(create_joint_step(loader, teacher, [student]), spec)
         _synchronize(runtime)
         seconds = time.perf_counter() - start
         speed = steps * BATCH / seconds

@@ -29,9 +29,9 @@ from lskd_cli.config import Preset, View, load_preset
 from lskd_cli.data import CropLoader
 from lskd_cli.distillers import StepInputs
 from lskd_cli.engine.devices.runtime import Runtime, resolve_runtime
+from lskd_cli.engine.training.joint_step import student_views, teacher_views
 from lskd_cli.engine.training.student_trainer import StudentTrainer
 from lskd_cli.engine.training.teacher import Teacher
-from lskd_cli.engine.training.training_step import student_views, teacher_views
 from lskd_cli.models import Output, create_model
 
 

@@ -11,11 +11,12 @@ from itertools import count
 
 from tabulate import tabulate
 
-from benchmarks.common import Action, interleaved_times, machine, medians, random_images, run_step
+from benchmarks.common import Action, interleaved_times, machine, medians, random_images
 from lskd_cli.config import Preset, list_pairs, load_preset
 from lskd_cli.data import BatchSpec, InMemoryImages, Loader, create_loader, worker_count
 from lskd_cli.engine.devices.cuda_graphs import create_runner
 from lskd_cli.engine.devices.runtime import Runtime, resolve_runtime
+from lskd_cli.engine.training.joint_step import create_joint_step
 from lskd_cli.engine.training.student_trainer import StudentTrainer
 from lskd_cli.engine.training.teacher import Teacher
 from lskd_cli.models import create_model
@@ -98,7 +99,7 @@ def _step(preset: Preset, images: InMemoryImages, runtime: Runtime) -> Action:
 
     def step() -> None:
         with runtime.precision_context():
-            run_step(runner, loader, teacher, [student], next(specs))
+            runner.run(create_joint_step(loader, teacher, [student]), next(specs))
 
     return step
 

@@ -5,7 +5,7 @@ import hashlib
 import json
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,8 +21,15 @@ from lskd_cli.config import Data
 from lskd_cli.errors import RequestError
 from lskd_cli.io.atomic import write_atomically
 from lskd_cli.io.download import file_digest
-from lskd_cli.models import Network, create_model, library_preprocessing
+from lskd_cli.models import (
+    PRETRAINED,
+    Network,
+    create_model,
+    library_preprocessing,
+    load_pretrained,
+)
 from lskd_cli.preprocessing import Preprocessing
+from lskd_cli.run_paths import weights_file
 
 # Published checkpoints contain options and accuracies (numpy scalars) besides tensors.
 _SAFE_GLOBALS: list[Any] = [
@@ -85,14 +92,14 @@ class Checkpoint:
         return names
 
     def preprocessing(self, model: str, data: Data, image_size: int) -> Preprocessing:
-        """How images are prepared for these weights.
+        """Preprocessing of the images for these weights.
 
         It is stored in the metadata of every file that lskd writes. Other weights of torchvision's
-        and timm's networks have their library's preparation, and all others that of the data.
+        and timm's networks have their library's preprocessing, and all others that of the data.
 
         Args:
             model: network of the weights.
-            data: the data set, for weights that do not store their preparation.
+            data: the data set, for weights that do not store their preprocessing.
             image_size: input size in pixels in that case.
 
         Raises:
@@ -104,7 +111,7 @@ class Checkpoint:
                 return Preprocessing.from_json(stored)
             except (ValueError, TypeError) as error:
                 raise RequestError(f"{self.path}: metadata: preprocessing: {error}") from None
-        # Files of lskd 0.1.0 name their preset; the data then determined the preparation.
+        # Files of lskd 0.1.0 name their preset; the data then determined the preprocessing.
         from_library = None if "preset" in self.metadata else library_preprocessing(model)
         return from_library or Preprocessing.of_data(data, image_size)
 
@@ -196,6 +203,39 @@ def _content_digest(header: Mapping[str, Any], tensors: bytes) -> str:
     state = hashlib.sha256(described.encode())
     state.update(tensors)
     return state.hexdigest()
+
+
+def load_weights(source: Path, model: str | None) -> Checkpoint:
+    """The weights of a file or run folder, or those of a library if the source is ``pretrained``.
+
+    Args:
+        source: path, or ``pretrained``.
+        model: network of the pretrained weights.
+
+    Raises:
+        RequestError: the file cannot be read, or the network has no pretrained weights.
+        RunError: the pretrained weights cannot be downloaded.
+    """
+    if str(source) != PRETRAINED or model is None:
+        return load_checkpoint(weights_file(source))
+    weights, metadata = load_pretrained(model)
+    contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
+    digest = hashlib.sha256(serialize(contiguous)).hexdigest()
+    return Checkpoint(source, weights, metadata, digest)
+
+
+def check_classes(weights: Checkpoint, classes: Sequence[str]) -> None:
+    """Check that weights were trained on the classes of custom images, if they name theirs.
+
+    Raises:
+        RequestError: they were trained on other classes; the message names the first difference.
+    """
+    for trained_class, folder_class in zip(weights.class_names(), classes, strict=False):
+        if trained_class != folder_class:
+            raise RequestError(
+                f"{weights.path}: trained on other classes: {trained_class!r} where --data-dir has "
+                f"{folder_class!r}"
+            )
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -1,4 +1,4 @@
-"""How images are prepared for a network: a property of its weights, which were trained this way."""
+"""Preprocessing of a network's images: a property of its weights, which were trained with it."""
 
 import json
 import math
@@ -14,7 +14,7 @@ _FIELDS = ("image_size", "mean", "std", "interpolation", "crop", "squash")
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Preparation of a test image: resize, center crop, normalization.
+    """Preprocessing of a test image: resize, center crop, normalization.
 
     Attributes:
         image_size: S, side of the network's input in pixels.
@@ -34,7 +34,7 @@ class Preprocessing:
 
     @classmethod
     def of_data(cls, data: Data, image_size: int | None = None) -> "Preprocessing":
-        """The preparation that the data settings of a preset describe.
+        """The preprocessing that the data settings of a preset describe.
 
         Images are resized bilinearly, whatever the augmentation in training is: the published rows
         were evaluated this way.

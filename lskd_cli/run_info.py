@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
+    AliasChoices,
     BaseModel,
     ConfigDict,
+    Field,
     FiniteFloat,
     NonNegativeFloat,
     TypeAdapter,
@@ -41,7 +43,7 @@ class RunInfo(BaseModel):
         graphs: whether steps were captured as CUDA graphs.
         compiled: whether the networks were compiled.
         processes: number of processes.
-        arms_in_pass: paths of the runs that were trained together.
+        joint_runs: paths of the runs that were trained together.
         method_title: label of the method in tables.
         added_parameters: parameters of the method besides the student's.
         images_sha256: digest of the file names of an image folder.
@@ -69,7 +71,10 @@ class RunInfo(BaseModel):
     graphs: bool = False
     compiled: bool = False
     processes: int = 1
-    arms_in_pass: list[Text] = []
+    # The entry had the other name at first.
+    joint_runs: list[Text] = Field(
+        default=[], validation_alias=AliasChoices("joint_runs", "arms_in_pass")
+    )
     method_title: Text | None = None
     added_parameters: int = 0
     images_sha256: Text | None = None
@@ -85,7 +90,7 @@ class RunInfo(BaseModel):
     error: Text | None = None
 
     @property
-    def is_done(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether the run has finished its last epoch."""
         return self.state == "done"
 

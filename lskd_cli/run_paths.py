@@ -9,8 +9,8 @@ PRESET, RUN, METRICS = "preset.yaml", "run.json", "metrics.jsonl"
 METHOD, MODEL = "method.py", "model.py"  # sources of a method and a user-provided network
 STUDENT, BEST, EMA = "student.safetensors", "best.safetensors", "ema.safetensors"
 RESUME = "resume.pt"
-_FILES = {"last": STUDENT, "best": BEST, "ema": EMA}
 WeightsName = Literal["last", "best", "ema"]
+WEIGHT_FILES: dict[WeightsName, str] = {"last": STUDENT, "best": BEST, "ema": EMA}
 
 
 def list_seeds(folder: Path) -> list[Path]:
@@ -39,7 +39,7 @@ def weights_file(path: Path, weights: WeightsName = "last") -> Path:
         if weights != "last" and path.exists():
             raise RequestError(f"{path}: a weight file; only run folders have {weights} weights")
         return path
-    file = path / _FILES[weights]
+    file = path / WEIGHT_FILES[weights]
     if not file.exists() and weights == "ema" and (path / STUDENT).exists():
         raise RequestError(f"{path}: was trained without optimizer.ema_decay")
     if not file.exists():

@@ -9,7 +9,7 @@ import torch
 from filelock import FileLock
 from hypothesis import settings
 
-from lskd_cli.data import datasets
+from lskd_cli.data.sets import digits
 from tests.digits import digits_loader, few_digits
 from tests.engine.helpers import digits_preset, train
 
@@ -24,13 +24,13 @@ torch.set_num_threads(1)
 @pytest.fixture
 def tiny_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The digits set with 40 training and 20 test images."""
-    monkeypatch.setitem(datasets._LOADERS, "digits", digits_loader(40, 20))
+    monkeypatch.setattr(digits, "load", digits_loader(40, 20))
 
 
 @pytest.fixture
 def small_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The digits set with 150 training and 50 test images: an epoch is three steps."""
-    monkeypatch.setitem(datasets._LOADERS, "digits", digits_loader(150, 50))
+    monkeypatch.setattr(digits, "load", digits_loader(150, 50))
 
 
 @pytest.fixture(scope="session")

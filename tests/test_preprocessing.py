@@ -28,11 +28,11 @@ def photos(tmp_path: Path) -> FolderImages:
     """Three images of several sizes."""
     random = np.random.default_rng(0)
     names = []
-    for number, size in enumerate([(300, 260), (230, 240), (500, 250)]):
+    for index, size in enumerate([(300, 260), (230, 240), (500, 250)]):
         coarse = random.integers(0, 256, (12, 16, 3), dtype=np.uint8)
         picture = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
-        picture.save(tmp_path / f"{number}.png")
-        names.append(f"{number}.png".encode())
+        picture.save(tmp_path / f"{index}.png")
+        names.append(f"{index}.png".encode())
     return FolderImages(tmp_path, np.array(names), torch.zeros(3).long(), ("a",), CPU)
 
 
@@ -86,6 +86,9 @@ def test_views_get_the_normalization_and_the_size_of_another_network() -> None:
     )
     found = ViewAdapter.between(DATA, other, CPU)((pixels - mean) / std)
     torch.testing.assert_close(found, expected)
+    wider = Preprocessing(32, tuple(DATA.mean), tuple(2 * value for value in DATA.std))
+    found = ViewAdapter.between(DATA, wider, CPU)((pixels - mean) / std)
+    torch.testing.assert_close(found, (pixels - mean) / (2 * std))
     larger = Preprocessing(64, tuple(DATA.mean), tuple(DATA.std))
     assert ViewAdapter.between(DATA, larger, CPU)(pixels).shape == (2, 3, 64, 64)
     same = Preprocessing.of_data(DATA)

@@ -6,12 +6,22 @@ from typing import Annotated, Literal
 
 import typer
 
-from lskd_cli.cli import options, training_options
+from lskd_cli.cli import options
 from lskd_cli.cli.terminal.console import info, is_main_process, out, print_json
 from lskd_cli.cli.terminal.rich_tables import as_rich_table
-from lskd_cli.cli.training_options import TrainingArguments, with_training_options
-from lskd_cli.config import Preset, load_preset
-from lskd_cli.config.requests import PresetOverrides, requested_preset
+from lskd_cli.cli.training_options import (
+    PARAMETERS,
+    LoggerName,
+    Loggers,
+    with_training_options,
+)
+from lskd_cli.config import (
+    Preset,
+    PresetOptions,
+    TrainingOptions,
+    load_preset,
+    requested_preset,
+)
 from lskd_cli.config.sweep import grid_presets, parse_axes
 from lskd_cli.errors import RequestError
 from lskd_cli.results.grouping import group_runs
@@ -24,7 +34,8 @@ from lskd_cli.results.tables.table_format import TEXT_FORMATS, Table
 @with_training_options
 def compare(
     context: typer.Context,
-    training: TrainingArguments,
+    changes: PresetOptions,
+    training: TrainingOptions,
     runs: Annotated[
         list[Path] | None,
         typer.Argument(metavar="[RUN]...", help="Run folders; by default all in --runs-dir."),
@@ -42,7 +53,7 @@ def compare(
         typer.Option(
             metavar="KEY=V1,V2,...",
             help="With --train: train a grid of these values of temperature, kd_weight or other "
-            "standardization settings. Further keys may follow, or another --sweep.",
+            "standardization settings; repeat it for another key.",
         ),
     ] = None,
     seeds: Annotated[
@@ -64,9 +75,9 @@ def compare(
     explain: Annotated[
         bool, typer.Option("--explain", help="Also print what the columns of the table mean.")
     ] = False,
+    logs: Loggers = None,
     method_files: options.MethodFiles = None,
     model_files: options.ModelFiles = None,
-    runs_dir: options.RunsDir = options.RUNS_DIR,
 ) -> None:
     """Compare every method with and without standardization, next to the published values.
 
@@ -78,23 +89,20 @@ def compare(
         options.refuse_options(context, ("explain",), "only valid with --format table")
     if details:
         options.refuse_options(context, ("accuracy",), "not valid with --details, which has both")
-    # Values after the first one of --sweep are parsed as arguments.
-    axes_texts = [str(run) for run in runs or [] if sweep and "=" in str(run)]
-    runs = [run for run in runs or [] if str(run) not in axes_texts]
     options.load_method_files(method_files)
     options.load_model_files(model_files)
     if train:
         if runs:
             raise RequestError(f"{runs[0]}: --train trains presets; do not give run folders")
-        requested = _requested_presets(presets, training, seeds, [*(sweep or []), *axes_texts])
-        folders = _train(requested, training, runs_dir)
+        requested = _requested_presets(presets, changes, training.data_dir, seeds, sweep or [])
+        folders = _train(requested, training, logs)
         if not is_main_process:
             return
-        found = find_runs(runs_dir, folders, info)
+        found = find_runs(training.runs_dir, folders, info)
     else:
-        only_training = (*training_options.PARAMETERS, "sweep", "seeds")
+        only_training = {*PARAMETERS, "sweep", "seeds", "logs"} - {"runs_dir"}
         options.refuse_options(context, only_training, "only valid with --train")
-        found = find_runs(runs_dir, runs, info)
+        found = find_runs(training.runs_dir, runs or [], info)
         if presets:
             names = {load_preset(name, allow_unknown_method=True).name for name in presets}
             found = [run for run in found if run.preset.name in names]
@@ -105,30 +113,31 @@ def compare(
     if unfinished:
         info(f"unfinished runs are left out: {', '.join(unfinished)}")
     if not tables:
-        searched = ", ".join(map(str, runs or [runs_dir]))
+        searched = ", ".join(map(str, runs or [training.runs_dir]))
         raise RequestError(f"no finished run in {searched}; train some with 'lskd compare --train'")
     _print_tables(tables, format_, explain)
 
 
 def _requested_presets(
     names: Sequence[str] | None,
-    training: TrainingArguments,
+    changes: PresetOptions,
+    data_dir: Path,
     seeds: str | None,
     sweep: Sequence[str],
 ) -> list[Preset]:
     """Every preset with and without standardization, or the grid of a sweep, for every seed."""
     if not names:
         raise RequestError("--train: select what to train with --preset")
-    if any(setting.partition("=")[0].strip() == "seed" for setting in training.settings or []):
+    if any(setting.partition("=")[0].strip() == "seed" for setting in changes.settings or []):
         raise RequestError("--set seed: use --seeds with --train")
-    requested = PresetOverrides(training)
     axes = parse_axes(sweep)
     presets = []
     for name in names:
         for seed in options.parse_ints("--seeds", seeds or "0"):
-            preset = requested_preset(name, requested, seed)
+            preset = requested_preset(name, changes, data_dir, seed)
             if axes:
-                presets += [*grid_presets(name, requested, seed, axes), preset.with_stand(False)]
+                grid = grid_presets(name, changes, data_dir, seed, axes)
+                presets += [*grid, preset.with_stand(False)]
             elif preset.can_standardize:
                 presets += [preset.with_stand(False), preset.with_stand(True)]
             else:
@@ -136,19 +145,15 @@ def _requested_presets(
     return presets
 
 
-def _train(presets: Sequence[Preset], training: TrainingArguments, runs_dir: Path) -> list[Path]:
+def _train(
+    presets: Sequence[Preset], training: TrainingOptions, loggers: Sequence[LoggerName] | None
+) -> list[Path]:
     """Train the missing runs, and return the folders of all runs."""
-    from lskd_cli.cli.run_training import (
-        engine_options,
-        list_folders,
-        runtime_context,
-        train_presets,
-    )
+    from lskd_cli.cli.run_training import list_folders, runtime_context, train_presets
 
     with runtime_context(training) as runtime:
-        settings = engine_options(training, runs_dir)
-        train_presets(presets, settings, runtime, training.fresh)
-    return list(dict.fromkeys(folder.path for folder in list_folders(presets, settings)))
+        train_presets(presets, training, runtime, loggers)
+    return list(dict.fromkeys(folder.path for folder in list_folders(presets, training)))
 
 
 def _print_tables(tables: Sequence[Table], format_: str, explain: bool) -> None:

@@ -6,7 +6,7 @@ import typer
 
 from lskd_cli.cli import options
 from lskd_cli.cli.terminal.console import out, print_json
-from lskd_cli.cli.training_options import PrecisionName
+from lskd_cli.config import PrecisionName
 from lskd_cli.errors import RunError
 from lskd_cli.io.printable import printable
 

@@ -42,13 +42,7 @@ def evaluate(
             help="Temperature of the KL divergence, and base temperature of the standardized one."
         ),
     ] = 1.0,
-    best: Annotated[
-        bool, typer.Option("--best", help="Evaluate the best epoch of runs instead of the last.")
-    ] = False,
-    ema: Annotated[
-        bool,
-        typer.Option("--ema", help="Evaluate the moving average of the weights of runs."),
-    ] = False,
+    weights: options.Weights = "last",
     model_files: options.ModelFiles = None,
     data_dir: options.DataDir = options.DATA_DIR,
     skip_bad_images: options.SkipBadImages = False,
@@ -65,35 +59,30 @@ def evaluate(
     if not temperature > 0:
         raise RequestError(f"--temperature {temperature:g}: must be greater than 0")
     options.load_model_files(model_files)
-    if best and ema:
-        raise RequestError("--best and --ema are mutually exclusive")
     if teacher is None:
         needs_teacher = ("teacher_model", "temperature")
         options.refuse_options(context, needs_teacher, "only valid with --teacher")
     from lskd_cli.cli.terminal.progress import ProgressBar
     from lskd_cli.engine.devices.runtime import resolve_runtime
-    from lskd_cli.engine.inference.network_outputs import evaluate_models, load_eval_model
+    from lskd_cli.engine.inference.network_evaluation import evaluate_networks
+    from lskd_cli.engine.inference.trained_network import load_trained_network
 
     runtime = resolve_runtime(device)
-    weights: WeightsName = "ema" if ema else "best" if best else "last"
-    students = [load_eval_model(path, model, dataset, weights, data_dir) for path in networks]
+    students = [load_trained_network(path, model, dataset, weights, data_dir) for path in networks]
     reference = None
     if teacher is not None:
-        reference = load_eval_model(
-            teacher, teacher_model, dataset, _of_teacher(teacher, best), data_dir
-        )
+        teacher_weights: WeightsName = "last"
+        if weights == "best" and teacher.is_dir():
+            teacher_weights = "best"
+        reference = load_trained_network(teacher, teacher_model, dataset, teacher_weights, data_dir)
     with ProgressBar.for_data(students[0].data) as bar:
-        results = evaluate_models(
+        results = evaluate_networks(
             students, reference, data_dir, runtime, bar, skip_bad_images, temperature
         )
     if len(results) == 1:
         _print_result(results[0], temperature, as_json)
     else:
         _print_results(results, temperature, as_json)
-
-
-def _of_teacher(teacher: Path, best: bool) -> WeightsName:
-    return "best" if best and teacher.is_dir() else "last"
 
 
 def _print_result(result: dict[str, Any], temperature: float, as_json: bool) -> None:

@@ -11,10 +11,7 @@ from lskd_cli.cli.terminal.console import info, out, print_json
 from lskd_cli.errors import RequestError
 
 if TYPE_CHECKING:
-    from lskd_cli.engine.inference.export import ExportCheck
-    from lskd_cli.engine.inference.network_cost import NetworkCost
-
-_UNKNOWN_LICENSE = "unknown"
+    from lskd_cli.engine.inference.export_run import ExportedRun
 
 
 def export(
@@ -56,69 +53,21 @@ def export(
     options.load_model_files(model_files)
     names = options.read_class_names(class_names)
     from lskd_cli.cli.terminal.progress import ProgressBar
-    from lskd_cli.config import load_preset
-    from lskd_cli.data import load_splits
-    from lskd_cli.engine.inference.export import SUFFIXES, export_network
-    from lskd_cli.engine.inference.hub_folder import export_folder
-    from lskd_cli.engine.inference.network_cost import measure_cost
+    from lskd_cli.engine.inference.export_run import export_run
     from lskd_cli.engine.inference.trained_network import load_student
-    from lskd_cli.engine.planning.teacher_files import check_classes
-    from lskd_cli.run_info import read_run_info
-    from lskd_cli.run_paths import PRESET
 
     student = load_student(run, weights, "cpu", names)
-    data = student.source.data
-    with ProgressBar.for_data(data) as bar:
-        images = load_splits(data, data_dir, bar, skip_bad_images).test
-    check_classes(student.source.checkpoint, images.classes)
-    license_ = license_ or student.metadata.get("license")
-    if license_ is None:
-        info("the licence of the weights is not known; set it with --license")
-        license_ = _UNKNOWN_LICENSE
-    run_info = read_run_info(run) if run.is_dir() else None
-    folder = run if run.is_dir() else run.parent
+    with ProgressBar.for_data(student.data) as bar:
+        exported = export_run(
+            run, student, format_, out_path, license_, data_dir, bar, info, opset, skip_bad_images
+        )
+    _print(exported, as_json)
     if format_ == "hub":
-        path = out_path or folder / "hub"
-        preset = None
-        if (run / PRESET).exists():
-            preset = load_preset(run / PRESET, allow_unknown_method=True)
-        check = export_folder(student, path, license_, images, preset, run_info)
-    else:
-        path = out_path or folder / f"export{SUFFIXES[format_]}"
-        check = export_network(student, path, format_, license_, images, opset)
-    costs = {student.source.model: measure_cost(student.network, student.preprocessing.image_size)}
-    costs |= _teacher_cost(run)
-    _print(path, check, costs, as_json)
-    if format_ == "hub":
-        info(f"upload it with: hf upload USER/NAME {path}")
+        info(f"upload it with: hf upload USER/NAME {exported.path}")
 
 
-def _teacher_cost(run: Path) -> "dict[str, NetworkCost]":
-    """The cost of the teacher of a run; empty if the run has none, or its weights are missing."""
-    from lskd_cli.config import load_preset
-    from lskd_cli.engine.inference.network_cost import measure_cost
-    from lskd_cli.engine.planning.teacher_files import load_teacher
-    from lskd_cli.engine.training.initial_weights import load_weights
-    from lskd_cli.errors import RunError
-    from lskd_cli.run_info import read_run_info
-    from lskd_cli.run_paths import PRESET
-
-    run_info = read_run_info(run) if run.is_dir() else None
-    if run_info is None or run_info.teacher is None:
-        return {}
-    preset = load_preset(run / PRESET, allow_unknown_method=True)
-    try:
-        checkpoint = load_weights(Path(run_info.teacher), preset.teacher)
-        network, preprocessing = load_teacher(checkpoint, preset)
-    except (RequestError, RunError) as error:
-        info(f"the teacher is not measured: {error}")
-        return {}
-    return {f"{preset.teacher} (teacher)": measure_cost(network, preprocessing.image_size)}
-
-
-def _print(
-    path: Path, check: "ExportCheck", costs: "dict[str, NetworkCost]", as_json: bool
-) -> None:
+def _print(exported: "ExportedRun", as_json: bool) -> None:
+    path, check, costs = exported.path, exported.check, exported.costs
     size = sum(file.stat().st_size for file in ([path] if path.is_file() else path.iterdir()))
     if as_json:
         print_json(

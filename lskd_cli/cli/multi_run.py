@@ -9,9 +9,10 @@ from rich.table import Table
 
 from lskd_cli.cli.run_training import Failures, list_folders, train_presets
 from lskd_cli.cli.terminal.console import out, print_json
-from lskd_cli.config import Preset
+from lskd_cli.cli.training_options import LoggerName
+from lskd_cli.config import Preset, TrainingOptions
 from lskd_cli.engine.devices.runtime import Runtime
-from lskd_cli.engine.planning.training_plan import TrainingOptions, presets_by_path
+from lskd_cli.engine.planning.training_plan import presets_by_path
 from lskd_cli.engine.runs.run_folder import RunFolder
 from lskd_cli.errors import RunError
 from lskd_cli.results.tables.table_format import format_value
@@ -21,7 +22,7 @@ def train_separately(
     presets: Sequence[Preset],
     options: TrainingOptions,
     runtime: Runtime,
-    fresh: bool,
+    loggers: Sequence[LoggerName] | None,
     as_json: bool,
 ) -> None:
     """Train every unfinished run, continue after failures, and print the result of every run.
@@ -34,7 +35,7 @@ def train_separately(
         Interrupted: the training was stopped.
     """
     presets = list(presets_by_path(presets, options.runs_dir).values())
-    failures = train_presets(presets, options, runtime, fresh, joint=False)
+    failures = train_presets(presets, options, runtime, loggers, joint=False)
     records = [
         _record(preset, folder, failures)
         for preset, folder in zip(presets, list_folders(presets, options), strict=True)

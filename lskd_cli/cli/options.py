@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from lskd_cli.config import load_method_file
 from lskd_cli.errors import RequestError
+from lskd_cli.results.runs import EpochName
 from lskd_cli.run_paths import WeightsName
 
 DataDir = Annotated[
@@ -26,10 +27,9 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 SkipBadImages = Annotated[
     bool, typer.Option("--skip-bad-images", help="Leave out images that cannot be decoded.")
 ]
-AccuracyName = Literal["best", "last"]
 Accuracy = Annotated[
-    AccuracyName,
-    typer.Option(help="Accuracy of the best epoch, as in the published rows, or of the last."),
+    EpochName,
+    typer.Option(help="Accuracy of the best epoch, as in the papers, or of the last."),
 ]
 MethodFiles = Annotated[
     list[Path] | None,

@@ -5,19 +5,14 @@ from pathlib import Path
 
 import torch
 
+from lskd_cli.checkpoints import load_weights
 from lskd_cli.cli.terminal.console import info
 from lskd_cli.cli.terminal.progress import ProgressBar
 from lskd_cli.config import is_feature_method
 from lskd_cli.engine.devices.runtime import Runtime
-from lskd_cli.engine.inference.network_outputs import (
-    EvalModel,
-    OutputSource,
-    compute_outputs,
-    load_eval_model,
-)
-from lskd_cli.engine.training.initial_weights import load_weights
+from lskd_cli.engine.inference.network_evaluation import OutputSource, compute_outputs
+from lskd_cli.engine.inference.trained_network import load_trained_network, trained_teacher
 from lskd_cli.errors import RequestError, RunError
-from lskd_cli.models import teacher_image_size
 from lskd_cli.network_outputs import OutputSet, Role
 from lskd_cli.results.grouping import RunGroup, method_label
 from lskd_cli.results.runs import Run
@@ -43,7 +38,7 @@ def group_outputs(
         if not students:
             return None
         info(f"computing logits of {len(students) + 1} networks")
-        with ProgressBar.for_data(teacher.model.data) as bar:
+        with ProgressBar.for_data(teacher.network.data) as bar:
             return compute_outputs(
                 [teacher, *students], data_dir, runtime, bar, _temperature(distilled), sample
             )
@@ -55,12 +50,12 @@ def group_outputs(
 
 
 def _teacher(run: Run) -> OutputSource:
-    """The teacher of a run, with the data settings of the run.
+    """The teacher of a run.
 
     Raises:
         RequestError: its file does not exist any more, or has changed.
     """
-    model, data = run.preset.teacher, run.preset.data
+    model = run.preset.teacher
     assert model is not None
     path, digest = run.info.teacher, run.info.teacher_sha256
     if path is None or digest is None:
@@ -68,9 +63,7 @@ def _teacher(run: Run) -> OutputSource:
     checkpoint = load_weights(Path(path), model)
     if checkpoint.sha256 != digest:
         raise RequestError(f"{path}: not the file that {run.path} was trained with")
-    size = teacher_image_size(model, data.image_size)
-    data = data.model_copy(update={"image_size": size})
-    return OutputSource(model, path, "teacher", EvalModel(checkpoint, model, data))
+    return OutputSource(model, path, "teacher", trained_teacher(checkpoint, run.preset))
 
 
 def _students(finished: Sequence[Run], data_dir: Path) -> list[OutputSource]:
@@ -84,8 +77,8 @@ def _students(finished: Sequence[Run], data_dir: Path) -> list[OutputSource]:
         if name in students:
             continue
         try:
-            model = load_eval_model(run.path, None, None, weights="last", data_dir=data_dir)
-            students[name] = OutputSource(name, preset.run_path, role, model)
+            network = load_trained_network(run.path, weights="last", data_dir=data_dir)
+            students[name] = OutputSource(name, preset.run_path, role, network)
         except RequestError as error:
             info(f"left out of the figures of logits: {error}")
     return list(students.values())

@@ -8,7 +8,7 @@ from lskd_cli.cli.terminal.console import info
 from lskd_cli.results.grouping import group_runs
 from lskd_cli.results.report.page import PAGE, ReportSection, write_page
 from lskd_cli.results.report.report_figures import run_figures
-from lskd_cli.results.runs import Run, find_run_folders, find_runs
+from lskd_cli.results.runs import EpochName, Run, find_run_folders, find_runs
 from lskd_cli.run_paths import METRICS, RUN
 
 _INTERVAL = 2.0  # polling interval in seconds
@@ -19,7 +19,7 @@ def watch_runs(
     paths: Sequence[Path],
     warn: Callable[[str], None],
     out_dir: Path,
-    accuracy: str,
+    epoch: EpochName,
 ) -> bool:
     """Write the page whenever a run has changed, until all runs are finished or Ctrl-C is pressed.
 
@@ -28,7 +28,7 @@ def watch_runs(
         paths: folders of runs.
         warn: called for runs that cannot be read.
         out_dir: folder of the page.
-        accuracy: "best" or "last" epoch in the comparison.
+        epoch: the best or the last epoch in the comparison.
 
     Returns:
         Whether all runs are finished.
@@ -47,7 +47,7 @@ def watch_runs(
                 runs = find_runs(runs_dir, paths, warn)
                 started = [run for run in runs if run.history]
                 if started:
-                    write_page(out_dir / PAGE, run_sections(started), accuracy, str(time.time_ns()))
+                    write_page(out_dir / PAGE, run_sections(started), epoch, str(time.time_ns()))
                     epochs = sum(len(run.history) for run in started)
                     info(f"page written: {len(started)} runs, {epochs} epochs")
                     if all(run.is_finished for run in runs):

@@ -6,20 +6,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 from lskd_cli.cli.terminal.console import info, print_error
 from lskd_cli.cli.terminal.progress import ProgressBar
 from lskd_cli.cli.terminal.signals import stop_requests
 from lskd_cli.cli.terminal.training_display import TrainingDisplay
-from lskd_cli.cli.training_options import TrainingArguments
-from lskd_cli.config import Preset, method_title
+from lskd_cli.cli.training_options import LoggerName
+from lskd_cli.config import Preset, TrainingOptions, method_title
 from lskd_cli.data import epoch_size
 from lskd_cli.engine.devices.dist_env import is_launched, is_on_one_machine, restart_count
 from lskd_cli.engine.devices.distributed import DEFAULT_TIMEOUT, init_distributed
 from lskd_cli.engine.devices.runtime import Runtime, resolve_runtime
 from lskd_cli.engine.planning.prepare import prepare
-from lskd_cli.engine.planning.training_plan import TrainingOptions, TrainingPlan
 from lskd_cli.engine.runs.run_folder import RunFolder
 from lskd_cli.engine.training.callback import Callback
 from lskd_cli.engine.training.joint_run import JointRun
@@ -29,63 +27,43 @@ from lskd_cli.engine.training.loggers import (
     check_loggers,
     open_loggers,
 )
-from lskd_cli.engine.training.loop import StudentRun
+from lskd_cli.engine.training.student_trainer import StudentTrainer
+from lskd_cli.engine.training.train import train_joint_run
 from lskd_cli.errors import Interrupted, RequestError, RunError
 
 Failures = dict[str, str]  # messages by the paths of the runs
 
 
 @contextmanager
-def runtime_context(training: TrainingArguments) -> Iterator[Runtime]:
+def runtime_context(options: TrainingOptions) -> Iterator[Runtime]:
     """The device and precision that the options select, with the processes of torchrun.
 
     Raises:
         RequestError: the device or precision is not available, or an option needs torchrun.
     """
-    if training.process_timeout is not None and not is_launched():
+    if options.process_timeout is not None and not is_launched():
         raise RequestError("--process-timeout: only valid under torchrun")
-    minutes = training.process_timeout or DEFAULT_TIMEOUT.total_seconds() / 60
-    runtime = resolve_runtime(
-        training.device, training.precision, training.graphs, training.compile_
-    )
+    minutes = options.process_timeout or DEFAULT_TIMEOUT.total_seconds() / 60
+    runtime = resolve_runtime(options.device, options.precision, options.graphs, options.compiled)
     with init_distributed(runtime.device.type == "cuda", timedelta(minutes=minutes)) as group:
         yield replace(runtime, process_group=group)
-
-
-def engine_options(training: TrainingArguments, runs_dir: Path) -> TrainingOptions:
-    """The options of a command line in the form that the engine takes.
-
-    Raises:
-        RequestError: a logger is not installed.
-    """
-    loggers = [logger.value for logger in training.logs or ()]
-    check_loggers(loggers)
-    return TrainingOptions(
-        training.data_dir,
-        training.checkpoints_dir,
-        runs_dir,
-        training.teacher_checkpoint,
-        training.checkpoints_dir / "logits" if training.teacher_cache else None,
-        training.skip_bad_images,
-        60 * training.checkpoint_minutes,
-        loggers,
-    )
 
 
 def train_presets(
     presets: Sequence[Preset],
     options: TrainingOptions,
     runtime: Runtime,
-    fresh: bool,
+    loggers: Sequence[LoggerName] | None = None,
     joint: bool = True,
 ) -> Failures:
     """Train all presets that are not finished.
 
     Args:
         presets: presets of the runs.
-        options: folders and options.
+        options: folders and other options. Processes that torchrun has restarted resume the runs
+            even if previous ones are to be archived.
         runtime: device, precision and process group.
-        fresh: archive previous runs. Processes that torchrun has restarted resume even so.
+        loggers: loggers of metrics.
         joint: train runs together that share data, epochs and teacher, and stop at the first
             failure. Otherwise every run is trained separately, and a failure does not stop the
             others (except with torchrun, whose processes cannot continue after it).
@@ -94,63 +72,64 @@ def train_presets(
         Error messages of runs that failed, only with ``joint=False``.
 
     Raises:
-        RequestError: settings, teacher, data or folders do not fit the request.
+        RequestError: settings, teacher, data or folders do not fit the request, or a logger is not
+            installed.
         RunError: the training failed.
         Interrupted: the training was stopped; the message contains the command that resumes it.
     """
-    if fresh and not is_on_one_machine():
+    names = [logger.value for logger in loggers or ()]
+    check_loggers(names)
+    if options.fresh and not is_on_one_machine():
         # Restarted processes could not know what was archived: machines count restarts separately.
         raise RequestError(
             "--fresh is not supported on several machines; use --set name=NEW, or move the old runs"
         )
-    fresh = fresh and restart_count() == 0
+    options = replace(options, fresh=options.fresh and restart_count() == 0)
+    failures: Failures = {}
     with (
         ProgressBar.for_data(presets[0].data) as bar,
-        prepare(presets, options, runtime, bar, fresh, joint) as plan,
+        prepare(presets, options, runtime, bar, joint) as plan,
+        _resume_hint(options.fresh),
+        stop_requests() as should_stop,
     ):
         for path in plan.archived:
             info(f"previous run moved to {path}")
         for folder in plan.finished:
             info(f"{folder.path}: already finished; use --fresh to retrain")
-        return _train_plan(plan, options, joint, _resume_command(fresh))
-
-
-def _resume_command(fresh: bool) -> str:
-    if is_launched():
-        return "the same torchrun command" + (", without --fresh" if fresh else "")
-    # --fresh would start again from the first epoch.
-    return shlex.join(["lskd", *(word for word in sys.argv[1:] if word != "--fresh")])
-
-
-def _train_plan(
-    plan: TrainingPlan, options: TrainingOptions, joint: bool, resume_command: str
-) -> Failures:
-    failures: Failures = {}
-    try:
-        with stop_requests() as should_stop:
-            for number, run in enumerate(plan, start=1):
-                if should_stop():
-                    raise Interrupted("stopped between two runs")
-                if not joint:
-                    path = run.runs[0].preset.run_path
-                    info(f"run {number} of {len(plan.joint_runs)}: {path}")
-                try:
-                    _train(run, should_stop, options.loggers)
-                except Interrupted:
+        for number, joint_run in enumerate(plan.joint_runs, start=1):
+            if should_stop():
+                raise Interrupted("stopped between two runs")
+            run_path = joint_run.runs[0].preset.run_path
+            if not joint:
+                info(f"run {number} of {len(plan.joint_runs)}: {run_path}")
+            try:
+                _train(joint_run, should_stop, names)
+            except Interrupted:
+                raise
+            except Exception as error:
+                if joint or runtime.process_group.world_size > 1:
                     raise
-                except Exception as error:
-                    if joint or run.runtime.process_group.world_size > 1:
-                        raise
-                    message = _message(error)
-                    print_error(message)
-                    failures[run.runs[0].preset.run_path] = message
+                failures[run_path] = _message(error)
+                print_error(failures[run_path])
+    return failures
+
+
+@contextmanager
+def _resume_hint(fresh: bool) -> Iterator[None]:
+    """Add the command that resumes an interrupted training to its message."""
+    if is_launched():
+        command = "the same torchrun command" + (", without --fresh" if fresh else "")
+    else:
+        # --fresh would start again from the first epoch.
+        command = shlex.join(["lskd", *(word for word in sys.argv[1:] if word != "--fresh")])
+    try:
+        yield
     except Interrupted as error:
-        raise Interrupted(f"{error}; the state is saved; resume with: {resume_command}") from None
+        raise Interrupted(f"{error}; the state is saved; resume with: {command}") from None
     except KeyboardInterrupt:
         raise Interrupted(
-            f"aborted; the last saved state is kept; resume with: {resume_command}"
+            f"aborted; the last saved state is kept; resume with: {command}"
         ) from None
-    return failures
 
 
 def _message(error: Exception) -> str:
@@ -158,68 +137,67 @@ def _message(error: Exception) -> str:
     return str(error) if is_expected else f"{type(error).__name__}: {error}"
 
 
-def _train(run: JointRun, should_stop: Callable[[], bool], loggers: Sequence[str]) -> None:
+def _train(joint_run: JointRun, should_stop: Callable[[], bool], loggers: Sequence[str]) -> None:
     """Train a joint run with a display and loggers, and print the results."""
-    students = run.create_students()
-    _print_start(students)
+    students = joint_run.create_students()
+    _print_start(joint_run, students)
+    command = shlex.join(["lskd", *sys.argv[1:]])
     with (
-        _display(run, students) as callback,
-        closing(LoggingCallback(callback, _open_loggers(run, students, loggers))) as logging,
+        _display(joint_run) as display,
+        closing(LoggingCallback(_open_loggers(joint_run, students, loggers), info)) as logging,
     ):
-        run.train(students, logging, shlex.join(["lskd", *sys.argv[1:]]), should_stop)
-    for item in students:
-        history, best = item.student.history, item.student.best or item.student.history[-1]
+        train_joint_run(joint_run, students, [display, logging], command, should_stop)
+    for student in students:
+        history, best = student.history, student.best or student.history[-1]
         info(
-            f"{item.folder.path}: top-1 {history[-1]['test_top1']:.2f} % after the last epoch, "
-            f"{best['test_top1']:.2f} % after the best epoch ({best['epoch']})"
+            f"{joint_run.folder(student.preset).path}: top-1 {history[-1]['test_top1']:.2f} % "
+            f"after the last epoch, {best['test_top1']:.2f} % after the best epoch "
+            f"({best['epoch']})"
         )
 
 
-def _print_start(students: Sequence[StudentRun]) -> None:
-    for item in students:
-        epoch, step = item.student.position
-        if (epoch, step) > (1, 0) and not item.student.is_finished:
-            info(f"{item.folder.path}: resuming at epoch {epoch}, step {step + 1}")
-        elif item.student.initial is not None:
-            info(f"{item.folder.path}: {item.student.initial.describe()}")
-    added = {
-        method_title(item.student.preset.method): item.student.added_parameters for item in students
-    }
+def _print_start(joint_run: JointRun, students: Sequence[StudentTrainer]) -> None:
+    for student in students:
+        path, (epoch, step) = joint_run.folder(student.preset).path, student.position
+        if (epoch, step) > (1, 0) and not student.is_finished:
+            info(f"{path}: resuming at epoch {epoch}, step {step + 1}")
+        elif student.initial is not None:
+            info(f"{path}: {student.initial.describe()}")
+    added = {method_title(s.preset.method): s.added_parameters for s in students}
     for method, parameters in added.items():
         if parameters:
             info(f"{method} adds {parameters:,} trainable parameters (training only)")
 
 
-def _display(run: JointRun, students: Sequence[StudentRun]) -> AbstractContextManager[Callback]:
-    group = run.runtime.process_group
+def _display(joint_run: JointRun) -> AbstractContextManager[Callback]:
+    group = joint_run.group
     if not group.is_main_process:
         return nullcontext(Callback())
-    presets = [item.student.preset for item in students]
-    images = epoch_size(len(run.splits.train), presets[0].data, group.shard)
-    return TrainingDisplay(presets, images, _heading(run))
+    images = epoch_size(len(joint_run.splits.train), joint_run.data, group.shard)
+    presets = [run.preset for run in joint_run.runs]
+    return TrainingDisplay(presets, images, _heading(joint_run))
 
 
 def _open_loggers(
-    run: JointRun, students: Sequence[StudentRun], names: Sequence[str]
+    joint_run: JointRun, students: Sequence[StudentTrainer], names: Sequence[str]
 ) -> dict[str, list[MetricLogger]]:
     def open_all() -> dict[str, list[MetricLogger]]:
-        return {
-            item.student.preset.run_path: open_loggers(
-                names, item.student.preset, item.folder.path, len(item.student.history)
-            )
-            for item in students
-        }
+        loggers = {}
+        for student in students:
+            preset, folder = student.preset, joint_run.folder(student.preset).path
+            loggers[preset.run_path] = open_loggers(names, preset, folder, len(student.history))
+        return loggers
 
-    return run.runtime.process_group.on_main_process(open_all) or {}
+    return joint_run.group.on_main_process(open_all) or {}
 
 
 def _heading(run: JointRun) -> str:
     """Networks, data and runtime of a joint run in one line, and its teacher in another."""
     presets, runtime = [item.preset for item in run.runs], run.runtime
-    preset = presets[0]
+    teacher, data = presets[0].teacher, run.data
     networks = ", ".join(dict.fromkeys(preset.student for preset in presets))
-    if preset.teacher:
-        networks = f"{preset.teacher} → {networks}"
+    if teacher:
+        networks = f"{teacher} → {networks}"
     seeds = ", ".join(dict.fromkeys(str(preset.seed) for preset in presets))
     modes = [str(runtime.device), runtime.precision]
     modes += ["graphs"] if runtime.graphs else []
@@ -227,8 +205,7 @@ def _heading(run: JointRun) -> str:
     world_size = runtime.process_group.world_size
     modes += [f"{world_size} processes"] if world_size > 1 else []
     heading = (
-        f"{networks} on {preset.data.label}, seed {seeds}, batch {preset.data.batch_size}, "
-        f"{', '.join(modes)}"
+        f"{networks} on {data.label}, seed {seeds}, batch {data.batch_size}, {', '.join(modes)}"
     )
     if run.teacher is None:
         return heading
@@ -236,10 +213,10 @@ def _heading(run: JointRun) -> str:
     accuracy = "" if checkpoint.top1 is None else f" ({checkpoint.top1:.2f} % top-1)"
     heading += f"\nteacher: {checkpoint.path}{accuracy}"
     teacher_view = run.teacher.preprocessing
-    if teacher_view.normalization != (tuple(preset.data.mean), tuple(preset.data.std)):
+    if teacher_view.normalization != (tuple(data.mean), tuple(data.std)):
         mean, std = (_numbers(values) for values in teacher_view.normalization)
         heading += f"; its images are normalized with mean {mean} and std {std}"
-    if teacher_view.image_size != preset.data.image_size:
+    if teacher_view.image_size != data.image_size:
         heading += f"; its images have {teacher_view.image_size} pixels"
     return heading
 

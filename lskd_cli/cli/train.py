@@ -1,20 +1,21 @@
 """The command ``lskd train``."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from lskd_cli.cli import options
 from lskd_cli.cli.terminal.console import out, print_json
-from lskd_cli.cli.training_options import TrainingArguments, with_training_options
-from lskd_cli.config import Preset, to_yaml
-from lskd_cli.config.requests import PresetOverrides, requested_preset, select_shard
+from lskd_cli.cli.training_options import Loggers, with_training_options
+from lskd_cli.config import Preset, PresetOptions, TrainingOptions, requested_preset, to_yaml
+from lskd_cli.config.requests import select_shard
 from lskd_cli.errors import RequestError
 
 # Options without an effect on --dry-run, which reads and writes no run.
 _NOT_IN_DRY_RUN = (
-    "teacher_checkpoint", "graphs", "compile_", "teacher_cache", "logs", "fresh", "as_json",
+    "teacher_checkpoint", "graphs", "compiled", "teacher_cache", "logs", "fresh", "as_json",
 )  # fmt: skip
 
 
@@ -25,14 +26,18 @@ def train(
         list[str],
         typer.Option("--preset", "-p", help="Name or YAML file of a preset; repeatable."),
     ],
-    training: TrainingArguments,
+    changes: PresetOptions,
+    training: TrainingOptions,
     stand: Annotated[
         bool,
         typer.Option("--stand", help="Standardize the logits, with the settings of the preset."),
     ] = False,
     base_temp: Annotated[
         float | None,
-        typer.Option(help="Base temperature with --stand, else the temperature of the method."),
+        typer.Option(
+            help="Base temperature with --stand (stand.temperature), else the temperature of the "
+            "method."
+        ),
     ] = None,
     kd_weight: Annotated[
         float | None, typer.Option(help="Weight of the distillation loss.")
@@ -46,7 +51,6 @@ def train(
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="Run shard I of N (1-based).")
     ] = None,
-    runs_dir: options.RunsDir = options.RUNS_DIR,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -54,6 +58,7 @@ def train(
             help="Print the preset and run one step on random data; write nothing.",
         ),
     ] = False,
+    logs: Loggers = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the finished runs as JSON.")
     ] = False,
@@ -71,40 +76,36 @@ def train(
         options.refuse_options(context, _NOT_IN_DRY_RUN, "not valid with --dry-run")
     options.load_method_files(method_files)
     options.load_model_files(model_files)
-    requested = PresetOverrides(training, stand, base_temp, kd_weight)
+    changes = replace(changes, stand=stand, base_temp=base_temp, kd_weight=kd_weight)
     selected_seeds = [seed] if seeds is None else options.parse_ints("--seeds", seeds)
     runs = [
-        requested_preset(name, requested, number) for name in presets for number in selected_seeds
+        requested_preset(name, changes, training.data_dir, number)
+        for name in presets
+        for number in selected_seeds
     ]
     if shard is not None:
         runs = select_shard(runs, shard)
     # Imported here, as in the other commands, because torch takes seconds and --help should not.
     from lskd_cli.cli.multi_run import train_separately
-    from lskd_cli.cli.run_training import (
-        engine_options,
-        list_folders,
-        runtime_context,
-        train_presets,
-    )
+    from lskd_cli.cli.run_training import list_folders, runtime_context, train_presets
 
     if dry_run:
         _dry_run(runs, training)
         return
     with runtime_context(training) as runtime:
-        settings = engine_options(training, runs_dir)
         if len(runs) > 1 or shard is not None:
-            train_separately(runs, settings, runtime, training.fresh, as_json)
+            train_separately(runs, training, runtime, logs, as_json)
             return
-        train_presets(runs, settings, runtime, training.fresh)
+        train_presets(runs, training, runtime, logs)
         if as_json:
-            (folder,) = list_folders(runs, settings)
+            (folder,) = list_folders(runs, training)
             info = folder.info()
             assert info is not None
             values = info.model_dump(mode="json", exclude_none=True)
             print_json({"run": str(folder.path), **values})
 
 
-def _dry_run(presets: Sequence[Preset], training: TrainingArguments) -> None:
+def _dry_run(presets: Sequence[Preset], training: TrainingOptions) -> None:
     from lskd_cli.cli.run_training import runtime_context
     from lskd_cli.engine.training.dry_run import dry_run
 

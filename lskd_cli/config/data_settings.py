@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from lskd_cli.config.datasets import find_dataset
 from lskd_cli.config.types import (
-    BUILTIN_DATASETS,
     ConfigModel,
     DatasetName,
     Fraction,
@@ -62,12 +62,12 @@ class Data(ConfigModel):
 
     @model_validator(mode="after")
     def _check_source(self) -> "Data":
-        if self.is_own and self.num_classes is None:
+        if self.is_custom and self.num_classes is None:
             raise ValueError(
                 f"num_classes: required; --dataset {self.name} --data-dir DIR reads it from the "
                 "images"
             )
-        if not self.is_own and self.num_classes is not None:
+        if not self.is_custom and self.num_classes is not None:
             raise ValueError(f"num_classes: only valid with custom images; {self.name} defines it")
         if self.on_disk and self.augmentation is None:
             raise ValueError("augmentation: required for images in files")
@@ -83,7 +83,7 @@ class Data(ConfigModel):
     @property
     def on_disk(self) -> bool:
         """Whether DataLoader workers read the images from files instead of memory."""
-        return self.name not in ("cifar100", "digits", "npz")
+        return find_dataset(self.name).on_disk
 
     @property
     def label(self) -> str:
@@ -91,6 +91,6 @@ class Data(ConfigModel):
         return data_label(self.name, self.limit_train)
 
     @property
-    def is_own(self) -> bool:
-        """Whether the images are the user's own, which define the number of classes."""
-        return self.name not in BUILTIN_DATASETS
+    def is_custom(self) -> bool:
+        """Whether the user provides the images, which define the number of classes."""
+        return find_dataset(self.name).is_custom

@@ -157,7 +157,7 @@ def _compose(name: str) -> dict[str, Any]:
             {key: method[key] for key in ("method", "stand") if key in method},
             method.get("recipes", {}).get(pair["recipe"], {}),
             _preset_keys(pair),
-            pair.get("rows", {}).get(method_name, {}),
+            pair.get("entries", {}).get(method_name, {}),
         ]
     )
 

@@ -1,86 +1,101 @@
-"""What the options of a command line change in the presets that it names."""
+"""The presets that a command line requests: what its options change in them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from lskd_cli.cli.training_options import TrainingArguments
-from lskd_cli.config import (
-    BUILTIN_DATASETS,
-    NO_LOGITS,
-    Override,
-    Preset,
-    check_dataset,
-    is_feature_method,
-    load_preset,
-)
+from lskd_cli.config.datasets import check_dataset, find_dataset
+from lskd_cli.config.loading import load_preset
+from lskd_cli.config.methods.registry import is_feature_method
+from lskd_cli.config.overrides import Override
+from lskd_cli.config.schema import NO_LOGITS, Preset
 from lskd_cli.errors import RequestError
 
 
 @dataclass(frozen=True)
-class PresetOverrides:
-    """Values of the options that change presets.
+class PresetOptions:
+    """Options that change presets.
 
     Attributes:
-        training: the shared options; those that do not change presets are ignored.
+        settings: new values of single keys, KEY=VALUE.
+        epochs: number of epochs; rate drops and warm-ups are rescaled.
+        val_split: fraction of the training images that are held out.
+        limit_train: size of a stratified subset of the training images.
+        teacher: network that replaces the teacher.
+        student: network that replaces the student.
+        init: weights from which the student starts.
+        dataset: custom data set.
+        stand: standardize the logits.
+        base_temp: base temperature of standardized logits, or temperature of plain ones.
+        kd_weight: weight of the distillation loss.
     """
 
-    training: TrainingArguments = field(default_factory=TrainingArguments)
+    settings: Sequence[str] | None = None
+    epochs: int | None = None
+    val_split: float | None = None
+    limit_train: int | None = None
+    teacher: str | None = None
+    student: str | None = None
+    init: str | None = None
+    dataset: str | None = None
     stand: bool = False
     base_temp: float | None = None
     kd_weight: float | None = None
 
 
-def requested_preset(name: str, requested: PresetOverrides, seed: int | None) -> Preset:
+def requested_preset(
+    name: str, options: PresetOptions, data_dir: Path, seed: int | None = None
+) -> Preset:
     """The preset that a command line requests.
 
     Args:
         name: name or YAML file of the preset.
-        requested: values of the options.
+        options: what to change.
+        data_dir: folder of custom images.
         seed: random seed of weight initialization; None for that of the preset.
 
     Raises:
-        RequestError: a key or value is wrong, the method has no standardized form, or the image
-            folder does not exist.
+        RequestError: a key or value is wrong, the method has no standardized form, or the custom
+            images do not exist.
     """
-    training = requested.training
     overrides: list[str | Override] = []
-    if training.dataset is not None:
-        _check_dataset(training.dataset)
-        overrides += _own_data_overrides(load_preset(name), training.dataset, training.data_dir)
+    if options.dataset is not None:
+        _check_dataset(options.dataset)
+        overrides += _custom_data_overrides(load_preset(name), options.dataset, data_dir)
     for key, value in (
-        ("teacher", training.teacher),
-        ("student", training.student),
-        ("init", training.init),
+        ("teacher", options.teacher),
+        ("student", options.student),
+        ("init", options.init),
     ):
         if value is not None:
             if key != "init":
                 _check_model(f"--{key}", value)
             overrides += [Override(key, value, f"--{key}"), _NOTHING_PUBLISHED]
-    overrides += training.settings or ()
-    if seed is not None:
-        overrides.append(Override("seed", seed, "--seed"))
-    if training.val_split is not None:
-        overrides.append(Override("data.val_split", training.val_split, "--val-split"))
-    if training.limit_train is not None:
-        overrides.append(Override("data.limit_train", training.limit_train, "--limit-train"))
+    overrides += options.settings or ()
+    for key, number, option in (
+        ("seed", seed, "--seed"),
+        ("data.val_split", options.val_split, "--val-split"),
+        ("data.limit_train", options.limit_train, "--limit-train"),
+    ):
+        if number is not None:
+            overrides.append(Override(key, number, option))
     preset = load_preset(name, overrides)
-    if requested.stand:
+    if options.stand:
         check_standardizable("--stand", preset)
         overrides.append(Override("stand.enabled", True, "--stand"))
-    group = "stand" if requested.stand or preset.standardized else "method"
-    if requested.base_temp is not None:
+    group = "stand" if options.stand or preset.standardized else "method"
+    if options.base_temp is not None:
         if not preset.method.uses_logits:
             raise RequestError(f"--base-temp: {NO_LOGITS.format(preset.method.name)}")
-        overrides.append(Override(f"{group}.temperature", requested.base_temp, "--base-temp"))
-    if requested.kd_weight is not None:
-        overrides.append(Override(f"{group}.kd_weight", requested.kd_weight, "--kd-weight"))
+        overrides.append(Override(f"{group}.temperature", options.base_temp, "--base-temp"))
+    if options.kd_weight is not None:
+        overrides.append(Override(f"{group}.kd_weight", options.kd_weight, "--kd-weight"))
     preset = load_preset(name, overrides)
     if is_feature_method(preset.method) and preset.method.uses_logits:
         # The published accuracy is that of the method without the KD term.
         preset = load_preset(name, [*overrides, _NOTHING_PUBLISHED])
-    if training.epochs is not None:
-        preset = preset.with_epochs(training.epochs)
+    if options.epochs is not None:
+        preset = preset.with_epochs(options.epochs)
     return preset
 
 
@@ -105,7 +120,7 @@ def check_standardizable(option: str, preset: Preset) -> None:
 
 def _check_dataset(name: str) -> None:
     check_dataset("--dataset", name)
-    if name in BUILTIN_DATASETS:
+    if not find_dataset(name).is_custom:
         raise RequestError(f"--dataset {name}: only for custom images; choose a preset of it")
 
 
@@ -116,7 +131,7 @@ def _check_model(option: str, name: str) -> None:
         raise RequestError(f"{option} {name}: unknown model; {suggest_models(name)}")
 
 
-def _own_data_overrides(preset: Preset, name: str, data_dir: Path) -> list[str | Override]:
+def _custom_data_overrides(preset: Preset, name: str, data_dir: Path) -> list[str | Override]:
     """What turns any preset into one for custom images."""
     from lskd_cli.data import identify_images
 

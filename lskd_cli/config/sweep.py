@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
-from lskd_cli.config import Preset
-from lskd_cli.config.requests import PresetOverrides, check_standardizable, requested_preset
+from lskd_cli.config.requests import PresetOptions, check_standardizable, requested_preset
+from lskd_cli.config.schema import Preset
 from lskd_cli.errors import RequestError
 
 
@@ -28,7 +29,7 @@ def parse_axes(texts: Sequence[str]) -> dict[str, list[float]]:
 
 
 def grid_presets(
-    name: str, requested: PresetOverrides, seed: int, axes: dict[str, list[float]]
+    name: str, options: PresetOptions, data_dir: Path, seed: int, axes: dict[str, list[float]]
 ) -> list[Preset]:
     """The standardized preset with every combination of values.
 
@@ -38,7 +39,7 @@ def grid_presets(
     Raises:
         RequestError: the preset cannot be standardized, or a key or value is wrong.
     """
-    base = requested_preset(name, requested, seed)
+    base = requested_preset(name, options, data_dir, seed)
     check_standardizable("--sweep", base)
     for key in axes:
         if key not in type(base.method).model_fields:
@@ -47,13 +48,12 @@ def grid_presets(
                 f"--sweep {key}: method {base.method.name} has no such hyper-parameter; choose "
                 f"from {keys}"
             )
-    training, presets = requested.training, []
+    presets = []
     for values in product(*axes.values()):
         pairs = list(zip(axes, values, strict=True))
         suffix = "-".join(f"{key}{value:g}" for key, value in pairs)
-        settings = [*(training.settings or ()), *(f"stand.{key}={value:g}" for key, value in pairs)]
+        settings = [*(options.settings or ()), *(f"stand.{key}={value:g}" for key, value in pairs)]
         settings += [f"name={base.name}-{suffix}", "published={}"]
-        changed = replace(requested, training=replace(training, settings=settings))
-        preset = requested_preset(name, changed, seed)
+        preset = requested_preset(name, replace(options, settings=settings), data_dir, seed)
         presets.append((base if preset.stand == base.stand else preset).with_stand(True))
     return presets

@@ -1,12 +1,11 @@
 """Types that all parts of a preset are built from."""
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from lskd_cli.errors import RequestError
+from lskd_cli.config.datasets import known_dataset
 
 # Views of a training image. weak: cropped and flipped; strong: two more operations and a cutout.
 View = Literal["weak", "strong"]
@@ -16,43 +15,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 # Names of networks, such as resnet32x4, torchvision/vgg16 or timm/vit_tiny_patch16_224.augreg.
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w./:@+-]*$", max_length=200)]
-BUILTIN_DATASETS = ("cifar100", "digits", "imagenet")
-_OWN_DATASETS = ("imagefolder", "csv", "npz", "tar")  # and data sets of the Hugging Face Hub
-_HUB_DATASET = re.compile(r"hfds/[\w./:@+-]+")
-
-
-def _known_dataset(name: str) -> str:
-    """The name of a data set.
-
-    Raises:
-        PydanticCustomError: there is no such data set.
-    """
-    known = (*BUILTIN_DATASETS, *_OWN_DATASETS)
-    if name in known or _HUB_DATASET.fullmatch(name):
-        return name
-    if name.partition("/")[0] in ("wds", "hfids", "tfds"):
-        raise PydanticCustomError(
-            "streamed_dataset",
-            "should not be streamed, because an epoch could not be resumed; use tar or hfds/NAME",
-        )
-    raise PydanticCustomError(
-        "unknown_dataset", "should be one of {known} or hfds/NAME", {"known": ", ".join(known)}
-    )
-
-
-def check_dataset(option: str, name: str) -> None:
-    """Check the name of a data set on a command line.
-
-    Raises:
-        RequestError: there is no such data set.
-    """
-    try:
-        _known_dataset(name)
-    except PydanticCustomError as error:
-        raise RequestError(f"{option} {name}: {error}") from None
-
-
-DatasetName = Annotated[str, AfterValidator(_known_dataset)]
+DatasetName = Annotated[str, AfterValidator(known_dataset)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 

@@ -5,24 +5,17 @@ from lskd_cli.data.batch import (
     Batch,
     BatchSpec,
     DataShard,
-    derive_seed,
     worker_count,
 )
 from lskd_cli.data.crop_loader import CropLoader
-from lskd_cli.data.datasets import (
-    DataSplits,
-    Images,
-    identify_images,
-    image_folder,
-    load_splits,
-    num_classes,
-)
 from lskd_cli.data.eval_batches import center_view, eval_batches
 from lskd_cli.data.loader import create_loader
 from lskd_cli.data.loader_base import Loader, epoch_size
+from lskd_cli.data.loading import identify_images, load_splits, num_classes
 from lskd_cli.data.sets.file_images import FileImages, FolderImages
 from lskd_cli.data.sets.image_folder import class_names
 from lskd_cli.data.sets.in_memory import ImagesIdentity, InMemoryImages
+from lskd_cli.data.sets.splits import DataSplits, Images
 
 __all__ = [
     "UNSHARDED",
@@ -40,11 +33,9 @@ __all__ = [
     "center_view",
     "class_names",
     "create_loader",
-    "derive_seed",
     "epoch_size",
     "eval_batches",
     "identify_images",
-    "image_folder",
     "load_splits",
     "num_classes",
     "worker_count",

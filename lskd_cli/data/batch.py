@@ -6,16 +6,11 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 import joblib
-import numpy as np
 import torch
 from torch import Tensor
 
 from lskd_cli.config import View
 
-# Independent random streams of an epoch. As in the released code, the two views of an image have
-# independent crops.
-ORDER_STREAM, STRONG_STREAM, IMAGE_STREAM, MIX_STREAM = 0, 3, 4, 5
-VIEW_STREAMS: dict[View, int] = {"weak": 1, "strong": 2}
 _MAX_WORKERS = 16
 
 Spec = TypeVar("Spec", bound="TensorSpec")
@@ -152,11 +147,11 @@ class MixSpec(TensorSpec):
 
     Attributes:
         weights: (S, S) weight of an image at every pixel; its partner has the rest.
-        share: scalar, the share of the image in the target.
+        target_weight: scalar, weight of the image in the target.
     """
 
     weights: Tensor
-    share: Tensor
+    target_weight: Tensor
 
 
 @dataclass
@@ -192,7 +187,7 @@ class Batch:
         index: (N,) indices of the images in the training set.
         weight: weight of this process in the mean gradient of all processes.
         other_target: (N,) class indices of the smaller part of mixed images.
-        share: scalar, the share of ``target`` in mixed images.
+        target_weight: scalar, weight of ``target`` in mixed images.
     """
 
     views: dict[View, Tensor]
@@ -200,21 +195,25 @@ class Batch:
     index: Tensor
     weight: float = 1.0
     other_target: Tensor | None = None
-    share: Tensor | None = None
+    target_weight: Tensor | None = None
 
     def slice(self, images: builtins.slice) -> "Batch":
         """The batch of some of the images."""
         views = {view: pixels[images] for view, pixels in self.views.items()}
         other = None if self.other_target is None else self.other_target[images]
-        return Batch(views, self.target[images], self.index[images], self.weight, other, self.share)
+        return Batch(
+            views, self.target[images], self.index[images], self.weight, other, self.target_weight
+        )
 
     def soft_target(self, num_classes: int, smoothing: float) -> Tensor | None:
         """(N, C) target probabilities; None if images are not mixed and nothing is smoothed."""
         if self.other_target is None and smoothing == 0:
             return None
         target = _one_hot(self.target, num_classes)
-        if self.other_target is not None and self.share is not None:
-            target = torch.lerp(_one_hot(self.other_target, num_classes), target, self.share)
+        if self.other_target is not None and self.target_weight is not None:
+            target = torch.lerp(
+                _one_hot(self.other_target, num_classes), target, self.target_weight
+            )
         return (1 - smoothing) * target + smoothing / num_classes
 
 
@@ -234,8 +233,3 @@ class Normalizer:
 
     def __call__(self, images: Tensor) -> Tensor:
         return images.to(torch.float32).div_(255).sub_(self.mean).div_(self.std)
-
-
-def derive_seed(*key: int) -> int:
-    """A seed derived from several numbers; trailing zeros of the key have no effect."""
-    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])

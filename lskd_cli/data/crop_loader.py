@@ -13,20 +13,18 @@ from torch import Tensor
 from lskd_cli.config import Data, View
 from lskd_cli.data.augment.strong_augment import sample_strong_params, strong_augment
 from lskd_cli.data.batch import (
-    STRONG_STREAM,
     UNSHARDED,
-    VIEW_STREAMS,
     Batch,
     BatchSpec,
     CropParams,
     DataShard,
     Normalizer,
     ViewSpec,
-    derive_seed,
 )
 from lskd_cli.data.loader_base import Loader, epoch_permutation
 from lskd_cli.data.sets.in_memory import InMemoryImages
 from lskd_cli.errors import RequestError
+from lskd_cli.random_streams import crop_seed, strong_seed
 
 
 class CropLoader(Loader):
@@ -86,13 +84,15 @@ class CropLoader(Loader):
         return Batch(views, self.images.targets[spec.index], spec.index, spec.weight)
 
     def _draw_view(self, epoch: int, view: View, count: int) -> ViewSpec:
-        generator = self._generator(epoch, VIEW_STREAMS[view])
+        seed = self.data.seed
+        generator = torch.Generator().manual_seed(crop_seed(seed, epoch, view))
         offsets = torch.randint(0, 2 * self.data.padding + 1, (2, count), generator=generator)
         probability = 0.5 if self.data.flip else 0.0
         flip = torch.rand(count, generator=generator) < probability
         spec = ViewSpec(crop=CropParams(offsets[0], offsets[1], flip))
         if view == "strong":
-            spec.strong = sample_strong_params(count, self._generator(epoch, STRONG_STREAM))
+            generator = torch.Generator().manual_seed(strong_seed(seed, epoch))
+            spec.strong = sample_strong_params(count, generator)
         return spec
 
     def _crop(self, index: Tensor, crop: CropParams) -> Tensor:
@@ -108,6 +108,3 @@ class CropLoader(Loader):
             index[:, None, None], rows.clamp(0, last), columns.clamp(0, last)
         ]
         return (pixels * inside[..., None]).permute(0, 3, 1, 2)
-
-    def _generator(self, epoch: int, stream: int) -> torch.Generator:
-        return torch.Generator().manual_seed(derive_seed(self.data.seed, epoch, stream))

@@ -11,9 +11,9 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import center_crop, pil_to_tensor, resize
 
 from lskd_cli.data.batch import UNSHARDED, DataShard, Normalizer, TensorSpec
-from lskd_cli.data.datasets import Images
 from lskd_cli.data.prefetch import prefetch
 from lskd_cli.data.sets.file_images import FileImages
+from lskd_cli.data.sets.splits import Images
 from lskd_cli.data.worker_processes import end_workers_at_exit, ignore_signals
 from lskd_cli.preprocessing import Preprocessing
 

@@ -3,9 +3,9 @@
 from lskd_cli.config import Data
 from lskd_cli.data.batch import UNSHARDED, DataShard
 from lskd_cli.data.crop_loader import CropLoader
-from lskd_cli.data.datasets import Images
 from lskd_cli.data.loader_base import Loader
 from lskd_cli.data.sets.file_images import FileImages
+from lskd_cli.data.sets.splits import Images
 from lskd_cli.data.worker_loader import WorkerLoader
 
 

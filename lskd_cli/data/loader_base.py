@@ -9,8 +9,9 @@ from torch import Tensor
 
 from lskd_cli.config import Data, View
 from lskd_cli.data.augment.mixing import Mixer, mix_batch
-from lskd_cli.data.batch import ORDER_STREAM, Batch, BatchSpec, DataShard, derive_seed
+from lskd_cli.data.batch import Batch, BatchSpec, DataShard
 from lskd_cli.errors import RequestError
+from lskd_cli.random_streams import order_seed
 
 
 class Loader(ABC):
@@ -105,7 +106,7 @@ class Loader(ABC):
 
 def epoch_permutation(num_images: int, data: Data, epoch: int) -> Tensor:
     """(N,) order of the images in an epoch (counted from 1), on the CPU."""
-    generator = torch.Generator().manual_seed(derive_seed(data.seed, epoch, ORDER_STREAM))
+    generator = torch.Generator().manual_seed(order_seed(data.seed, epoch))
     return torch.randperm(num_images, generator=generator)
 
 

@@ -13,23 +13,20 @@ from lskd_cli.config import Data, View
 from lskd_cli.data.augment.strong_augment import sample_strong_params, strong_augment
 from lskd_cli.data.augment.timm_transform import seed_everything, timm_transform
 from lskd_cli.data.batch import (
-    IMAGE_STREAM,
-    STRONG_STREAM,
     UNSHARDED,
-    VIEW_STREAMS,
     Batch,
     BatchSpec,
     DataShard,
     Normalizer,
     StrongParams,
     ViewSpec,
-    derive_seed,
 )
-from lskd_cli.data.datasets import Images
 from lskd_cli.data.loader_base import Loader, rank_batches
 from lskd_cli.data.prefetch import prefetch
 from lskd_cli.data.sets.in_memory import InMemoryImages
+from lskd_cli.data.sets.splits import Images
 from lskd_cli.data.worker_processes import end_workers_at_exit, ignore_signals
+from lskd_cli.random_streams import image_seed, strong_seed
 
 
 @dataclass
@@ -57,15 +54,14 @@ class _ViewDataset(Dataset[BatchSpec]):
 
     def __getitem__(self, request: _ImageRequest) -> BatchSpec:
         image = self.images.load_image(request.index)
-        seed = (self.data.seed, request.epoch, IMAGE_STREAM, request.index)
         views: dict[View, ViewSpec] = {}
         for view in request.views:
+            seed = image_seed(self.data.seed, request.epoch, request.index, view, self.is_plain)
             if self.is_plain:
-                torch.default_generator.manual_seed(derive_seed(*seed, VIEW_STREAMS[view]))
+                torch.default_generator.manual_seed(seed)
                 views[view] = ViewSpec(pixels=self.transform(image))
             else:
-                stream = () if view == "weak" else (VIEW_STREAMS[view],)
-                seed_everything(derive_seed(*seed, *stream))
+                seed_everything(seed)
                 pillow_image = Image.fromarray(image.permute(1, 2, 0).numpy())
                 if view == "strong" and self.strong is not None:
                     views[view] = ViewSpec(pixels=self.strong(pillow_image))
@@ -155,7 +151,7 @@ class WorkerLoader(Loader):
     def _strong_params(self, step: int) -> StrongParams:
         """Parameters of the strong views of a step: drawn for the whole batch, then sharded."""
         count = self.count(step, step + 1)
-        seed = derive_seed(self.data.seed, self.sampler.epoch, STRONG_STREAM, step)
+        seed = strong_seed(self.data.seed, self.sampler.epoch, step)
         params = sample_strong_params(count, torch.Generator().manual_seed(seed))
         images = self.shard.slice(count)
         return params.map(lambda tensor: tensor[images].to(self.device, non_blocking=True))

@@ -30,9 +30,9 @@ from lskd_cli.distillers.registry import register
 from lskd_cli.errors import RequestError
 from lskd_cli.models import Output
 
-_EXTRA = 3  # additional singular vectors of the student to match with those of the teacher
+_EXTRA_VECTORS = 3  # additional singular vectors of the student to match with those of the teacher
 _RBF_WIDTH = 8.0
-_EQUAL = 1e-6  # eigenvalues closer than this fraction of the largest one count as equal
+_DEGENERACY_TOL = 1e-6  # eigenvalues closer than this fraction of the largest one count as equal
 
 
 def kdsvd_loss(student: Sequence[Tensor], teacher: Sequence[Tensor], k: int = 1) -> Tensor:
@@ -64,7 +64,7 @@ def _summaries(student: Tensor, teacher: Tensor, k: int) -> tuple[Tensor, Tensor
     with torch.no_grad():
         teacher_vectors, values = _singular_vectors(teacher, k)
     weights = F.normalize(values, dim=1)[:, None]
-    student_vectors = _align(_SingularVectors.apply(student, k + _EXTRA), teacher_vectors)
+    student_vectors = _align(_SingularVectors.apply(student, k + _EXTRA_VECTORS), teacher_vectors)
     return student_vectors * weights, teacher_vectors * weights
 
 
@@ -120,7 +120,7 @@ class _SingularVectors(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         matrix, vectors = ctx.saved_tensors
         basis, squares = _decompose(matrix)
-        limit = (_EQUAL * squares[:, :1, None]).clamp(min=torch.finfo(squares.dtype).tiny)
+        limit = (_DEGENERACY_TOL * squares[:, :1, None]).clamp(min=torch.finfo(squares.dtype).tiny)
         differences = (squares[:, None, : vectors.shape[2]] - squares[..., None]) / limit
         inverse = differences / (differences.square() + 1) / limit
         moved = basis @ (basis.transpose(1, 2) @ gradients[0] * inverse)

@@ -10,7 +10,7 @@ from lskd_cli.distillers.base import Distiller, StepInputs
 from lskd_cli.distillers.registry import register
 
 
-class VanillaConfig(MethodConfig):
+class BaselineConfig(MethodConfig):
     """Hyper-parameters of training without distillation."""
 
     needs_teacher: ClassVar[bool] = False
@@ -18,11 +18,11 @@ class VanillaConfig(MethodConfig):
     ce_weight: PositiveFloat = 1.0
 
 
-@register(VanillaConfig)
-class Vanilla(Distiller):
+@register(BaselineConfig)
+class Baseline(Distiller):
     """CE(student, target)."""
 
-    config: VanillaConfig
+    config: BaselineConfig
 
     def losses(self, inputs: StepInputs) -> dict[str, Tensor]:
         ce = inputs.cross_entropy(inputs.student["weak"].logits)

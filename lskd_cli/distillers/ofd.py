@@ -94,8 +94,8 @@ class OFD(FeatureDistiller):
             _connector(student[0], teacher[0]) for student, teacher in zip(*stages, strict=True)
         )
         _, matched_norms = match_stages(stages[0], norms)
-        for number, norm in enumerate(matched_norms):
-            self.register_buffer(f"margin{number}", margins(norm), persistent=False)
+        for index, norm in enumerate(matched_norms):
+            self.register_buffer(f"margin{index}", margins(norm), persistent=False)
 
     def distillation_loss(self, student: Output, teacher: Output, inputs: StepInputs) -> Tensor:
         student_stages, teacher_stages = match_stages(
@@ -107,8 +107,8 @@ class OFD(FeatureDistiller):
                 for connector, stage in zip(self.connectors, student_stages, strict=True)
             ]
         losses = [
-            ofd_loss(*stages, self.get_buffer(f"margin{number}"))
-            for number, stages in enumerate(zip(connected, teacher_stages, strict=True))
+            ofd_loss(*stages, self.get_buffer(f"margin{index}"))
+            for index, stages in enumerate(zip(connected, teacher_stages, strict=True))
         ]
         weights = [2.0 ** -(len(losses) - 1 - number) for number in range(len(losses))]
         return torch.stack([w * loss for w, loss in zip(weights, losses, strict=True)]).sum()

@@ -115,8 +115,8 @@ class ReviewKD(FeatureDistiller):
         channels = min(_MAX_CHANNELS, student_levels[-1][0])
         last = len(student_levels) - 1
         self.fusions = nn.ModuleList(
-            ABF(student[0], channels, teacher[0], is_last=number == last)
-            for number, (student, teacher) in enumerate(
+            ABF(student[0], channels, teacher[0], is_last=index == last)
+            for index, (student, teacher) in enumerate(
                 zip(student_levels, teacher_levels, strict=True)
             )
         )

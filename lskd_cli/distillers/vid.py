@@ -28,8 +28,8 @@ from lskd_cli.distillers.registry import register
 from lskd_cli.models import Output
 
 
-class Prediction(nn.Module):
-    """Prediction of a stage: three 1x1 convolutions for the mean, a variance per channel."""
+class GaussianHead(nn.Module):
+    """GaussianHead of a stage: three 1x1 convolutions for the mean, a variance per channel."""
 
     def __init__(self, in_channels: int, channels: int, variance: float, eps: float) -> None:
         """Create the layers; all variances have the same initial value."""
@@ -78,7 +78,7 @@ class VID(FeatureDistiller):
     def __init__(self, config: VIDConfig, standardized: bool, spec: FeatureSpec) -> None:
         super().__init__(config, standardized, spec)
         self.predictions = nn.ModuleList(
-            Prediction(student[0], teacher[0], config.initial_variance, config.eps)
+            GaussianHead(student[0], teacher[0], config.initial_variance, config.eps)
             for student, teacher in zip(
                 *match_stages(stages(spec.student), stages(spec.teacher)), strict=True
             )

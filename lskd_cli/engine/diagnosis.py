@@ -1,27 +1,23 @@
 """System information for a bug report: hardware, versions, a self-test, and existing files."""
 
-import os
-import platform
 import shutil
 import time
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import joblib
 import torch
+from torch.utils.collect_env import get_env_info
 from torchvision.datasets import CIFAR100
 
-from lskd_cli import __version__
 from lskd_cli.checkpoints import load_checkpoint
 from lskd_cli.config import load_preset
 from lskd_cli.engine.devices.runtime import Runtime, has_native_bf16
 from lskd_cli.engine.training.dry_run import dry_run, graphs_self_test
 from lskd_cli.errors import RequestError, RunError
 
-_PACKAGES = ("torch", "torchvision", "timm", "typer", "rich", "pydantic", "safetensors")
-_GIB = 1 << 30
+_PACKAGES = ("lskd-cli", "torch", "torchvision", "timm", "typer", "rich", "pydantic", "safetensors")
 _PASSED = "passed"
 
 
@@ -38,7 +34,7 @@ def diagnose(runtime: Runtime, data_dir: Path, checkpoints_dir: Path) -> dict[st
         or was not tried.
     """
     return {
-        "versions": {"lskd": __version__, "python": platform.python_version(), **_versions()},
+        "versions": {name: version(name) for name in _PACKAGES},
         "system": _system(),
         "device": {
             "name": str(runtime.device),
@@ -57,30 +53,11 @@ def passed(diagnosis: dict[str, Any]) -> bool:
     return not any(str(text).startswith("failed") for text in diagnosis["self_test"].values())
 
 
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found | {"torch": torch.__version__}  # with its build, such as +cu130
-
-
 def _system() -> dict[str, Any]:
-    described: dict[str, Any] = {
-        "platform": platform.platform(),
-        "cores": joblib.cpu_count(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB, 1),
-        "cuda": torch.version.cuda or "not supported by this build of PyTorch",
-    }
-    for index in range(torch.cuda.device_count()):
-        properties = torch.cuda.get_device_properties(index)
-        described[f"cuda:{index}"] = (
-            f"{properties.name}, {properties.total_memory / _GIB:.0f} GiB, "
-            f"compute capability {properties.major}.{properties.minor}"
-        )
-    return described
+    """What ``python -m torch.utils.collect_env`` finds, without the installed packages."""
+    found = get_env_info()._asdict()  # type: ignore[no-untyped-call]
+    left_out = ("pip_packages", "conda_packages")
+    return {name: value for name, value in found.items() if value and name not in left_out}
 
 
 def _self_test(runtime: Runtime) -> dict[str, str]:
@@ -111,7 +88,7 @@ def _data(folder: Path) -> dict[str, str]:
     names = {"cifar100": CIFAR100.base_folder, "imagenet": "imagenet", "train": "train"}
     found = {name: str(folder / path) for name, path in names.items() if (folder / path).exists()}
     existing = next(path for path in [folder.resolve(), *folder.resolve().parents] if path.exists())
-    return {**found, "free": f"{shutil.disk_usage(existing).free / _GIB:.1f} GiB"}
+    return {**found, "free": f"{shutil.disk_usage(existing).free / (1 << 30):.1f} GiB"}
 
 
 def _teachers(folder: Path) -> dict[str, str]:

@@ -1,9 +1,9 @@
 """Networks, created by their published names."""
 
 from lskd_cli.models.custom import check_custom_model, load_model_file, model_source, register_model
-from lskd_cli.models.external import split_external
+from lskd_cli.models.libraries import PRETRAINED, split_external
 from lskd_cli.models.output import FeatureShapes, Network, Output
-from lskd_cli.models.pretrained import PRETRAINED, library_preprocessing, load_pretrained
+from lskd_cli.models.pretrained import library_preprocessing, load_pretrained
 from lskd_cli.models.registry import (
     classifier_parameters,
     create_model,

@@ -7,6 +7,7 @@ patch; the class token is added after them. timm uses the published parameter na
 import torch
 from torch import Tensor
 
+from lskd_cli.models.entries import register_family
 from lskd_cli.models.output import Output
 from lskd_cli.models.vit_common import TimmTransformer, to_map
 
@@ -41,4 +42,4 @@ class ConViT(TimmTransformer):
         return Output(network.head(pooled), feats, [], pooled)
 
 
-FAMILY = {"convit_tiny": ConViT}
+register_family({"convit_tiny": ConViT}, default_size=224, is_resizable=False)

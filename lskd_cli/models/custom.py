@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lskd_cli.config import execute_plugin_file, load_entry_point, plugin_files
 from lskd_cli.errors import RequestError
+from lskd_cli.models.entries import MODELS, ModelEntry
 from lskd_cli.models.output import Network, Output
 from lskd_cli.models.state_dict_names import rename_parameters
 
@@ -25,11 +26,6 @@ ENTRY_POINT_GROUP = "lskd.models"
 _NAME = re.compile(r"[A-Za-z][\w-]*")
 
 Create = TypeVar("Create", bound=Callable[..., nn.Module])
-
-reserved_names: set[str] = set()  # of built-in networks, which the registry adds
-_created: dict[str, Callable[..., nn.Module]] = {}
-_files: dict[str, Path] = {}
-_sources: dict[str, str] = {}  # source code of the files, as it was when they were loaded
 
 
 def register_model(create: Create) -> Create:
@@ -45,16 +41,21 @@ def register_model(create: Create) -> Create:
     name = create.__name__
     if not _NAME.fullmatch(name):
         raise RequestError(f"model {name!r}: the name must start with a letter")
-    if name in reserved_names:
+    if name in _builtin_names():
         raise RequestError(f"model {name}: this name is taken; choose another one")
     path = Path(inspect.getfile(create)).resolve()
-    if _files.setdefault(name, path) != path:
-        raise RequestError(f"model {name}: also registered by {_files[name]}")
+    if name in MODELS and MODELS[name].file != path:
+        raise RequestError(f"model {name}: also registered by {MODELS[name].file}")
     plugin_files.add(path)
     with tokenize.open(path) as file:
-        _sources[name] = file.read()
-    _created[name] = create
+        MODELS[name] = ModelEntry(create, Network.image_size, file=path, source=file.read())
     return create
+
+
+def _builtin_names() -> list[str]:
+    from lskd_cli.models.registry import list_models  # which imports this module
+
+    return list_models()
 
 
 class CustomModel(Network):
@@ -94,36 +95,45 @@ def load_model_file(path: Path) -> None:
         RequestError: the file does not exist, fails (the message names the line), or registers
             no network.
     """
-    before = dict(_created)
+    before = dict(MODELS)
     execute_plugin_file(path, "--model-file")
-    if _created == before:
+    if before == MODELS:
         raise RequestError(f"{path}: registers no model; decorate a function with @register_model")
 
 
 def custom_models() -> list[str]:
     """Names of the registered networks, and of those of installed packages."""
-    return sorted({*_created, *_entry_points()})
+    registered = [name for name, entry in MODELS.items() if entry.file is not None]
+    return sorted({*registered, *_entry_points()})
 
 
-def create_custom_model(name: str, num_classes: int, image_size: int) -> Network:
-    """A newly initialized network of ``custom_models()``.
+def load_custom_model(name: str) -> None:
+    """Import the package that registers a network of ``custom_models()``.
 
     Raises:
-        RequestError: its package cannot be imported, or it does not create a network.
+        RequestError: the package cannot be imported, or registers no such network.
     """
-    if name not in _created:
-        load_entry_point("model", _entry_points()[name], _created)
-    create = _created[name]
-    options = {"num_classes": num_classes}
-    signature = inspect.signature(create)
-    if "image_size" in signature.parameters:
-        options["image_size"] = image_size
+    load_entry_point("model", _entry_points()[name], MODELS)
+
+
+def wrap_custom(name: str, entry: ModelEntry, options: dict[str, Any], image_size: int) -> Network:
+    """A newly initialized registered network.
+
+    Args:
+        name: its name.
+        entry: its entry.
+        options: arguments of ``entry.create``.
+        image_size: size of its images in pixels.
+
+    Raises:
+        RequestError: it does not create a network.
+    """
     try:
-        signature.bind(**options)
+        inspect.signature(entry.create).bind(**options)
     except TypeError as error:
         raise RequestError(f"model {name}: cannot be called with num_classes: {error}") from None
     with torch.device("cpu"):  # it may read values, which meta tensors do not have
-        network: Any = create(**options)
+        network: Any = entry.create(**options)
     if not isinstance(network, nn.Module):
         raise RequestError(f"model {name}: must create a torch.nn.Module, not {network!r}")
     if isinstance(network, Network):
@@ -155,7 +165,7 @@ def check_custom_model(name: str, network: Network, num_classes: int) -> None:
 
 def model_source(name: str) -> str | None:
     """Source code of the file that defines a network; None for all other networks."""
-    return _sources.get(name)
+    return MODELS[name].source if name in MODELS else None
 
 
 @cache
@@ -164,5 +174,5 @@ def _entry_points() -> dict[str, EntryPoint]:
     return {
         entry.name: entry
         for entry in found
-        if _NAME.fullmatch(entry.name) and entry.name not in reserved_names
+        if _NAME.fullmatch(entry.name) and entry.name not in _builtin_names()
     }

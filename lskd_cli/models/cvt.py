@@ -10,6 +10,7 @@ from timm.layers import QuickGELU, trunc_normal_
 from torch import Tensor, nn
 
 from lskd_cli.models.blocks import DepthwiseConv2d
+from lskd_cli.models.entries import register_family
 from lskd_cli.models.output import Output
 from lskd_cli.models.vit_common import (
     Transformer,
@@ -142,4 +143,4 @@ class CvT(Transformer):
         return Output(self.head(pooled), feats, [], pooled)
 
 
-FAMILY = {"cvt_13": CvT}
+register_family({"cvt_13": CvT}, default_size=224, is_resizable=False)

@@ -6,11 +6,12 @@ deit_tiny has 12 layers of width 192 with 3 heads, and no distillation token.
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
+from lskd_cli.models.entries import register_family
 from lskd_cli.models.output import Output
 from lskd_cli.models.vit_common import TimmTransformer, to_map
 
 _PATCH = 16
-_PUBLISHED = (
+_RENAMES = (
     (r"^patch_embed\.proj\.", "patch_embed.projection."),
     (r"^blocks\.", "layers."),
     (r"\.attn\.qkv\.", ".attn.qkv_transform."),
@@ -24,7 +25,7 @@ class DeiT(TimmTransformer):
     def __init__(self, num_classes: int, image_size: int, drop_path: float) -> None:
         super().__init__(
             "deit_tiny_patch16_224",
-            _PUBLISHED,
+            _RENAMES,
             image_size,
             _PATCH,
             num_classes=num_classes,
@@ -46,4 +47,4 @@ class DeiT(TimmTransformer):
         return Output(self.network.head(pooled), feats, [], pooled)
 
 
-FAMILY = {"deit_tiny": DeiT}
+register_family({"deit_tiny": DeiT}, default_size=224, is_resizable=False)

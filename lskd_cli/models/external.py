@@ -81,12 +81,6 @@ _CREATE: dict[str, Callable[..., Any]] = {
 }
 
 
-def split_external(model: str) -> tuple[str, str]:
-    """Library and name of ``torchvision/NAME`` or ``timm/NAME``; no library for other names."""
-    library, _, name = model.partition("/")
-    return (library, name) if library in _CREATE and name else ("", model)
-
-
 def list_external_models(library: str) -> list[str]:
     """Names of the classifiers of torchvision or timm; empty for any other library."""
     if library == "torchvision":

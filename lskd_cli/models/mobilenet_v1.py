@@ -9,6 +9,7 @@ from typing import Any
 import timm
 from torch import Tensor, nn
 
+from lskd_cli.models.entries import register_family
 from lskd_cli.models.output import Network, Output
 from lskd_cli.models.state_dict_names import rename_parameters
 
@@ -52,4 +53,4 @@ def _batch_norm_only(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     return result
 
 
-FAMILY = {"mobilenet_v1": MobileNetV1}
+register_family({"mobilenet_v1": MobileNetV1}, default_size=224)

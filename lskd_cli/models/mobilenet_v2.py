@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lskd_cli.models.blocks import conv1x1, conv3x3, global_avg_pool, kaiming_init
+from lskd_cli.models.entries import register_family
 from lskd_cli.models.output import Network, Output
 
 # Expansion, planes at full width, blocks, stride (table 2 of the paper, strides for 32x32).
@@ -81,4 +82,4 @@ class MobileNetV2(Network):
         return Output(self.classifier(pooled), feats, [], pooled)
 
 
-FAMILY = {"MobileNetV2": MobileNetV2}
+register_family({"MobileNetV2": MobileNetV2}, default_size=32, max_size=64)

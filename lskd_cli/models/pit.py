@@ -7,10 +7,11 @@ pit_tiny has three stages of 2, 6 and 4 layers on 27x27, 14x14 and 7x7 tokens of
 import torch
 from torch import Tensor
 
+from lskd_cli.models.entries import register_family
 from lskd_cli.models.output import Output
 from lskd_cli.models.vit_common import TimmTransformer, to_map, to_tokens
 
-_PUBLISHED = (
+_RENAMES = (
     (r"^transformers\.1\.pool\.", "pools.0."),
     (r"^transformers\.2\.pool\.", "pools.1."),
     (r"\.attn\.qkv\.", ".attn.qkv_transform."),
@@ -24,7 +25,7 @@ class PiT(TimmTransformer):
     def __init__(self, num_classes: int, image_size: int, drop_path: float) -> None:
         super().__init__(
             "pit_ti_224",
-            _PUBLISHED,
+            _RENAMES,
             image_size,
             patch=16,
             num_classes=num_classes,
@@ -50,4 +51,4 @@ class PiT(TimmTransformer):
         return Output(network.head(pooled), feats, [], pooled)
 
 
-FAMILY = {"pit_tiny": PiT}
+register_family({"pit_tiny": PiT}, default_size=224, is_resizable=False)

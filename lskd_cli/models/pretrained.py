@@ -1,19 +1,13 @@
-"""Pretrained weights of torchvision and timm, and how their images are prepared."""
+"""Pretrained weights of torchvision and timm, and their preprocessing."""
 
 from collections.abc import Mapping
 from typing import Any
 
-import timm
-import torchvision
-from timm.data import resolve_data_config
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
 
 from lskd_cli.errors import RequestError, RunError
-from lskd_cli.models.external import split_external
+from lskd_cli.models.libraries import PRETRAINED, split_external
 from lskd_cli.preprocessing import INTERPOLATIONS, Preprocessing
-
-PRETRAINED = "pretrained"  # names the library's own weights where a file is expected
 
 
 def library_preprocessing(model: str) -> Preprocessing | None:
@@ -30,11 +24,13 @@ def library_preprocessing(model: str) -> Preprocessing | None:
     """
     library, name = split_external(model)
     if library == "timm":
+        import timm
+
         config = timm.get_pretrained_cfg(name)
-        return None if config is None else _of_timm(config)
+        return None if config is None else _preprocessing_from_timm(config)
     if library == "torchvision":
         weights = _torchvision_weights(name)
-        return None if weights is None else of_torchvision(weights.transforms())
+        return None if weights is None else preprocessing_from_torchvision(weights.transforms())
     return None
 
 
@@ -76,6 +72,8 @@ def load_pretrained(model: str) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _timm_weights(name: str) -> tuple[Any, Mapping[str, str]]:
+    import timm
+
     network = timm.create_model(name, pretrained=True)
     config = network.pretrained_cfg
     details = {"num_classes": str(network.num_classes)}
@@ -83,8 +81,10 @@ def _timm_weights(name: str) -> tuple[Any, Mapping[str, str]]:
 
 
 def _torchvision_network(name: str) -> tuple[Any, Mapping[str, str]]:
+    from torchvision.models import get_model
+
     weights = _torchvision_weights(name)
-    network = torchvision.models.get_model(name, weights=weights)
+    network = get_model(name, weights=weights)
     return network, {"num_classes": str(len(weights.meta["categories"]))}
 
 
@@ -93,11 +93,15 @@ _LOAD = {"timm": _timm_weights, "torchvision": _torchvision_network}
 
 def _torchvision_weights(name: str) -> Any:
     """Torchvision's recommended weights of a network; None if it has none."""
-    weights = torchvision.models.get_model_weights(name)
+    from torchvision.models import get_model_weights
+
+    weights = get_model_weights(name)
     return weights.DEFAULT if len(weights) else None
 
 
-def _of_timm(config: Any) -> Preprocessing:
+def _preprocessing_from_timm(config: Any) -> Preprocessing:
+    from timm.data import resolve_data_config
+
     values = resolve_data_config(pretrained_cfg=config.to_dict(), verbose=False)
     if values.get("crop_mode") == "border":
         raise RequestError(
@@ -114,14 +118,13 @@ def _of_timm(config: Any) -> Preprocessing:
     )
 
 
-def of_torchvision(transform: Any) -> Preprocessing:
-    """The preparation that a preset transform of torchvision (``ImageClassification``) does."""
-    interpolation: InterpolationMode = transform.interpolation
+def preprocessing_from_torchvision(transform: Any) -> Preprocessing:
+    """The preprocessing of a preset transform of torchvision (``ImageClassification``)."""
     (size,), (resized,) = transform.crop_size, transform.resize_size
     return Preprocessing(
         image_size=size,
         mean=tuple(transform.mean),
         std=tuple(transform.std),
-        interpolation=interpolation.value,
+        interpolation=transform.interpolation.value,
         crop=size / resized,
     )

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from timm.layers import LayerNorm, trunc_normal_
 from torch import Tensor, nn
 
+from lskd_cli.models.entries import register_family
 from lskd_cli.models.output import Output
 from lskd_cli.models.vit_common import (
     Transformer,
@@ -112,4 +113,4 @@ class PVT(Transformer):
         return Output(self.head(pooled), feats, [], pooled)
 
 
-FAMILY = {"pvt_tiny": PVT}
+register_family({"pvt_tiny": PVT}, default_size=224, is_resizable=False)

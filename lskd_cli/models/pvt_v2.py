@@ -6,10 +6,11 @@ the size of the image.
 
 from torch import Tensor, nn
 
+from lskd_cli.models.entries import register_family
 from lskd_cli.models.output import Output
 from lskd_cli.models.vit_common import TimmTransformer, to_map
 
-_PUBLISHED = (
+_RENAMES = (
     (r"^patch_embed\.", "patch_embed1."),
     *((rf"^stages\.{i}\.downsample\.", f"patch_embed{i + 1}.") for i in range(1, 4)),
     *((rf"^stages\.{i}\.blocks\.", f"block{i + 1}.") for i in range(4)),
@@ -24,7 +25,7 @@ class PVTv2(TimmTransformer):
     def __init__(self, num_classes: int, image_size: int, drop_path: float) -> None:
         super().__init__(
             "pvt_v2_b0",
-            _PUBLISHED,
+            _RENAMES,
             image_size,
             patch=32,
             num_classes=num_classes,
@@ -50,4 +51,4 @@ class PVTv2(TimmTransformer):
         return Output(self.network.head(pooled), feats, [], pooled)
 
 
-FAMILY = {"pvt_v2_b0": PVTv2}
+register_family({"pvt_v2_b0": PVTv2}, default_size=224, is_resizable=False)

@@ -1,73 +1,70 @@
 """Creates networks by their published names."""
 
-from collections.abc import Callable
+import importlib
 from difflib import get_close_matches
 from functools import cache
 
 import torch
 
 from lskd_cli.errors import RequestError
-from lskd_cli.models import (
-    convit,
-    cvt,
-    deit,
-    mobilenet_v1,
-    mobilenet_v2,
-    pit,
-    pvt,
-    pvt_v2,
-    resnet,
-    resnet_4stage,
-    resnet_guide,
-    resnet_imagenet,
-    shufflenet,
-    t2t,
-    vgg,
-    wrn,
-)
-from lskd_cli.models.custom import create_custom_model, custom_models, reserved_names
-from lskd_cli.models.external import (
-    ExternalModel,
-    fixed_input_size,
-    is_external_model,
-    list_external_models,
-)
+from lskd_cli.models.custom import custom_models, load_custom_model, wrap_custom
+from lskd_cli.models.entries import MODELS, ModelEntry
+from lskd_cli.models.libraries import split_external
 from lskd_cli.models.output import FeatureShapes, Network
 
-_CIFAR: dict[str, Callable[..., Network]] = {
-    **resnet.FAMILY,
-    **resnet_4stage.FAMILY,
-    **wrn.FAMILY,
-    **vgg.FAMILY,
-    **mobilenet_v2.FAMILY,
-    **shufflenet.FAMILY,
-    **resnet_guide.FAMILY,
-}
-_TRANSFORMERS: dict[str, Callable[..., Network]] = {
-    **deit.FAMILY,
-    **t2t.FAMILY,
-    **pit.FAMILY,
-    **pvt.FAMILY,
-    **pvt_v2.FAMILY,
-    **convit.FAMILY,
-    **cvt.FAMILY,
-}
-_IMAGENET: dict[str, Callable[..., Network]] = {**resnet_imagenet.FAMILY, **mobilenet_v1.FAMILY}
-reserved_names.update([*_CIFAR, *_TRANSFORMERS, *_IMAGENET])
-DEFAULT_SIZE = 224  # pixels, of transformers and ImageNet networks
-MAX_CIFAR_SIZE = 64  # pixels; the CIFAR networks end with global average pooling
+# Modules of the built-in networks, which are imported when a network is created.
+_FAMILIES = {
+    "resnet": (
+        "resnet8", "resnet14", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110",
+        "resnet8x4", "resnet32x4",
+    ),
+    "resnet_4stage": ("ResNet18", "ResNet50"),
+    "wrn": ("wrn_16_1", "wrn_16_2", "wrn_40_1", "wrn_40_2"),
+    "vgg": ("vgg8", "vgg11", "vgg13", "vgg16", "vgg19"),
+    "mobilenet_v2": ("MobileNetV2",),
+    "shufflenet": ("ShuffleV1", "ShuffleV2"),
+    "resnet_guide": ("resnet56_guide",),
+    "deit": ("deit_tiny",),
+    "t2t": ("t2t_vit_7", "t2t_vit_14"),
+    "pit": ("pit_tiny",),
+    "pvt": ("pvt_tiny",),
+    "pvt_v2": ("pvt_v2_b0",),
+    "convit": ("convit_tiny",),
+    "cvt": ("cvt_13",),
+    "resnet_imagenet": ("resnet18", "resnet34", "resnet50"),
+    "mobilenet_v1": ("mobilenet_v1",),
+}  # fmt: skip
+_MODULES = {name: module for module, names in _FAMILIES.items() for name in names}
+_EXTERNAL_SIZE = 224  # pixels, of networks of a library that accept several sizes
 
 
 def list_models() -> list[str]:
     """Names of the built-in networks, family by family."""
-    return [*_CIFAR, *_TRANSFORMERS, *_IMAGENET]
+    return list(_MODULES)
+
+
+def find_model(name: str) -> ModelEntry | None:
+    """The entry of a built-in or registered network; None for all other names.
+
+    Raises:
+        RequestError: the package of a registered network cannot be imported.
+    """
+    if name not in MODELS and name in _MODULES:
+        importlib.import_module(f"lskd_cli.models.{_MODULES[name]}")
+    elif name not in MODELS and name in custom_models():
+        load_custom_model(name)
+    return MODELS.get(name)
 
 
 def is_model(name: str) -> bool:
     """Whether a name is that of a built-in or registered network, torchvision/NAME or timm/NAME."""
-    library, _, external_name = name.partition("/")
-    if name in list_models() or name in custom_models():
+    if name in _MODULES or name in custom_models():
         return True
+    library, external_name = split_external(name)
+    if not library:
+        return False
+    from lskd_cli.models.external import is_external_model
+
     return is_external_model(library, external_name)
 
 
@@ -89,29 +86,30 @@ def create_model(
         RequestError: no network has this name (the message gives the nearest names), or the network
             does not support the size or stochastic depth.
     """
-    if name in _TRANSFORMERS:
-        size = image_size or DEFAULT_SIZE
-        return _TRANSFORMERS[name](num_classes=num_classes, image_size=size, drop_path=drop_path)
     if not is_model(name):
         raise RequestError(f"unknown model {name!r}; {suggest_models(name)}")
-    if name in _CIFAR and image_size is not None and image_size > MAX_CIFAR_SIZE:
+    entry = find_model(name)
+    if entry is not None and entry.max_size is not None and (image_size or 0) > entry.max_size:
         raise RequestError(
-            f"data.image_size: {name} supports images of at most {MAX_CIFAR_SIZE} pixels, not "
+            f"data.image_size: {name} supports images of at most {entry.max_size} pixels, not "
             f"{image_size}"
         )
-    if drop_path > 0:
+    if drop_path > 0 and not (entry and entry.takes("drop_path")):
         raise RequestError(f"drop_path: {name} does not support it; only transformers do")
-    if name in custom_models():
-        return create_custom_model(name, num_classes, image_size or Network.image_size)
-    if name in _CIFAR:
-        network = _CIFAR[name](num_classes=num_classes)
-        network.image_size = image_size or Network.image_size
-        return network
-    if name in _IMAGENET:
-        return _IMAGENET[name](num_classes=num_classes, image_size=image_size or DEFAULT_SIZE)
-    library, _, external_name = name.partition("/")
-    size = image_size or fixed_input_size(library, external_name) or DEFAULT_SIZE
-    return ExternalModel(library, external_name, num_classes, size)
+    if entry is None:
+        from lskd_cli.models.external import ExternalModel, fixed_input_size
+
+        library, external_name = split_external(name)
+        size = image_size or fixed_input_size(library, external_name) or _EXTERNAL_SIZE
+        return ExternalModel(library, external_name, num_classes, size)
+    size = image_size or entry.default_size
+    given = {"num_classes": num_classes, "image_size": size, "drop_path": drop_path}
+    options = {key: given[key] for key in given if key == "num_classes" or entry.takes(key)}
+    if entry.file is not None:
+        return wrap_custom(name, entry, options, size)
+    network: Network = entry.create(**options)
+    network.image_size = size
+    return network
 
 
 def teacher_image_size(name: str, image_size: int) -> int:
@@ -124,22 +122,22 @@ def teacher_image_size(name: str, image_size: int) -> int:
     Returns:
         The size in pixels. CIFAR networks get the images of a transformer at 32 pixels.
     """
-    library, _, external_name = name.partition("/")
-    if (
-        name in _IMAGENET
-        or name in custom_models()
-        or (name in _CIFAR and image_size <= MAX_CIFAR_SIZE)
-    ):
-        return image_size
-    if external_name:
+    entry = find_model(name)
+    if entry is None:
+        from lskd_cli.models.external import fixed_input_size
+
+        library, external_name = split_external(name)
         return fixed_input_size(library, external_name) or image_size
-    return Network.image_size if name in _CIFAR else DEFAULT_SIZE
+    is_supported = entry.max_size is None or image_size <= entry.max_size
+    return image_size if entry.is_resizable and is_supported else entry.default_size
 
 
 def suggest_models(name: str) -> str:
     """The names nearest to an unknown one, for an error message."""
     library, _, external_name = name.partition("/")
     if external_name:
+        from lskd_cli.models.external import list_external_models
+
         known = [f"{library}/{other}" for other in list_external_models(library)]
     else:
         known = [*list_models(), *custom_models()]

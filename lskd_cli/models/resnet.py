@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lskd_cli.models.blocks import conv1x1, conv3x3, global_avg_pool, kaiming_init
+from lskd_cli.models.entries import register_family
 from lskd_cli.models.output import Network, Output
 
 
@@ -91,11 +92,15 @@ def _stage(in_planes: int, planes: int, blocks: int, stride: int) -> Stage:
 
 
 # depth = 6 * blocks + 2
-FAMILY = {
-    **{
-        f"resnet{depth}": partial(ResNet, (depth - 2) // 6, 16, 16)
-        for depth in (8, 14, 20, 32, 44, 56, 110)
+register_family(
+    {
+        **{
+            f"resnet{depth}": partial(ResNet, (depth - 2) // 6, 16, 16)
+            for depth in (8, 14, 20, 32, 44, 56, 110)
+        },
+        "resnet8x4": partial(ResNet, 1, 32, 64),
+        "resnet32x4": partial(ResNet, 5, 32, 64),
     },
-    "resnet8x4": partial(ResNet, 1, 32, 64),
-    "resnet32x4": partial(ResNet, 5, 32, 64),
-}
+    default_size=32,
+    max_size=64,
+)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lskd_cli.models.blocks import conv1x1, conv3x3, global_avg_pool, kaiming_init
+from lskd_cli.models.entries import register_family
 from lskd_cli.models.output import Network, Output
 from lskd_cli.models.resnet import Stage, run_stages
 
@@ -110,7 +111,11 @@ class FourStageResNet(Network):
         return Output(self.linear(pooled), feats, preacts, pooled)
 
 
-FAMILY = {
-    "ResNet18": partial(FourStageResNet, BasicBlock, (2, 2, 2, 2)),
-    "ResNet50": partial(FourStageResNet, Bottleneck, (3, 4, 6, 3)),
-}
+register_family(
+    {
+        "ResNet18": partial(FourStageResNet, BasicBlock, (2, 2, 2, 2)),
+        "ResNet50": partial(FourStageResNet, Bottleneck, (3, 4, 6, 3)),
+    },
+    default_size=32,
+    max_size=64,
+)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lskd_cli.models.blocks import conv1x1, conv3x3, global_avg_pool, kaiming_init
+from lskd_cli.models.entries import register_family
 from lskd_cli.models.output import Network, Output
 from lskd_cli.models.resnet import Stage, run_stages
 
@@ -84,4 +85,4 @@ def _stage(in_planes: int, planes: int, stride: int) -> Stage:
     return Stage(blocks)
 
 
-FAMILY = {"resnet56_guide": GuideResNet}
+register_family({"resnet56_guide": GuideResNet}, default_size=32, max_size=64)

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
+from lskd_cli.models.entries import register_family
 from lskd_cli.models.output import Network, Output
 
 
@@ -63,8 +64,11 @@ def _before_activation(block: nn.Module, x: Tensor) -> Tensor:
     return result
 
 
-FAMILY = {
-    "resnet18": partial(ImageNetResNet, BasicBlock, [2, 2, 2, 2]),
-    "resnet34": partial(ImageNetResNet, BasicBlock, [3, 4, 6, 3]),
-    "resnet50": partial(ImageNetResNet, Bottleneck, [3, 4, 6, 3]),
-}
+register_family(
+    {
+        "resnet18": partial(ImageNetResNet, BasicBlock, [2, 2, 2, 2]),
+        "resnet34": partial(ImageNetResNet, BasicBlock, [3, 4, 6, 3]),
+        "resnet50": partial(ImageNetResNet, Bottleneck, [3, 4, 6, 3]),
+    },
+    default_size=224,
+)

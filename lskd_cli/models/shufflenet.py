@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lskd_cli.models.blocks import concat, conv1x1, conv3x3, global_avg_pool, shuffle_channels
+from lskd_cli.models.entries import register_family
 from lskd_cli.models.output import Network, Output
 from lskd_cli.models.resnet import Stage, run_stages
 
@@ -141,4 +142,6 @@ def _split_stage(in_planes: int, planes: int, blocks: int) -> Stage:
     return Stage(DownBlock(in_planes, planes), *(SplitBlock(planes) for _ in range(blocks - 1)))
 
 
-FAMILY = {"ShuffleV1": ShuffleNetV1, "ShuffleV2": ShuffleNetV2}
+register_family(
+    {"ShuffleV1": ShuffleNetV1, "ShuffleV2": ShuffleNetV2}, default_size=32, max_size=64
+)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from timm.layers import LayerNorm, Mlp, trunc_normal_
 from torch import Tensor, nn
 
+from lskd_cli.models.entries import register_family
 from lskd_cli.models.output import Output
 from lskd_cli.models.vit_common import (
     Transformer,
@@ -154,7 +155,11 @@ def _sinusoids(count: int, width: int) -> Tensor:
     return torch.where(torch.arange(width) % 2 == 0, angle.sin(), angle.cos()).float()[None]
 
 
-FAMILY = {
-    "t2t_vit_7": partial(T2TViT, 256, 7, 4, 2),
-    "t2t_vit_14": partial(T2TViT, 384, 14, 6, 3),
-}
+register_family(
+    {
+        "t2t_vit_7": partial(T2TViT, 256, 7, 4, 2),
+        "t2t_vit_14": partial(T2TViT, 384, 14, 6, 3),
+    },
+    default_size=224,
+    is_resizable=False,
+)

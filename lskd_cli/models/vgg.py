@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lskd_cli.models.blocks import global_avg_pool, kaiming_init
+from lskd_cli.models.entries import register_family
 from lskd_cli.models.output import Network, Output
 
 
@@ -61,10 +62,14 @@ def _block(in_planes: int, planes: int, depth: int) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-FAMILY = {
-    "vgg8": partial(VGG, (1, 1, 1, 1, 1)),
-    "vgg11": partial(VGG, (1, 1, 2, 2, 2)),
-    "vgg13": partial(VGG, (2, 2, 2, 2, 2)),
-    "vgg16": partial(VGG, (2, 2, 3, 3, 3)),
-    "vgg19": partial(VGG, (2, 2, 4, 4, 4)),
-}
+register_family(
+    {
+        "vgg8": partial(VGG, (1, 1, 1, 1, 1)),
+        "vgg11": partial(VGG, (1, 1, 2, 2, 2)),
+        "vgg13": partial(VGG, (2, 2, 2, 2, 2)),
+        "vgg16": partial(VGG, (2, 2, 3, 3, 3)),
+        "vgg19": partial(VGG, (2, 2, 4, 4, 4)),
+    },
+    default_size=32,
+    max_size=64,
+)

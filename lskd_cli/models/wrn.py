@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lskd_cli.models.blocks import conv1x1, conv3x3, global_avg_pool, kaiming_init
+from lskd_cli.models.entries import register_family
 from lskd_cli.models.output import Network, Output
 
 
@@ -87,7 +88,11 @@ class WideResNet(Network):
         )
 
 
-FAMILY = {
-    f"wrn_{depth}_{factor}": partial(WideResNet, depth, factor)
-    for depth, factor in ((16, 1), (16, 2), (40, 1), (40, 2))
-}
+register_family(
+    {
+        f"wrn_{depth}_{factor}": partial(WideResNet, depth, factor)
+        for depth, factor in ((16, 1), (16, 2), (40, 1), (40, 2))
+    },
+    default_size=32,
+    max_size=64,
+)

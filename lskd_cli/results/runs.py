@@ -4,11 +4,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Literal
 
 from lskd_cli.config import Preset, load_preset
 from lskd_cli.errors import RequestError
 from lskd_cli.run_info import Metrics, RunInfo, read_metrics, read_run_info
 from lskd_cli.run_paths import METRICS, PRESET, RUN, list_runs, list_seeds
+
+EpochName = Literal["best", "last"]
 
 _RECENT = 10  # epochs whose times are used to estimate the remaining time
 
@@ -32,7 +35,7 @@ class Run:
     @property
     def is_finished(self) -> bool:
         """Whether the run has finished its last epoch."""
-        return self.info.is_done
+        return self.info.is_finished
 
     @property
     def seconds_left(self) -> float | None:
@@ -43,14 +46,14 @@ class Run:
             return None
         return median(seconds) * remaining
 
-    def top1(self, accuracy: str) -> float:
+    def top1(self, epoch: EpochName) -> float:
         """Test accuracy in percent of the "best" or "last" epoch.
 
         The best epoch is selected on the validation images if some were held out, else on the test
         images, as in the published rows.
         """
         metrics = self.history[-1]
-        if accuracy == "best":
+        if epoch == "best":
             key = "val_top1" if "val_top1" in metrics else "test_top1"
             metrics = max(self.history, key=lambda epoch: epoch[key])
         return metrics["test_top1"]
@@ -105,7 +108,7 @@ def read_run(path: Path, warn: Callable[[str], None]) -> Run:
     if info is None:
         raise RequestError(f"{path / RUN}: cannot be read: No such file or directory")
     history = read_metrics(path, warn)
-    if info.is_done and not history:
+    if info.is_finished and not history:
         raise RequestError(f"{path / METRICS}: missing or empty, although the run is finished")
     run = Run(path, load_preset(path / PRESET, allow_unknown_method=True), history, info)
     epochs = run.preset.schedule.epochs

@@ -7,7 +7,7 @@ from statistics import mean, stdev
 from typing import Literal
 
 from lskd_cli.errors import RequestError
-from lskd_cli.results.runs import Run
+from lskd_cli.results.runs import EpochName, Run
 
 Sign = Literal["higher", "lower", "unclear"]
 
@@ -64,7 +64,7 @@ class SeedStats:
         return f"{self.mean:+.2f}{interval}"
 
 
-def top1_by_seed(runs: Sequence[Run], accuracy: str) -> dict[int, float]:
+def top1_by_seed(runs: Sequence[Run], epoch: EpochName) -> dict[int, float]:
     """Test accuracy in percent of the run of each seed.
 
     Raises:
@@ -78,7 +78,7 @@ def top1_by_seed(runs: Sequence[Run], accuracy: str) -> dict[int, float]:
                 f"{run.path}: the same run as {by_seed[seed].path}; give only one of the two"
             )
         by_seed[seed] = run
-    return {seed: run.top1(accuracy) for seed, run in by_seed.items()}
+    return {seed: run.top1(epoch) for seed, run in by_seed.items()}
 
 
 def paired_difference(reference: dict[int, float], other: dict[int, float]) -> SeedStats | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from torchvision.models import ResNet34_Weights, ResNet50_Weights, WeightsEnum
 
 from lskd_cli.io.download import ArchiveError, Progress, download_lock, file_digest, public_url
-from lskd_cli.models.pretrained import of_torchvision
+from lskd_cli.models.pretrained import preprocessing_from_torchvision
 from lskd_cli.teachers.archive import store_teacher, use_source
 
 _NUM_CLASSES = 1000
@@ -111,6 +111,6 @@ def _store(teacher: ImageNetTeacher, pickled: Path, path: Path, address: str) ->
         "top1": f"{teacher.top1:.2f}",
         "source": address,
         "sha256": actual,
-        "preprocessing": of_torchvision(teacher.weights.transforms()).to_json(),
+        "preprocessing": preprocessing_from_torchvision(teacher.weights.transforms()).to_json(),
     }
     store_teacher(path, teacher.name, _NUM_CLASSES, pickled, label, metadata)

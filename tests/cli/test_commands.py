@@ -16,7 +16,7 @@ import yaml
 from rich.console import Console
 
 from lskd_cli.checkpoints import save_checkpoint
-from lskd_cli.engine.training import joint_run
+from lskd_cli.engine.training import train
 from lskd_cli.models import create_model
 from tests.cli.helpers import Result, lskd
 from tests.engine.helpers import SMALL_IMAGES, after, training_options
@@ -68,7 +68,7 @@ def test_without_a_terminal_training_prints_a_line_for_every_epoch(
     lines = [line for line in result.err.splitlines() if "epoch" in line and "images/s" in line]
     assert len(lines) == 2
     assert re.search(
-        r"kd-digits\+stand seed 0  epoch 2/2  loss [\d.]+ \(ce [\d.]+, kd [\d.]+\)", lines[1]
+        r"kd-digits\+stand seed 0  epoch 2/2  loss [\d.]+ \(0\.1 ce [\d.]+, 9 kd [\d.]+\)", lines[1]
     )
     info = json.loads(result.out)
     assert info["state"] == "done"
@@ -139,10 +139,9 @@ def test_the_presets_are_listed_with_their_published_values(capsys: Capture) -> 
 def test_an_interruption_saves_the_state_and_prints_how_to_resume(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = joint_run.train_students
-    monkeypatch.setattr(
-        joint_run, "train_students", lambda *parts: original(*parts[:-2], after(2), parts[-1])
-    )  # as Ctrl-C during the second step
+    original = train.train_epochs
+    # as Ctrl-C during the second step
+    monkeypatch.setattr(train, "train_epochs", lambda *parts: original(*parts[:-1], after(2)))
     command = ["train", "--preset", "kd-digits", "--fresh", *_folders(tmp_path)]
     monkeypatch.setattr("sys.argv", ["lskd", *command])
     result = lskd(capsys, *command)
@@ -164,7 +163,7 @@ class TestCompare:
             for name in ("kd-digits", "kd-digits+stand"):
                 info = json.loads((tmp_path / f"runs/{name}/seed{seed}/run.json").read_text())
                 # The four students of two seeds are trained in one pass.
-                assert info["arms_in_pass"] == [
+                assert info["joint_runs"] == [
                     f"{run}/seed{number}"
                     for number in (0, 1)
                     for run in ("kd-digits", "kd-digits+stand")
@@ -576,7 +575,7 @@ def test_text_from_outside_cannot_control_the_terminal(capsys: Capture, tmp_path
     [
         (("--epochs", "1" + 400 * "0"), "--epochs"),
         (("--stand", "--base-temp", "1e300"), "--base-temp: should be at most 2**31 in magnitude"),
-        (("--set", "optimizer.accumulate=1000000000"), "must not exceed data.batch_size"),
+        (("--set", "optimizer.grad_accum_steps=1000000000"), "must not exceed data.batch_size"),
         (("--process-timeout", "5"), "--process-timeout: only valid under torchrun"),
     ],
     ids=lambda value: str(value)[:30],

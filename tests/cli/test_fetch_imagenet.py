@@ -77,8 +77,8 @@ def test_a_local_file_or_a_folder_of_files_is_taken(
     local = tmp_path / "files"
     local.mkdir()
     (local / _Local.file_name).write_bytes(pickled)
-    for number, source in enumerate((local, local / _Local.file_name)):
-        folder = tmp_path / str(number)
+    for index, source in enumerate((local, local / _Local.file_name)):
+        folder = tmp_path / str(index)
         command = ("fetch-teachers", "resnet34", "--from", source, "--checkpoints-dir", folder)
         assert lskd(capsys, *command).code == 0
     assert (local / _Local.file_name).exists()

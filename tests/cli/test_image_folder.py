@@ -9,8 +9,7 @@ import torch
 from PIL import Image
 
 from lskd_cli.checkpoints import save_checkpoint
-from lskd_cli.cli.training_options import TrainingArguments
-from lskd_cli.config.requests import PresetOverrides, requested_preset
+from lskd_cli.config.requests import PresetOptions, requested_preset
 from lskd_cli.models import create_model
 from tests.cli.helpers import Result, lskd
 from tests.image_folders import make_folder
@@ -53,7 +52,7 @@ def test_a_teacher_its_student_their_table_and_their_evaluation(
     distilled = _train(capsys, tmp_path, "kd-imagenet-r34-r18", folder, *own)
     assert distilled.code == 0, distilled.err
     info = json.loads(distilled.out)
-    assert info["last"]["waiting_seconds"] >= 0
+    assert info["last"]["data_wait_seconds"] >= 0
     compared = lskd(capsys, "compare", "--runs-dir", tmp_path / "runs", "--format", "json")
     rows = {row["name"]: row for row in json.loads(compared.out)}
     row = rows["kd-imagenet-r34-r18"]
@@ -141,8 +140,8 @@ def test_a_finished_run_of_other_classes_is_not_taken_for_this_one(
 
 def test_a_transformer_learns_from_a_folder_with_every_method(folder: Path) -> None:
     for method in ("kd", "mlkd"):
-        changes = PresetOverrides(TrainingArguments(dataset="imagefolder", data_dir=folder))
-        preset = requested_preset(f"{method}-r56g-deit-tiny", changes, seed=None)
+        changes = PresetOptions(dataset="imagefolder")
+        preset = requested_preset(f"{method}-r56g-deit-tiny", changes, folder)
         assert preset.data.num_classes == 4
         assert preset.data.augmentation is not None
         assert preset.data.augmentation.policy is not None

@@ -7,7 +7,6 @@ import pytest
 import torch
 import yaml
 
-from lskd_cli.cli.training_options import TrainingArguments
 from lskd_cli.config import (
     list_networks,
     list_pairs,
@@ -16,7 +15,7 @@ from lskd_cli.config import (
     method_title,
     to_yaml,
 )
-from lskd_cli.config.requests import PresetOverrides, requested_preset
+from lskd_cli.config.requests import PresetOptions, requested_preset
 from lskd_cli.engine.devices.runtime import Runtime
 from lskd_cli.engine.training.dry_run import dry_run
 from lskd_cli.errors import RequestError
@@ -36,6 +35,8 @@ DKD_BETA = {
     "v13-mv2": 6,
 }  # fmt: skip
 SLOW_STUDENTS = ("MobileNetV2", "ShuffleV1", "ShuffleV2")
+
+DATA_DIR = Path("data")
 
 
 def _name(row: dict) -> str:
@@ -295,19 +296,17 @@ def test_a_method_of_features_is_standardized_with_a_kl_term_alone(method: str) 
     with pytest.raises(
         RequestError, match=r"--stand: .* uses no logits; add a KD term with --set method\.kd_w"
     ):
-        requested_preset(f"{method}-r56-r20", PresetOverrides(stand=True), None)
+        requested_preset(f"{method}-r56-r20", PresetOptions(stand=True), DATA_DIR)
     with pytest.raises(RequestError, match=r"--base-temp: .* uses no logits"):
-        requested_preset(f"{method}-r56-r20", PresetOverrides(base_temp=3.0), None)
+        requested_preset(f"{method}-r56-r20", PresetOptions(base_temp=3.0), DATA_DIR)
     settings = ["method.kd_weight=1"]
-    preset = requested_preset(
-        f"{method}-r56-r20", PresetOverrides(TrainingArguments(settings), stand=True), None
-    )
+    preset = requested_preset(f"{method}-r56-r20", PresetOptions(settings, stand=True), DATA_DIR)
     applied = preset.effective_method()
     assert (applied.temperature, applied.kd_weight) == (2, 9)
     assert preset.run_name == f"{method}-r56-r20+stand"
     assert method_title(preset.method).endswith("+KD")
     assert (
-        requested_preset(preset.name, PresetOverrides(kd_weight=1.0), None).published.top1 is None
+        requested_preset(preset.name, PresetOptions(kd_weight=1.0), DATA_DIR).published.top1 is None
     )
     assert preset.published.top1 is None
     assert not method_title(load_preset(f"{method}-r56-r20").method).endswith("+KD")
@@ -322,7 +321,7 @@ def test_methods_that_compare_images_see_full_batches() -> None:
 @pytest.mark.parametrize("method", [method for method in NEWER if method != "rld"])
 def test_a_method_without_a_temperature_of_its_own_is_not_standardized(method: str) -> None:
     with pytest.raises(RequestError, match="stand"):
-        requested_preset(f"{method}-r56-r20", PresetOverrides(stand=True), None)
+        requested_preset(f"{method}-r56-r20", PresetOptions(stand=True), DATA_DIR)
 
 
 def test_the_published_imagenet_row_resolves_with_its_settings() -> None:

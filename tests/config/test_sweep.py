@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lskd_cli.config.requests import PresetOverrides
+from lskd_cli.config.requests import PresetOptions
 from lskd_cli.config.sweep import grid_presets, parse_axes
 from lskd_cli.errors import RequestError
 from tests.cli.helpers import lskd
@@ -16,7 +16,7 @@ Capture = pytest.CaptureFixture[str]
 
 def test_each_combination_is_a_preset_and_the_own_one_keeps_its_name() -> None:
     axes = parse_axes(["kd_weight=12,9", "temperature=2,3.5,2.0"])
-    found = grid_presets("kd-r56-r20", PresetOverrides(), 1, axes)
+    found = grid_presets("kd-r56-r20", PresetOptions(), Path("data"), 1, axes)
     assert [preset.run_path for preset in found] == [
         "kd-r56-r20+stand/seed1",
         "kd-r56-r20-temperature2-kd_weight12+stand/seed1",
@@ -48,13 +48,13 @@ def test_axes_that_are_none_are_refused(texts: list[str], message: str) -> None:
 
 def test_values_are_checked_like_any_other() -> None:
     with pytest.raises(RequestError, match=r"--set stand.temperature: should be greater than 0"):
-        grid_presets("kd-r56-r20", PresetOverrides(), 0, {"temperature": [-1.0]})
+        grid_presets("kd-r56-r20", PresetOptions(), Path("data"), 0, {"temperature": [-1.0]})
     with pytest.raises(
         RequestError, match=r"--sweep beta: method kd has no such hyper-parameter; choose"
     ):
-        grid_presets("kd-r56-r20", PresetOverrides(), 0, {"beta": [1.0]})
+        grid_presets("kd-r56-r20", PresetOptions(), Path("data"), 0, {"beta": [1.0]})
     with pytest.raises(RequestError, match="--sweep: preset alone-r20 has no teacher"):
-        grid_presets("alone-r20", PresetOverrides(), 0, {"temperature": [1.0]})
+        grid_presets("alone-r20", PresetOptions(), Path("data"), 0, {"temperature": [1.0]})
 
 
 @pytest.mark.usefixtures("small_digits")
@@ -64,7 +64,7 @@ def test_a_sweep_is_trained_in_one_joint_run_with_the_plain_method(
     options = training_options(tmp_path)
     folders = ("--runs-dir", options.runs_dir, "--checkpoints-dir", options.checkpoints_dir)
     fixed = ("--device", "cpu", "--precision", "fp32", "--epochs", 1, "--format", "json")
-    swept = ("--sweep", "temperature=2,4", "kd_weight=9,3")
+    swept = ("--sweep", "temperature=2,4", "--sweep", "kd_weight=9,3")
     small = ("--set", SMALL_IMAGES)
     command = ("compare", "--train", "--preset", "kd-digits", *swept, *folders, *fixed, *small)
     result = lskd(capsys, *command)
@@ -77,7 +77,7 @@ def test_a_sweep_is_trained_in_one_joint_run_with_the_plain_method(
         ("kd-digits-temperature4-kd_weight9", 1, 1),
     ]
     info = json.loads((options.runs_dir / "kd-digits" / "seed0" / "run.json").read_text())
-    assert len(info["arms_in_pass"]) == 5
+    assert len(info["joint_runs"]) == 5
     report = lskd(capsys, "report", *folders[:2], "--out", tmp_path / "report", "--json")
     assert report.code == 0, report.err
     page = (tmp_path / "report" / "index.html").read_text()

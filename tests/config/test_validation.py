@@ -42,7 +42,7 @@ def test_all_wrong_keys_and_values_are_reported_at_once() -> None:
         ("data.flip=1", "should be a valid boolean"),
         (
             "data.name=imagenette",
-            "should be one of cifar100, digits, imagenet, imagefolder, csv, npz, tar or hfds",
+            "should be one of cifar100, digits, imagenet, imagefolder, csv, npz, tar, hfds/NAME",
         ),
         ("data.name=imagenet", "augmentation: required for images in files"),
         ("data.name=imagefolder", "num_classes: required; --dataset imagefolder"),

@@ -72,6 +72,21 @@ def test_other_epochs_and_seeds_have_other_views_and_orders() -> None:
     assert not torch.equal(targets[0], targets[2])
 
 
+def test_an_image_has_other_views_in_another_epoch() -> None:
+    data = DATA.model_copy(update={"drop_last": False})
+    views = []
+    for epoch in (1, 2):
+        loader = create_loader(_set(), data)
+        loader.start_epoch(epoch, ["weak"], 0)
+        batches = [loader.make_batch(loader.batch_spec(step, 1)) for step in range(3)]
+        by_index = {
+            int(i): v for b in batches for i, v in zip(b.index, b.views["weak"], strict=True)
+        }
+        views.append(torch.stack([by_index[index] for index in range(120)]))
+    difference = (views[0] - views[1]).abs().amax(dim=(1, 2, 3))
+    assert (difference > 0.1).double().mean() > 0.8  # some images are constant
+
+
 def test_the_partial_batch_is_left_out_where_the_recipe_says_so() -> None:
     assert create_loader(_set(120), DATA).num_steps == 2
     kept = DATA.model_copy(update={"drop_last": False})

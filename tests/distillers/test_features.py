@@ -335,8 +335,8 @@ class TestOFD:
         total = distiller.distillation_loss(student, teacher, _step(student, teacher))
         maps = zip(distiller.connectors, student.preacts[1:], teacher.preacts[1:], strict=True)
         parts = [
-            ofd_loss(connect(own), goal, distiller.get_buffer(f"margin{number}"))
-            for number, (connect, own, goal) in enumerate(maps)
+            ofd_loss(connect(own), goal, distiller.get_buffer(f"margin{index}"))
+            for index, (connect, own, goal) in enumerate(maps)
         ]
         assert total.item() == pytest.approx((parts[0] / 4 + parts[1] / 2 + parts[2]).item())
 

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from lskd_cli.config import Preset
-from lskd_cli.data import Batch, BatchSpec, CropLoader, datasets
+from lskd_cli.data import Batch, BatchSpec, CropLoader
+from lskd_cli.data.sets import digits
 from lskd_cli.distillers.base import AllGather
 from lskd_cli.distillers.crd import CRD
 from lskd_cli.engine.devices.dist_env import rank
@@ -99,7 +100,7 @@ def _log_memory_bank(root: Path) -> None:
 
 def _kill_once(steps: int) -> None:
     """Kill the second process in the given step of the first attempt."""
-    train_step = StudentTrainer.train_step
+    train_step = StudentTrainer.train_steps
     step = 0
 
     def train_killed_step(student: StudentTrainer, *inputs: object) -> None:
@@ -109,7 +110,7 @@ def _kill_once(steps: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         train_step(student, *inputs)  # type: ignore[arg-type]
 
-    StudentTrainer.train_step = train_killed_step  # type: ignore[method-assign]
+    StudentTrainer.train_steps = train_killed_step  # type: ignore[method-assign]
 
 
 def _make_loss_nan(steps: int) -> None:
@@ -130,7 +131,7 @@ def _make_loss_nan(steps: int) -> None:
 
 def _stop_or_fail(steps: int, fail: bool) -> None:
     """Let the second process raise an error, or stop answering, in the given step."""
-    train_step = StudentTrainer.train_step
+    train_step = StudentTrainer.train_steps
     step = 0
 
     def train_bad_step(student: StudentTrainer, *inputs: object) -> None:
@@ -142,12 +143,12 @@ def _stop_or_fail(steps: int, fail: bool) -> None:
             time.sleep(8)
         train_step(student, *inputs)  # type: ignore[arg-type]
 
-    StudentTrainer.train_step = train_bad_step  # type: ignore[method-assign]
+    StudentTrainer.train_steps = train_bad_step  # type: ignore[method-assign]
 
 
 def main(scenario: str, root: Path) -> None:
     torch.set_num_threads(1)
-    datasets._LOADERS["digits"] = digits_loader(151, 51)
+    digits.load = digits_loader(151, 51)
     if scenario in ("equal", "features"):
         _freeze_batch_norms()
         _log_images(root)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +10,11 @@ from pathlib import Path
 import torch
 
 from lskd_cli.checkpoints import save_checkpoint
-from lskd_cli.config import Preset, load_preset
+from lskd_cli.config import Preset, TrainingOptions, load_preset
 from lskd_cli.engine.devices.runtime import Runtime
 from lskd_cli.engine.planning.prepare import prepare
-from lskd_cli.engine.planning.training_plan import TrainingOptions
 from lskd_cli.engine.training.callback import Callback
-from lskd_cli.engine.training.loop import CHECKPOINT_INTERVAL
+from lskd_cli.engine.training.train import train_joint_run
 from lskd_cli.models import create_model
 
 SMALL_IMAGES = "data.image_size=16"
@@ -50,14 +50,32 @@ def train(
     fresh: bool = False,
     runtime: Runtime = CPU,
     cache_dir: Path | None = None,
-    checkpoint_interval: float = CHECKPOINT_INTERVAL,
+    checkpoint_interval: float = 120.0,
 ) -> None:
+    """Train presets in a joint run.
+
+    Args:
+        presets: the presets.
+        root: parent of the folders of runs and checkpoints.
+        callback: called after steps and epochs.
+        should_stop: interrupts the training.
+        fresh: archive previous runs.
+        runtime: device and precision.
+        cache_dir: a folder ``logits`` for the teacher cache; None disables it.
+        checkpoint_interval: seconds between two saved states.
+    """
     options = replace(
-        training_options(root), cache_dir=cache_dir, checkpoint_interval=checkpoint_interval
+        training_options(root), fresh=fresh, checkpoint_minutes=checkpoint_interval / 60
     )
-    with prepare(presets, options, runtime, silent, fresh) as plan:
-        for run in plan:
-            run.train(run.create_students(), callback or Callback(), "test", should_stop)
+    if cache_dir is not None:
+        assert cache_dir.name == "logits"
+        shutil.copy(options.checkpoints_dir / "resnet20.safetensors", cache_dir.parent)
+        options = replace(options, checkpoints_dir=cache_dir.parent, teacher_cache=True)
+    with prepare(presets, options, runtime, silent) as plan:
+        for joint_run in plan.joint_runs:
+            students = joint_run.create_students()
+            callbacks = [] if callback is None else [callback]
+            train_joint_run(joint_run, students, callbacks, "test", should_stop)
 
 
 def after(steps: int) -> Callable[[], bool]:

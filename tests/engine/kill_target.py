@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lskd_cli.data import datasets
+from lskd_cli.data.sets import digits
 from lskd_cli.engine.devices.runtime import resolve_runtime
 from tests.digits import digits_loader
 from tests.engine.helpers import digits_preset, train
@@ -11,7 +11,7 @@ EPOCHS = 4
 
 
 def main(root: Path) -> None:
-    datasets._LOADERS["digits"] = digits_loader(150, 50)
+    digits.load = digits_loader(150, 50)
     presets = [digits_preset(epochs=EPOCHS), digits_preset(stand=True, epochs=EPOCHS)]
     # Saved often, so that kills fall on saves within an epoch too.
     train(presets, root, runtime=resolve_runtime("cpu", "fp32"), checkpoint_interval=0.2)

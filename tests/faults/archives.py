@@ -80,13 +80,13 @@ def _archives(root: Path, good: bytes) -> Outcome:
     bad += [_archive(_mutated(teacher, chance)) for _ in range(_PICKLES)]
     bad += _special_archives(proof)
     with serving({"good": good}) as server:
-        for number, content in enumerate(bad):
+        for index, content in enumerate(bad):
             server.files["bad"] = content
-            folder = root / str(number)
+            folder = root / str(index)
             problem = ends_well(partial(_fetch, server.url("bad"), folder))
             is_right = problem is None and not proof.exists() and _is_clean(folder)
             is_right &= _fetches(server.url("good"), folder)
-            outcome.check(f"archive {number}: {problem}", is_right)
+            outcome.check(f"archive {index}: {problem}", is_right)
     return outcome
 
 

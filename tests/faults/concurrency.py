@@ -7,7 +7,7 @@ from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import Any
 
-from lskd_cli.data import datasets
+from lskd_cli.data.sets import digits
 from lskd_cli.errors import RequestError
 from lskd_cli.teachers import fetch
 from tests.data.test_cifar_download import cifar_archive, load_cifar
@@ -76,7 +76,7 @@ def _teachers(root: Path, context: SpawnContext) -> Outcome:
 
 def train_digits(root: Path) -> None:
     """Train a run in a process of its own."""
-    datasets._LOADERS["digits"] = digits_loader(150)
+    digits.load = digits_loader(150)
     try:
         train([digits_preset(epochs=8)], root)
     except RequestError as error:

@@ -80,10 +80,10 @@ def _run_folders(root: Path) -> Outcome:
         make_details(group_runs(found))
 
     for name in ("run.json", "metrics.jsonl", "preset.yaml"):
-        for number, content in enumerate(_mutations((good / name).read_bytes(), _PER_FILE)):
+        for index, content in enumerate(_mutations((good / name).read_bytes(), _PER_FILE)):
             shutil.copytree(good, bad)
             (bad / name).write_bytes(content)
-            _check(outcome, f"{name} {number}", tables)
+            _check(outcome, f"{name} {index}", tables)
             shutil.rmtree(bad.parent)
     info = json.loads((good / "run.json").read_text())
     for key in info:
@@ -107,9 +107,9 @@ def _states(root: Path) -> Outcome:
     def load() -> None:
         assert _flat(RunFolder(folder).load_state()) == expected, "other values were taken"
 
-    for number, changed in enumerate(_mutations(content, 2 * _PER_FILE)):
+    for index, changed in enumerate(_mutations(content, 2 * _PER_FILE)):
         (folder / "resume.pt").write_bytes(changed)
-        _check(outcome, f"resume.pt {number}", load)
+        _check(outcome, f"resume.pt {index}", load)
     return outcome
 
 
@@ -133,9 +133,9 @@ def _weights(root: Path) -> Outcome:
         assert _flat(checkpoint.weights) == expected, "other weights were taken"
         checkpoint.load_network("resnet20", 10)
 
-    for number, changed in enumerate(_mutations(content, 2 * _PER_FILE)):
+    for index, changed in enumerate(_mutations(content, 2 * _PER_FILE)):
         file.write_bytes(changed)
-        _check(outcome, f"weights {number}", load)
+        _check(outcome, f"weights {index}", load)
     return outcome
 
 
@@ -143,9 +143,9 @@ def _presets(root: Path) -> Outcome:
     outcome = Outcome("a mutated preset file", "a preset, or a line for each problem")
     file = root / "mutated.yaml"
     content = to_yaml(load_preset("mlkd-r32x4-r8x4")).encode()
-    for number, changed in enumerate(_mutations(content, 2 * _PER_FILE)):
+    for index, changed in enumerate(_mutations(content, 2 * _PER_FILE)):
         file.write_bytes(changed)
-        _check(outcome, f"preset {number}", lambda: load_preset(file))
+        _check(outcome, f"preset {index}", lambda: load_preset(file))
     return outcome
 
 

@@ -9,6 +9,7 @@ import torch
 
 from lskd_cli.errors import RequestError
 from lskd_cli.models import create_model, custom, feature_shapes, is_model, load_model_file
+from lskd_cli.models.entries import MODELS
 from tests.cli.helpers import lskd
 
 TEXT = (Path(__file__).parents[2] / "docs" / "own-network.md").read_text()
@@ -22,9 +23,8 @@ FEW = ("--limit-train=200", "--epochs=1")
 
 @pytest.fixture(autouse=True)
 def forget_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(custom, "_created", {})
-    monkeypatch.setattr(custom, "_sources", {})
-    monkeypatch.setattr(custom, "_files", {})
+    for name in [name for name, entry in MODELS.items() if entry.file is not None]:
+        monkeypatch.delitem(MODELS, name)
     feature_shapes.cache_clear()
 
 

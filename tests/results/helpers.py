@@ -33,7 +33,7 @@ def made_run(
         "device": "cpu",
         "precision": "fp32",
         "seconds": 3723.4,
-        "arms_in_pass": ["first", "second"],
+        "joint_runs": ["first", "second"],
     }
     if preset.teacher:
         info |= {"teacher_top1": 79.42, "teacher_sha256": "aa"}

@@ -180,7 +180,7 @@ def test_the_forest_plot_has_a_row_for_each_comparison_with_its_state() -> None:
         ),
         made_run("dkd-r56-r20", False, 0, [62.0], "running"),
     ]
-    groups = [(group, f"section-{number}") for number, group in enumerate(group_runs(runs))]
+    groups = [(group, f"section-{index}") for index, group in enumerate(group_runs(runs))]
     rows = {(row.method, row.pair): row for row in forest_rows(groups, "best")}
     kd = rows["KD", "resnet56 → resnet20"]
     assert (kd.result, kd.sign, kd.state, kd.ci_low) == ("+1.00", "unclear", "finished", None)

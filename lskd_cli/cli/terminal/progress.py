@@ -38,8 +38,8 @@ class ProgressBar:
 
     @classmethod
     def for_data(cls, data: Data) -> "ProgressBar":
-        """A bar for the preparation of a data set."""
-        if data.on_disk or data.is_own:
+        """A bar for loading a data set."""
+        if data.on_disk or data.is_custom:
             return cls("checking images", in_bytes=False)
         return cls(f"downloading {data.name}")
 

@@ -50,8 +50,8 @@ def _table(results: ResultTable, width: int) -> Table:
         for index, heading in enumerate(headings):
             column = results.columns[index]
             values = (
-                Text(row[index], style=_style(column, results.rows[number]))
-                for number, row in enumerate(cells)
+                Text(cell_row[index], style=_style(column, row))
+                for cell_row, row in zip(cells, results.rows, strict=True)
             )
             table.add_row(heading, *values)
         return table
@@ -59,9 +59,9 @@ def _table(results: ResultTable, width: int) -> Table:
     for column in results.columns:
         justify: Literal["left", "right"] = "left" if column.is_text else "right"
         table.add_column(column.heading, justify=justify)
-    for number, row in enumerate(cells):
+    for index, row in enumerate(cells):
         texts = [
-            Text(text, style=_style(column, results.rows[number]))
+            Text(text, style=_style(column, results.rows[index]))
             for text, column in zip(row, results.columns, strict=True)
         ]
         table.add_row(*texts)

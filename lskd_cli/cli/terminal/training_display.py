@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lskd_cli.cli.terminal.console import err, info
-from lskd_cli.config import Preset
+from lskd_cli.config import MethodConfig, Preset
 from lskd_cli.engine.training.callback import Callback, RunningMetrics
 from lskd_cli.engine.training.student_trainer import StudentTrainer
 from lskd_cli.results.tables.table_format import format_duration, format_value
@@ -51,6 +51,7 @@ class TrainingDisplay(Callback):
             heading: description of the training, printed above the bars.
         """
         self.epochs = presets[0].schedule.epochs
+        self.methods = [preset.effective_method() for preset in presets]
         self.num_images = num_images
         self.heading = heading
         has_seeds = len({preset.seed for preset in presets}) > 1
@@ -139,7 +140,7 @@ class TrainingDisplay(Callback):
         terms = sorted({key for metrics in self.metrics.values() for key in _loss_terms(metrics)})
         table = Table(box=None, pad_edge=False, header_style="dim")
         table.add_column("run", overflow="fold")
-        headings = ["loss", *(term.removeprefix(_LOSS_PREFIX) for term in terms)]
+        headings = ["loss", *(_term_label(term, self.methods) for term in terms)]
         for heading in (*headings, "train top-1", "test top-1", "best", "lr"):
             table.add_column(heading, justify="right")
         for path, label in self.labels.items():
@@ -170,7 +171,7 @@ class TrainingDisplay(Callback):
         best = [student.best or student.history[-1] for student in students]
         preset, epoch = students[0].preset, students[0].position[0] - 1
         terms = ", ".join(
-            f"{key.removeprefix(_LOSS_PREFIX)} {_range(history, key, '.4f')}"
+            f"{_term_label(key, [preset.effective_method()])} {_range(history, key, '.4f')}"
             for key in _loss_terms(history[0])
         )
         elapsed = time.monotonic() - self.start
@@ -191,6 +192,17 @@ def _range(epochs: Sequence[Metrics], key: str, format_spec: str = ".2f") -> str
     values = [epoch[key] for epoch in epochs]
     low, high = (format(value, format_spec) for value in (min(values), max(values)))
     return low if len(values) == 1 or low == high else f"{low} to {high}"
+
+
+def _term_label(metric: str, methods: Sequence[MethodConfig]) -> str:
+    """Name of a loss term, with its weight if that is the same for all methods and not 1."""
+    term = metric.removeprefix(_LOSS_PREFIX)
+    weights = {
+        getattr(method, "kd_weight" if term == method.name else f"{term}_weight", 1)
+        for method in methods
+    }
+    weight = weights.pop() if len(weights) == 1 else 1
+    return term if weight == 1 else f"{weight:g} {term}"
 
 
 def _loss_terms(metrics: dict[str, float]) -> list[str]:

@@ -5,9 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
-from timm.data import create_transform
-from timm.data.auto_augment import RandAugment, posterize
+from PIL import Image, ImageOps
 
 from lskd_cli.config import Data
 from lskd_cli.errors import RequestError
@@ -23,6 +21,9 @@ def timm_transform(data: Data, to_pixels: bool = False) -> Any:
     Raises:
         RequestError: timm does not know the policy.
     """
+    from timm.data import create_transform
+    from timm.data.auto_augment import RandAugment
+
     augmentation = data.augmentation
     assert augmentation is not None
     try:
@@ -52,7 +53,7 @@ def timm_transform(data: Data, to_pixels: bool = False) -> Any:
 
 def _posterize(image: Image.Image, bits: int, **_: object) -> Image.Image:
     """Pillow's posterize, and black for 0 bits, which Pillow 13 refuses."""
-    return posterize(image, bits) if bits > 0 else image.point(lambda _: 0)
+    return ImageOps.posterize(image, bits) if bits > 0 else image.point(lambda _: 0)
 
 
 def seed_everything(seed: int) -> None:

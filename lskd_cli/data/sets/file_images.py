@@ -122,7 +122,7 @@ class FolderImages(FileImages):
         return regular_file(self.root / os.fsdecode(self.files[index])).open("rb")
 
 
-def check_images(
+def validate_files(
     source: Path, sets: Iterable[AnyFileImages], progress: Progress, skip_bad: bool
 ) -> list[AnyFileImages]:
     """Decode every image once, and leave out those that cannot be decoded.

@@ -6,11 +6,32 @@ from typing import Any
 import numpy as np
 import torch
 
-from lskd_cli.data.sets.in_memory import InMemoryImages
+from lskd_cli.config import Data
+from lskd_cli.data.sets.in_memory import ImagesIdentity, InMemoryImages
+from lskd_cli.data.sets.splits import DataSplits
 from lskd_cli.errors import RequestError
-from lskd_cli.io.download import file_digest
+from lskd_cli.io.download import Progress, file_digest
 
 _SPLITS = ("train", "val", "test")
+
+
+def load(data: Data, folder: Path, progress: Progress) -> DataSplits:
+    """The splits of the archive.
+
+    Raises:
+        RequestError: there is no such archive, or it cannot be read.
+    """
+    splits = load_npz(find_npz(folder))
+    return DataSplits(splits["train"], splits["test"], splits.get("val"))
+
+
+def identify(name: str, folder: Path) -> ImagesIdentity:
+    """Classes, digest and size of the images.
+
+    Raises:
+        RequestError: there is no such archive, or it cannot be read.
+    """
+    return load_npz(find_npz(folder))["train"].identity
 
 
 def find_npz(path: Path) -> Path:

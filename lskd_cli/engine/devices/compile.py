@@ -6,8 +6,9 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
+from lskd_cli.engine.devices.types import Warn
+
 Result = TypeVar("Result")
-Warn = Callable[[str], None]
 
 
 class Compiled(Generic[Result]):

@@ -6,22 +6,47 @@ addresses, so the inputs are copied to static tensors before every replay.
 """
 
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 
 import torch
 
 from lskd_cli.data import BatchSpec
-from lskd_cli.engine.devices.compile import Warn
 from lskd_cli.engine.devices.graph_check import TOLERANCES, StepState
 from lskd_cli.engine.devices.runtime import Runtime
-
-Shared = TypeVar("Shared")
+from lskd_cli.engine.devices.types import Warn
 
 WARMUP_RUNS = 3  # before the capture, for the choice of algorithms and for memory allocation
 _STEPS_PER_LAUNCH = 8  # on CUDA; 512 images per forward pass of the teacher
 
 _is_capturing = False
+
+
+def _not_compared() -> StepState | None:
+    return None
+
+
+@dataclass(frozen=True)
+class JointStep:
+    """Work on a batch specification: a shared part, then branches that do not depend on each other.
+
+    Attributes:
+        key: identifies the functions; equal keys and tensor shapes mean the same work.
+        shared: returns the arguments of all branches.
+        branches: computations that change tensors in place.
+        state: called after a capture; returns the tensors that the branches change, with which the
+            captured step is compared with an eager one, or None if steps draw random numbers, so
+            that no two are equal.
+        replay_seed: seed of the random numbers of a replay. Eager branches seed their own; a
+            capture ignores that.
+    """
+
+    key: Hashable
+    shared: Callable[[BatchSpec], tuple[Any, ...]]
+    branches: Sequence[Callable[..., None]]
+    state: Callable[[], StepState | None] = _not_compared
+    replay_seed: int = 0
 
 
 class StepRunner(Protocol):
@@ -34,25 +59,8 @@ class StepRunner(Protocol):
 
     steps_per_launch: int
 
-    def run(
-        self,
-        key: Hashable,
-        spec: BatchSpec,
-        shared: Callable[[BatchSpec], Shared],
-        branches: Sequence[Callable[[Shared], None]],
-        state: Callable[[], StepState | None] | None = None,
-    ) -> None:
-        """Run ``shared`` on the specification, then every branch on its result.
-
-        Args:
-            key: identifies the functions; equal keys and tensor shapes mean the same work.
-            spec: input of ``shared``.
-            shared: computation that all branches need.
-            branches: computations that do not depend on each other and change tensors in place.
-            state: called after a capture; returns the tensors that they change, with which the
-                captured step is compared with an eager one, or None if steps draw random numbers,
-                so that no two are equal.
-        """
+    def run(self, step: JointStep, spec: BatchSpec) -> None:
+        """Run the shared part of a step on a specification, then every branch on its result."""
 
 
 class EagerRunner:
@@ -61,17 +69,10 @@ class EagerRunner:
     def __init__(self, steps_per_launch: int) -> None:
         self.steps_per_launch = steps_per_launch
 
-    def run(
-        self,
-        key: Hashable,
-        spec: BatchSpec,
-        shared: Callable[[BatchSpec], Shared],
-        branches: Sequence[Callable[[Shared], None]],
-        state: Callable[[], StepState | None] | None = None,
-    ) -> None:
-        result = shared(spec)
-        for branch in branches:
-            branch(result)
+    def run(self, step: JointStep, spec: BatchSpec) -> None:
+        arguments = step.shared(spec)
+        for branch in step.branches:
+            branch(*arguments)
 
 
 class GraphRecorder(Protocol):
@@ -117,55 +118,48 @@ class GraphRunner:
         self.warmup_runs: dict[Hashable, int] = {}
         self.graphs: dict[Hashable, tuple[BatchSpec, Callable[[], None]]] = {}
 
-    def run(
-        self,
-        key: Hashable,
-        spec: BatchSpec,
-        shared: Callable[[BatchSpec], Shared],
-        branches: Sequence[Callable[[Shared], None]],
-        state: Callable[[], StepState | None] | None = None,
-    ) -> None:
-        key = (key, *(tensor.shape for tensor in spec.tensors()))
+    def run(self, step: JointStep, spec: BatchSpec) -> None:
+        key = (step.key, *(tensor.shape for tensor in spec.tensors()))
 
-        def step(inputs: BatchSpec) -> None:
-            result = shared(inputs)
-            self.parallel([partial(branch, result) for branch in branches])
+        def run_eagerly(inputs: BatchSpec) -> None:
+            arguments = step.shared(inputs)
+            self.parallel([partial(branch, *arguments) for branch in step.branches])
 
         if self.recorder is None:
-            step(spec)
+            run_eagerly(spec)
         elif self.warmup_runs.setdefault(key, 0) < WARMUP_RUNS:
             self.warmup_runs[key] += 1
-            self.recorder.warm_up(partial(step, spec))
+            self.recorder.warm_up(partial(run_eagerly, spec))
         elif key in self.graphs:
-            self._replay(key, spec)
-        elif not self._capture(key, spec, step):
-            step(spec)
+            self._replay(key, spec, step.replay_seed)
+        elif not self._capture(key, spec, run_eagerly):
+            run_eagerly(spec)
+        elif (state := step.state()) is None:
+            self._replay(key, spec, step.replay_seed)
         else:
-            self._first_replay(key, spec, step, state() if state else None)
+            self._check_replay(key, spec, run_eagerly, state)
 
-    def _replay(self, key: Hashable, spec: BatchSpec) -> None:
+    def _replay(self, key: Hashable, spec: BatchSpec, seed: int) -> None:
         static_inputs, replay = self.graphs[key]
         for static, tensor in zip(static_inputs.tensors(), spec.tensors(), strict=True):
             static.copy_(tensor)
+        torch.manual_seed(seed)
         replay()
 
-    def _first_replay(
+    def _check_replay(
         self,
         key: Hashable,
         spec: BatchSpec,
-        step: Callable[[BatchSpec], None],
-        state: StepState | None,
+        run_eagerly: Callable[[BatchSpec], None],
+        state: StepState,
     ) -> None:
         """Run a step as a graph and eagerly from the same state; disable graphs if they differ."""
-        if state is None:
-            self._replay(key, spec)
-            return
         assert self.recorder is not None
         before = state.copy()
-        self._replay(key, spec)
+        self._replay(key, spec, seed=0)  # steps that are compared draw no random numbers
         replayed = state.copy()
         state.restore(before)
-        self.recorder.warm_up(partial(step, spec))
+        self.recorder.warm_up(partial(run_eagerly, spec))
         difference = replayed.difference(before, state)
         if difference > self.tolerance:
             self.recorder = None
@@ -175,14 +169,19 @@ class GraphRunner:
                 "their change; the results are those of eager steps; please report it"
             )
 
-    def _capture(self, key: Hashable, spec: BatchSpec, step: Callable[[BatchSpec], None]) -> bool:
+    def _capture(
+        self, key: Hashable, spec: BatchSpec, run_eagerly: Callable[[BatchSpec], None]
+    ) -> bool:
         """Capture a step; False if that fails, after which all steps run eagerly."""
         global _is_capturing
         assert self.recorder is not None
         static_inputs = spec.map(torch.Tensor.clone)
         _is_capturing = True
         try:
-            self.graphs[key] = static_inputs, self.recorder.capture(partial(step, static_inputs))
+            self.graphs[key] = (
+                static_inputs,
+                self.recorder.capture(partial(run_eagerly, static_inputs)),
+            )
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:

@@ -42,14 +42,14 @@ class ProcessGroup:
         rank: global rank of this process; rank 0 writes all files.
         world_size: number of processes.
         local_world_size: number of processes on this machine.
-        patient: group for waits of hours; None with a single process.
+        long_timeout_group: group for waits of hours; None with a single process.
         failure: reports to the other processes why one failed; None with a single process.
     """
 
     rank: int = 0
     world_size: int = 1
     local_world_size: int = 1
-    patient: Any = field(default=None, compare=False)
+    long_timeout_group: Any = field(default=None, compare=False)
     failure: FailureReport | None = field(default=None, compare=False)
 
     @property
@@ -73,7 +73,7 @@ class ProcessGroup:
     def wait_for_all(self) -> None:
         """Wait for all processes, for hours if necessary."""
         if self.world_size > 1:
-            dist.all_reduce(torch.zeros(1), group=self.patient)
+            dist.all_reduce(torch.zeros(1), group=self.long_timeout_group)
 
     def all_gather(self, values: Tensor) -> Tensor:
         """(P, ...) CPU values of all P processes; the shape is the same in every process."""
@@ -125,7 +125,7 @@ class ProcessGroup:
                 result = function()
             except (RequestError, RunError, Interrupted) as error:
                 failure = [error]
-        dist.broadcast_object_list(failure, group=self.patient if is_slow else None)
+        dist.broadcast_object_list(failure, group=self.long_timeout_group if is_slow else None)
         if failure[0] is not None:
             failure[0].from_other_process = not self.is_main_process
             raise failure[0]
@@ -184,10 +184,12 @@ def init_distributed(on_cuda: bool, timeout: timedelta = DEFAULT_TIMEOUT) -> Ite
         dist.init_process_group(
             backend, store=store, rank=rank, world_size=world_size, timeout=timeout, **options
         )
-        patient = dist.new_group(backend="gloo", timeout=_PREPARATION_TIMEOUT)
+        long_timeout_group = dist.new_group(backend="gloo", timeout=_PREPARATION_TIMEOUT)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(f"torchrun: rendezvous failed: {reason}") from error
-    yield ProcessGroup(rank, world_size, local_world_size(), patient, FailureReport(store, rank))
+    yield ProcessGroup(
+        rank, world_size, local_world_size(), long_timeout_group, FailureReport(store, rank)
+    )
     # Not after an error, because the other processes, which may not have it, would be waited for.
     dist.destroy_process_group()

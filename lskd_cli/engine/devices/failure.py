@@ -7,7 +7,7 @@ from torch.distributed import Store  # type: ignore[attr-defined]
 
 from lskd_cli.engine.devices.dist_env import restart_count
 
-_WAIT = 2.0  # seconds in which the message of another process may arrive
+_CAUSE_TIMEOUT = 2.0  # seconds in which the message of another process may arrive
 
 
 class FailureReport:
@@ -33,7 +33,7 @@ class FailureReport:
             return _describe_lost_connection(error)
 
     def _message_of_other(self) -> str | None:
-        end = time.monotonic() + _WAIT
+        end = time.monotonic() + _CAUSE_TIMEOUT
         while time.monotonic() < end:
             if self.store.check([self.key]):
                 return str(self.store.get(self.key).decode())

@@ -14,7 +14,7 @@ TOLERANCES = {"fp32": 0.02, "tf32": 0.1, "bf16": 0.2}
 
 # Part of the change of all tensors that is added to that of a tensor: the gradient of a bias before
 # a batch norm is zero except for rounding.
-_FLOOR = 0.05
+_MIN_CHANGE = 0.05
 
 
 @dataclass
@@ -69,7 +69,7 @@ def _difference(
     if not math.isfinite(total):
         return 0.0
     ratios = [
-        error / (change + _FLOOR * total) if error else 0.0
+        error / (change + _MIN_CHANGE * total) if error else 0.0
         for change, error in zip(changes, errors, strict=True)
     ]
     return math.inf if any(map(math.isnan, ratios)) else max(ratios, default=0.0)

@@ -10,11 +10,10 @@ import joblib
 import torch
 from torch import nn
 
+from lskd_cli.config import PrecisionName
 from lskd_cli.engine.devices.dist_env import is_launched, local_rank, world_size
 from lskd_cli.engine.devices.distributed import SINGLE_PROCESS, ProcessGroup
 from lskd_cli.errors import RequestError
-
-PrecisionName = Literal["auto", "fp32", "tf32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,15 @@ class Runtime:
     def precision_context(self) -> AbstractContextManager[None]:
         """Context of training."""
         return set_tf32(self.precision == "tf32")
+
+    def describe(self) -> str:
+        """Device, with the number of threads of a CPU and the number of processes."""
+        if self.device.type == "cuda":
+            name = torch.cuda.get_device_name(self.device)
+        else:
+            name = f"cpu ({torch.get_num_threads()} threads)"
+        world_size = self.process_group.world_size
+        return name if world_size == 1 else f"{world_size} x {name}"
 
     def to_device(self, module: nn.Module) -> None:
         """Move a module to the device, with convolution weights in channels-last layout."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lskd_cli.checkpoints import load_safetensors, save_checkpoint
 from lskd_cli.data import Images, eval_batches
-from lskd_cli.engine.inference.trained_network import Student
+from lskd_cli.engine.inference.trained_network import TrainedNetwork
 from lskd_cli.errors import RequestError, RunError
 from lskd_cli.io.atomic import write_atomically
 from lskd_cli.preprocessing import Preprocessing
@@ -68,11 +68,11 @@ class _Logits(nn.Module):
         return logits
 
 
-def export_metadata(student: Student, license_: str) -> dict[str, str]:
+def export_metadata(student: TrainedNetwork, license_: str) -> dict[str, str]:
     """Metadata of an exported file: everything that its user has to know."""
     return {
         **student.metadata,
-        "model": student.source.model,
+        "model": student.model,
         "num_classes": str(len(student.class_names)),
         "classes": json.dumps(student.class_names),
         "preprocessing": student.preprocessing.to_json(),
@@ -81,7 +81,7 @@ def export_metadata(student: Student, license_: str) -> dict[str, str]:
 
 
 def export_network(
-    student: Student,
+    student: TrainedNetwork,
     path: Path,
     format_: ExportFormat,
     license_: str,
@@ -136,7 +136,7 @@ def load_exported(path: Path, format_: ExportFormat) -> Run:
 
 
 @torch.inference_mode()
-def check_export(student: Student, run: Run, images: Images) -> ExportCheck:
+def check_export(student: TrainedNetwork, run: Run, images: Images) -> ExportCheck:
     """Compare an exported network with the original on test images.
 
     Raises:
@@ -161,7 +161,7 @@ def check_export(student: Student, run: Run, images: Images) -> ExportCheck:
     return ExportCheck(count, difference, largest, 100 * correct / count, 100 * own_correct / count)
 
 
-def _example(student: Student) -> tuple[Tensor]:
+def _example(student: TrainedNetwork) -> tuple[Tensor]:
     size = student.preprocessing.image_size
     return (torch.zeros(2, 3, size, size),)  # with one image, the batch size would be a constant
 
@@ -170,7 +170,9 @@ def _dynamic_batch() -> dict[str, Any]:
     return {"images": {0: torch.export.Dim("batch")}}
 
 
-def _write_onnx(student: Student, path: Path, metadata: dict[str, str], opset: int | None) -> None:
+def _write_onnx(
+    student: TrainedNetwork, path: Path, metadata: dict[str, str], opset: int | None
+) -> None:
     onnx = _import_onnx("onnx")
     _import_onnx("onnxscript")
     _import_onnx("onnxruntime")
@@ -190,7 +192,7 @@ def _write_onnx(student: Student, path: Path, metadata: dict[str, str], opset: i
     version = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     if opset is not None and version != opset:
         raise RequestError(
-            f"--opset {opset}: does not have all operations of {student.source.model}; use --opset "
+            f"--opset {opset}: does not have all operations of {student.model}; use --opset "
             f"{version}"
         )
     onnx.helper.set_model_props(model, metadata)
@@ -198,7 +200,7 @@ def _write_onnx(student: Student, path: Path, metadata: dict[str, str], opset: i
     path.write_bytes(model.SerializeToString())
 
 
-def _write_torch_export(student: Student, path: Path, metadata: dict[str, str]) -> None:
+def _write_torch_export(student: TrainedNetwork, path: Path, metadata: dict[str, str]) -> None:
     with _quiet(), _export_errors(student):
         program = torch.export.export(
             _Logits(student.network).eval(), _example(student), dynamic_shapes=_dynamic_batch()
@@ -217,13 +219,13 @@ def _import_onnx(package: str) -> Any:
 
 
 @contextmanager
-def _export_errors(student: Student) -> Iterator[None]:
+def _export_errors(student: TrainedNetwork) -> Iterator[None]:
     try:
         yield
     # The exporters raise many types, with explanations of many lines.
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise RequestError(f"{student.source.model}: cannot be exported: {reason}") from error
+        raise RequestError(f"{student.model}: cannot be exported: {reason}") from error
 
 
 @contextmanager

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from huggingface_hub import EvalResult, ModelCardData
 from safetensors.torch import save_file
+from timm.models import save_for_hf
 
 from lskd_cli.checkpoints import load_safetensors
 from lskd_cli.config import Preset, method_title
 from lskd_cli.data import Images
 from lskd_cli.engine.inference.export import ExportCheck, Run, check_export
-from lskd_cli.engine.inference.trained_network import Student
+from lskd_cli.engine.inference.trained_network import TrainedNetwork
 from lskd_cli.errors import RequestError, RunError
 from lskd_cli.models import split_external
 from lskd_cli.run_info import RunInfo
@@ -24,7 +26,7 @@ WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 
 
 def export_folder(
-    student: Student,
+    student: TrainedNetwork,
     folder: Path,
     license_: str,
     images: Images,
@@ -54,12 +56,7 @@ def export_folder(
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
             temporary = Path(name) / folder.name
             temporary.mkdir()
-            weights = {
-                key: tensor.contiguous() for key, tensor in student.network.state_dict().items()
-            }
-            save_file(weights, temporary / WEIGHTS, metadata={"format": "pt"})
-            config = json.dumps(hub_config(student, license_), indent=2) + "\n"
-            (temporary / CONFIG).write_text(config, encoding="utf-8")
+            _write_network(student, license_, temporary)
             check = check_export(student, load_hub_folder(temporary, student), images)
             card = model_card(student, license_, check, preset, info)
             (temporary / CARD).write_text(card, encoding="utf-8")
@@ -69,59 +66,50 @@ def export_folder(
     return check
 
 
-def load_hub_folder(folder: Path, student: Student) -> Run:
+def load_hub_folder(folder: Path, student: TrainedNetwork) -> Run:
     """The network of an exported folder, loaded by timm if it is timm's."""
-    if split_external(student.source.model)[0] == "timm":
+    if split_external(student.model)[0] == "timm":
         network = timm.create_model(f"local-dir:{folder}", pretrained=True)
         run: Run = network.eval()
         return run
     weights = load_safetensors(folder / WEIGHTS)
     size = student.preprocessing.image_size
-    return weights.load_network(student.source.model, len(student.class_names), size)
+    return weights.load_network(student.model, len(student.class_names), size)
 
 
-def hub_config(student: Student, license_: str) -> dict[str, Any]:
-    """The content of config.json, in timm's layout for networks of timm."""
-    view = student.preprocessing
-    library, name = split_external(student.source.model)
-    common: dict[str, Any] = {
-        "num_classes": len(student.class_names),
-        "label_names": student.class_names,
-    }
-    if library != "timm":
-        return {
-            "architecture": student.source.model,
-            **common,
-            "preprocessing": json.loads(view.to_json()),
+def _write_network(student: TrainedNetwork, license_: str, folder: Path) -> None:
+    """Write weights and config.json, in timm's layout for networks of timm."""
+    view, names = student.preprocessing, student.class_names
+    student.network.to(memory_format=torch.contiguous_format)
+    if split_external(student.model)[0] == "timm":
+        network: Any = student.network.network
+        known = {key: value for key, value in network.pretrained_cfg.items() if value is not None}
+        own = {
+            "input_size": [3, view.image_size, view.image_size],
+            "interpolation": view.interpolation,
+            "crop_pct": view.crop,
+            "crop_mode": "squash" if view.squash else "center",
+            "mean": view.mean,
+            "std": view.std,
+            "num_classes": len(names),
             "license": license_,
         }
-    network: Any = student.network.network
-    details = {
-        key: network.pretrained_cfg[key]
-        for key in ("first_conv", "classifier", "fixed_input_size", "pool_size")
-        if network.pretrained_cfg.get(key) is not None
-    }
-    pretrained = {
-        **details,
-        "input_size": [3, view.image_size, view.image_size],
-        "interpolation": view.interpolation,
-        "crop_pct": view.crop,
-        "crop_mode": "squash" if view.squash else "center",
-        "mean": view.mean,
-        "std": view.std,
-        "num_classes": len(student.class_names),
+        config: dict[str, Any] = {"label_names": names, "pretrained_cfg": {**known, **own}}
+        save_for_hf(network, str(folder), config, safe_serialization=True)
+        return
+    save_file(student.network.state_dict(), folder / WEIGHTS, metadata={"format": "pt"})
+    config = {
+        "architecture": student.model,
+        "num_classes": len(names),
+        "label_names": names,
+        "preprocessing": json.loads(view.to_json()),
         "license": license_,
     }
-    return {
-        "architecture": name.partition(".")[0],
-        **common,
-        "num_features": network.num_features,
-        "pretrained_cfg": pretrained,
-    }
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def model_card(
-    student: Student,
+    student: TrainedNetwork,
     license_: str,
     check: ExportCheck,
     preset: Preset | None,
@@ -129,7 +117,7 @@ def model_card(
 ) -> str:
     """README.md: how the network was trained, its accuracy, and how to use it."""
     dataset = student.metadata.get("dataset", "unknown")
-    is_timm = split_external(student.source.model)[0] == "timm"
+    is_timm = split_external(student.model)[0] == "timm"
     accuracy = EvalResult(
         task_type="image-classification",
         dataset_type=dataset,
@@ -138,7 +126,7 @@ def model_card(
         metric_value=round(check.top1 / 100, 4),
         metric_name=f"top-1 on {check.images} test images",
     )
-    title = student.metadata.get("preset", student.source.model)
+    title = student.metadata.get("preset", student.model)
     data = ModelCardData(
         license=license_,
         library_name="timm" if is_timm else "lskd",
@@ -149,7 +137,7 @@ def model_card(
     size = student.preprocessing.image_size
     parameters = sum(parameter.numel() for parameter in student.network.parameters())
     rows = {
-        "Network": student.source.model,
+        "Network": student.model,
         "Classes": str(len(student.class_names)),
         "Input": f"{size} x {size} pixels",
         "Parameters": f"{parameters:,}",

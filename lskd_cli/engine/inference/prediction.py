@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from lskd_cli.engine.inference.trained_network import Prediction, Student
+from lskd_cli.engine.inference.trained_network import Prediction, TrainedNetwork
 from lskd_cli.errors import RequestError
 from lskd_cli.io.atomic import regular_file
 
@@ -55,7 +55,7 @@ def find_images(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def predict_files(
-    student: Student, paths: Iterable[Path], top_k: int
+    student: TrainedNetwork, paths: Iterable[Path], top_k: int
 ) -> Iterator[list[ImagePrediction]]:
     """Predictions for image files, a batch at a time and in order.
 
@@ -78,8 +78,8 @@ def predict_files(
             ]
 
 
-def _prepare(student: Student, path: Path) -> Tensor | str:
-    """The prepared image, or why it cannot be read."""
+def _prepare(student: TrainedNetwork, path: Path) -> Tensor | str:
+    """The preprocessed image, or why it cannot be read."""
     try:
         with Image.open(regular_file(path)) as image:
             return student.prepare(image)

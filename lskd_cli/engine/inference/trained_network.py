@@ -1,6 +1,8 @@
-"""A trained network: its preprocessing and the names of its classes."""
+"""A trained network: weights, preprocessing, and names of its classes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,13 +11,15 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from lskd_cli.data import center_view
+from lskd_cli.checkpoints import Checkpoint, load_weights
+from lskd_cli.config import Data, Preset, check_dataset, find_dataset, load_data, load_preset
+from lskd_cli.data import center_view, identify_images, num_classes
 from lskd_cli.data.batch import Normalizer
 from lskd_cli.engine.devices.runtime import Runtime, resolve_runtime, set_tf32
-from lskd_cli.engine.inference.network_outputs import EvalModel, load_eval_model
 from lskd_cli.errors import RequestError
+from lskd_cli.models import PRETRAINED, Network, create_model, teacher_image_size
 from lskd_cli.preprocessing import Preprocessing
-from lskd_cli.run_paths import WeightsName
+from lskd_cli.run_paths import PRESET, WeightsName, weights_file
 
 
 class Prediction(NamedTuple):
@@ -25,49 +29,84 @@ class Prediction(NamedTuple):
     probability: float
 
 
-class Student:
+@dataclass
+class TrainedNetwork:
     """A network with its weights, in evaluation mode.
 
     Attributes:
-        network: takes (B, 3, S, S) normalized images and returns (B, classes) logits.
-        preprocessing: preprocessing of the network.
-        class_names: names of the classes in the order of the logits.
-        metadata: entries of the weight file, such as model, dataset, top1 and license.
-        source: the weights with their network and data settings.
+        checkpoint: the weights, their file and its metadata.
+        model: name of the network.
+        data: data settings of its test images.
+        image_size: input size in pixels of weights that do not store their preprocessing; None for
+            that of the data.
+        given_names: names of the classes that replace those in the metadata.
     """
 
-    def __init__(
-        self, source: EvalModel, runtime: Runtime, class_names: Sequence[str] | None = None
-    ) -> None:
-        """Create the network on a device.
+    checkpoint: Checkpoint
+    model: str
+    data: Data
+    image_size: int | None = None
+    given_names: Sequence[str] | None = None
 
-        Args:
-            source: the weights with their network and data settings.
-            runtime: device.
-            class_names: replace the names in the weight file.
+    @cached_property
+    def network(self) -> Network:
+        """Takes (B, 3, S, S) normalized images and returns (B, classes) logits.
+
+        It is created on the CPU and has no gradients.
 
         Raises:
-            RequestError: the weights do not fit their network, or the names its classes.
+            RequestError: the weights belong to another network.
         """
-        self.source = source
-        self.metadata = source.checkpoint.metadata
-        self.network = source.load_network()
-        runtime.to_device(self.network)
-        self.preprocessing: Preprocessing = source.preprocessing
-        self.device = runtime.device
-        self._normalize = Normalizer(*self.preprocessing.normalization, self.device)
-        self.class_names = self._check_names(class_names)
+        size = self.preprocessing.image_size
+        return self.checkpoint.load_network(self.model, self.num_classes, size)
 
-    def _check_names(self, given: Sequence[str] | None) -> list[str]:
-        count = self.source.num_classes
-        stored = self.source.checkpoint.class_names()
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """Preprocessing of the network.
+
+        Raises:
+            RequestError: the metadata of the weights is corrupt.
+        """
+        size = self.image_size or self.data.image_size
+        return self.checkpoint.preprocessing(self.model, self.data, size)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes of the weights."""
+        stored = self.metadata.get("num_classes", "")
+        return int(stored) if stored.isdecimal() else num_classes(self.data)
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        """Names of the classes in the order of the logits: numbers if they are not known.
+
+        Raises:
+            RequestError: their number is not that of the classes, or the metadata is corrupt.
+        """
+        count, given = self.num_classes, self.given_names
+        stored = self.checkpoint.class_names()
         names = list(given if given is not None else stored or map(str, range(count)))
         if len(names) != count:
             raise RequestError(
-                f"{self.source.checkpoint.path}: has {count} classes, but there are {len(names)} "
-                "class names"
+                f"{self.checkpoint.path}: has {count} classes, but there are {len(names)} class "
+                "names"
             )
         return names
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Entries of the weight file, such as model, dataset, top1 and license."""
+        return self.checkpoint.metadata
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the network."""
+        return next(self.network.parameters()).device
+
+    def to(self, runtime: Runtime) -> "TrainedNetwork":
+        """Move the network to a device, and return this object."""
+        runtime.to_device(self.network)
+        return self
 
     def prepare(self, image: Image.Image) -> Tensor:
         """The (3, S, S) uint8 center of an image, which ``probabilities`` normalizes."""
@@ -77,8 +116,10 @@ class Student:
     @torch.inference_mode()
     def logits(self, pixels: Tensor) -> Tensor:
         """(B, classes) logits of (B, 3, S, S) uint8 images of ``prepare``, on the CPU."""
+        device = self.device
+        normalize = Normalizer(*self.preprocessing.normalization, device)
         with set_tf32(False):
-            logits: Tensor = self.network(self._normalize(pixels.to(self.device)))
+            logits: Tensor = self.network(normalize(pixels.to(device)))
         return logits.float().cpu()
 
     def probabilities(self, images: Sequence[Image.Image]) -> Tensor:
@@ -98,9 +139,70 @@ class Student:
         """The most probable classes of every row of (N, classes) probabilities."""
         values, indices = probabilities.topk(min(top_k, probabilities.shape[1]))
         return [
-            [Prediction(self.class_names[i], p) for p, i in zip(row, of, strict=True)]
-            for row, of in zip(values.tolist(), indices.tolist(), strict=True)
+            [Prediction(self.class_names[i], p) for p, i in zip(row, indices_row, strict=True)]
+            for row, indices_row in zip(values.tolist(), indices.tolist(), strict=True)
         ]
+
+
+def trained_teacher(checkpoint: Checkpoint, preset: Preset) -> TrainedNetwork:
+    """The weights of a preset's teacher as the network that the preset names."""
+    assert preset.teacher is not None
+    size = teacher_image_size(preset.teacher, preset.data.image_size)
+    return TrainedNetwork(checkpoint, preset.teacher, preset.data, size)
+
+
+def load_trained_network(
+    path: Path,
+    model: str | None = None,
+    dataset: str | None = None,
+    weights: WeightsName = "last",
+    data_dir: Path = Path("data"),
+    class_names: Sequence[str] | None = None,
+) -> TrainedNetwork:
+    """The weights of a run folder or of a file, with their network and data settings.
+
+    Args:
+        path: a run folder, a file, or ``pretrained``.
+        model: the network; None if it is stored in the checkpoint.
+        dataset: the data set; None for the one stored in the checkpoint, or else cifar100.
+        weights: which weights of a run.
+        data_dir: image folder, whose classes the checkpoint may not store.
+        class_names: replace the names in the weight file.
+
+    Raises:
+        RequestError: the weights cannot be read, or their network is unknown.
+    """
+    is_pretrained = str(path) == PRETRAINED
+    if is_pretrained and model is None:
+        raise RequestError(f"{path}: add --model NAME, or --teacher-model NAME")
+    if not is_pretrained:
+        path = weights_file(path, weights)
+    checkpoint = load_weights(path, model)
+    model = model or checkpoint.metadata.get("model")
+    if model is None:
+        raise RequestError(
+            f"{path}: the checkpoint does not store its network; add --model NAME, or "
+            "--teacher-model NAME"
+        )
+    default = "imagenet" if is_pretrained else checkpoint.metadata.get("dataset", "cifar100")
+    dataset = dataset or default
+    check_dataset("--dataset", dataset)
+    # A run may have its own normalization.
+    preset = path.with_name(PRESET)
+    if preset.exists() and not is_pretrained:
+        data = load_preset(preset, allow_unknown_method=True).data
+    elif find_dataset(dataset).is_custom:
+        stored = checkpoint.metadata.get("num_classes")
+        classes = stored or len(identify_images(dataset, data_dir).classes)
+        data = load_data("imagenet", model)
+        with torch.device("meta"):
+            size = teacher_image_size(model, data.image_size)
+            image_size = create_model(model, image_size=size).image_size
+        update = {"name": dataset, "num_classes": int(classes), "image_size": image_size}
+        data = data.model_copy(update=update)
+    else:
+        data = load_data(dataset, model)
+    return TrainedNetwork(checkpoint, model, data, given_names=class_names)
 
 
 def load_student(
@@ -108,7 +210,7 @@ def load_student(
     weights: WeightsName = "last",
     device: str = "cpu",
     class_names: Sequence[str] | None = None,
-) -> Student:
+) -> TrainedNetwork:
     """Load a trained student, or any other network, from its run folder or weight file.
 
     Args:
@@ -121,5 +223,6 @@ def load_student(
         RequestError: the weights cannot be read or do not fit their network, or the class names do
             not fit its classes.
     """
-    source = load_eval_model(Path(run), None, None, weights, Path("data"))
-    return Student(source, resolve_runtime(device), class_names)
+    student = load_trained_network(Path(run), weights=weights, class_names=class_names)
+    student.class_names  # noqa: B018 (raises here)
+    return student.to(resolve_runtime(device))

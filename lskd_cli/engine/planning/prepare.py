@@ -3,13 +3,14 @@
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
 import torch
 
-from lskd_cli.checkpoints import Checkpoint, load_checkpoint
-from lskd_cli.config import Preset
+from lskd_cli.checkpoints import Checkpoint, check_classes, load_checkpoint, load_weights
+from lskd_cli.config import Preset, TrainingOptions
 from lskd_cli.data import (
     DataSplits,
     create_loader,
@@ -21,32 +22,31 @@ from lskd_cli.distillers import uses_features
 from lskd_cli.engine.devices.dist_env import local_rank
 from lskd_cli.engine.devices.distributed import ProcessGroup
 from lskd_cli.engine.devices.runtime import Runtime
+from lskd_cli.engine.inference.trained_network import TrainedNetwork
 from lskd_cli.engine.planning.teacher_files import (
     TEACHER_RUNS,
-    check_classes,
     check_images_of,
     find_teacher,
     load_teacher,
 )
 from lskd_cli.engine.planning.training_plan import (
-    TrainingOptions,
     TrainingPlan,
     group_joint_runs,
     presets_by_path,
 )
+from lskd_cli.engine.runs.compatibility import check_resumable, check_same_images
 from lskd_cli.engine.runs.run_folder import RunFolder
 from lskd_cli.engine.training.dry_run import check_networks
 from lskd_cli.engine.training.initial_weights import (
     InitialWeights,
     load_initial_weights,
-    load_weights,
 )
-from lskd_cli.engine.training.joint_run import JointRun, LoadedTeacher, UnfinishedRun, images_digest
+from lskd_cli.engine.training.joint_run import JointRun, PlannedRun, images_digest
 from lskd_cli.errors import RequestError
 from lskd_cli.io.download import Progress
 from lskd_cli.run_paths import STUDENT
 
-TeacherKey = tuple[object, ...]  # network, data set, and how its images are prepared
+TeacherKey = tuple[object, ...]  # network, data set and preprocessing
 
 
 @contextmanager
@@ -55,20 +55,19 @@ def prepare(
     options: TrainingOptions,
     runtime: Runtime,
     progress: Progress,
-    fresh: bool = False,
     joint: bool = True,
 ) -> Iterator[TrainingPlan]:
     """Lock the folders of all runs, and load and check everything that their training needs.
 
-    Nothing but locks is written before all runs are checked; then ``fresh`` archives previous runs.
-    With several processes, the main process does this first, and the others read what it has left.
+    Nothing but locks is written before all runs are checked; then ``options.fresh`` archives
+    previous runs. With several processes, the main process does this first, and the others read
+    what it has left.
 
     Args:
         presets: presets of the runs.
-        options: folders and options.
+        options: folders and other options.
         runtime: device, precision and process group.
         progress: progress of downloads and of the check of images.
-        fresh: archive previous runs and start from the first epoch.
         joint: train runs together that share data, number of epochs and teacher.
 
     Raises:
@@ -78,14 +77,18 @@ def prepare(
     """
     group = runtime.process_group
     with ExitStack() as stack:
-        builder = partial(_PlanBuilder, stack, presets, options, runtime, progress, joint=joint)
-        plan = group.on_main_process(lambda: builder(fresh=fresh).build(), is_slow=True)
+
+        def build(options: TrainingOptions) -> TrainingPlan:
+            return _PlanBuilder(stack, presets, options, runtime, progress, joint).build()
+
+        plan = group.on_main_process(lambda: build(options), is_slow=True)
+        others = replace(options, fresh=False)
         # The first process of every other machine is next, so that files are checked once on each.
         if plan is None and local_rank() == 0:
-            plan = builder(fresh=False).build()
+            plan = build(others)
         group.wait_for_all()
         if plan is None:
-            plan = builder(fresh=False).build()
+            plan = build(others)
         _check_processes(plan, group)
         yield plan
 
@@ -110,7 +113,6 @@ class _PlanBuilder:
         options: TrainingOptions,
         runtime: Runtime,
         progress: Progress,
-        fresh: bool,
         joint: bool,
     ) -> None:
         self.stack = stack
@@ -118,9 +120,8 @@ class _PlanBuilder:
         self.options = options
         self.runtime = runtime
         self.progress = progress
-        self.fresh = fresh
         self.joint = joint
-        self.teachers: dict[TeacherKey, Callable[[], LoadedTeacher]] = {}
+        self.teachers: dict[TeacherKey, Callable[[], TrainedNetwork]] = {}
         self.initial: dict[tuple[object, ...], InitialWeights | None] = {}
         self.splits: dict[str, DataSplits] = {}
 
@@ -128,7 +129,7 @@ class _PlanBuilder:
         check_networks(self.presets)
         by_path = presets_by_path(self.presets, self.options.runs_dir)
         plan = TrainingPlan([])
-        unfinished: list[UnfinishedRun] = []
+        unfinished: list[PlannedRun] = []
         problems: list[str] = []
         for path, preset in by_path.items():
             try:
@@ -143,28 +144,28 @@ class _PlanBuilder:
         if problems:
             raise RequestError("\n".join(dict.fromkeys(problems)))
         for run in unfinished:
-            self._check_images(run)
+            self._load_images(run)
         groups = group_joint_runs(unfinished) if self.joint else [[run] for run in unfinished]
         plan.joint_runs = [self._joint_run(group) for group in groups]
-        if self.fresh:
+        if self.options.fresh:
             archived = [RunFolder(path).archive() for path in by_path]
             plan.archived = [path for path in archived if path is not None]
         return plan
 
-    def _check_run(self, preset: Preset, folder: RunFolder) -> UnfinishedRun | None:
+    def _check_run(self, preset: Preset, folder: RunFolder) -> PlannedRun | None:
         """An unfinished run with its state, or None if it is finished."""
         options = self.options
         if self.runtime.process_group.is_main_process:
             self.stack.enter_context(folder.locked())
-        if options.cache_dir and (preset.data.augmentation or preset.data.is_mixed):
+        if options.teacher_cache and (preset.data.augmentation or preset.data.is_mixed):
             raise RequestError(
                 "--teacher-cache: supported only without data.augmentation, mixup and cutmix"
             )
-        if options.cache_dir and uses_features(preset):
+        if options.teacher_cache and uses_features(preset):
             raise RequestError(
                 f"--teacher-cache: contains logits only, but {preset.name} uses features"
             )
-        is_finished = not self.fresh and folder.is_finished
+        is_finished = not self.options.fresh and folder.is_finished
         checkpoint: Checkpoint | None = None
         if preset.teacher and not is_finished:
             checkpoint = self._check_teacher(preset)
@@ -172,15 +173,16 @@ class _PlanBuilder:
             checkpoint = self._given_checkpoint(preset)
         initial = None if is_finished else self._initial_weights(preset)
         state = None
-        if not self.fresh:
+        if not self.options.fresh:
             initial_checkpoint = initial.checkpoint if initial else None
-            folder.check(preset, self.runtime.precision, checkpoint, initial_checkpoint)
+            precision = self.runtime.precision
+            check_resumable(folder, preset, precision, checkpoint, initial_checkpoint)
             state = folder.load_state()
         if is_finished:
-            if preset.data.on_disk or preset.data.is_own:
+            if preset.data.on_disk or preset.data.is_custom:
                 _check_finished_run(folder, preset, options.data_dir)
             return None
-        return UnfinishedRun(preset, folder, state, initial)
+        return PlannedRun(preset, state, initial)
 
     def _check_teacher(self, preset: Preset) -> Checkpoint | None:
         """The weights of a teacher; None if an earlier run of the request trains it."""
@@ -193,13 +195,13 @@ class _PlanBuilder:
                 return None
             raise
 
-    def _load_teacher(self, preset: Preset) -> LoadedTeacher:
+    def _load_teacher(self, preset: Preset) -> TrainedNetwork:
         options = self.options
         if options.teacher_checkpoint is not None:
             checkpoint = self._given_checkpoint(preset)
         else:
             checkpoint = find_teacher(preset, options.checkpoints_dir, options.runs_dir)
-        return LoadedTeacher(checkpoint, *load_teacher(checkpoint, preset))
+        return load_teacher(checkpoint, preset)
 
     def _given_checkpoint(self, preset: Preset) -> Checkpoint:
         assert self.options.teacher_checkpoint is not None
@@ -223,7 +225,7 @@ class _PlanBuilder:
             for other in earlier
         )
 
-    def _check_images(self, run: UnfinishedRun) -> None:
+    def _load_images(self, run: PlannedRun) -> None:
         data, options = run.preset.data, self.options
         if str(data) not in self.splits:
             splits = load_splits(data, options.data_dir, self.progress, options.skip_bad_images)
@@ -232,8 +234,9 @@ class _PlanBuilder:
         splits = self.splits[str(data)]
         if run.initial is not None:
             run.initial = run.initial.for_classes(splits.train.classes)
-        if not self.fresh:
-            run.folder.check_images(images_digest(splits))
+        if not self.options.fresh:
+            folder = RunFolder.of(options.runs_dir, run.preset)
+            check_same_images(folder, images_digest(splits))
         if run.preset.teacher and splits.train.classes:
             checkpoint = self._check_teacher(run.preset)
             if checkpoint is not None and options.teacher_checkpoint is None:
@@ -241,15 +244,16 @@ class _PlanBuilder:
             elif checkpoint is not None:
                 check_classes(checkpoint, splits.train.classes)
 
-    def _joint_run(self, runs: list[UnfinishedRun]) -> JointRun:
+    def _joint_run(self, runs: list[PlannedRun]) -> JointRun:
         preset = runs[0].preset
         return JointRun(
             runs,
+            preset.data,
+            preset.schedule.epochs,
+            self.options,
             self.runtime,
             self.splits[str(preset.data)],
             self.teachers[_teacher_key(preset)] if preset.teacher else None,
-            self.options.cache_dir,
-            self.options.checkpoint_interval,
         )
 
 

@@ -1,16 +1,14 @@
 """Finding the weights of a teacher, and checking that they fit a preset."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from lskd_cli.checkpoints import Checkpoint, load_checkpoint
+from lskd_cli.checkpoints import Checkpoint, check_classes, load_checkpoint
 from lskd_cli.config import Preset, list_networks, load_preset
 from lskd_cli.data import ImagesIdentity, num_classes
+from lskd_cli.engine.inference.trained_network import TrainedNetwork, trained_teacher
 from lskd_cli.engine.runs.run_folder import RunFolder
 from lskd_cli.errors import RequestError
-from lskd_cli.models import Network, teacher_image_size
-from lskd_cli.preprocessing import Preprocessing
 from lskd_cli.run_paths import PRESET, STUDENT, list_runs
 
 TEACHER_RUNS = ("teacher-", "finetune-")  # prefixes of the presets that train teachers
@@ -72,9 +70,9 @@ def _shortened(folder: Path, preset: Preset) -> str | None:
 
 def _remedies(preset: Preset) -> str:
     trainers = _teacher_presets(preset)
-    options = f" --dataset {preset.data.name}" if preset.data.is_own else ""
+    options = f" --dataset {preset.data.name}" if preset.data.is_custom else ""
     remedies = [f"'lskd train --preset {trainer.name}{options}'" for trainer in trainers]
-    if not preset.data.is_own and any(trainer.published.top1 for trainer in trainers):
+    if not preset.data.is_custom and any(trainer.published.top1 for trainer in trainers):
         remedies.insert(0, f"'lskd fetch-teachers {preset.teacher}'")
     return " or ".join([*remedies, "--teacher-checkpoint FILE"])
 
@@ -87,23 +85,9 @@ def _teacher_presets(preset: Preset) -> list[Preset]:
 
 
 def _trains_teacher_of(trainer: Preset, preset: Preset) -> bool:
-    if preset.data.is_own or preset.data.on_disk:
+    if preset.data.is_custom or preset.data.on_disk:
         return trainer.data.on_disk and trainer.student == preset.teacher
     return trainer.data.name == preset.data.name and trainer.student == preset.teacher
-
-
-def check_classes(weights: Checkpoint, classes: Sequence[str]) -> None:
-    """Check that weights were trained on the classes of an image folder, if they name theirs.
-
-    Raises:
-        RequestError: they were trained on other classes; the message names the first difference.
-    """
-    for trained_class, folder_class in zip(weights.class_names(), classes, strict=False):
-        if trained_class != folder_class:
-            raise RequestError(
-                f"{weights.path}: trained on other classes: {trained_class!r} where --data-dir has "
-                f"{folder_class!r}"
-            )
 
 
 def check_images_of(weights: Checkpoint, images: ImagesIdentity) -> None:
@@ -121,23 +105,19 @@ def check_images_of(weights: Checkpoint, images: ImagesIdentity) -> None:
         )
 
 
-def load_teacher(checkpoint: Checkpoint, preset: Preset) -> tuple[Network, Preprocessing]:
-    """The teacher of a preset with its weights, and how its images are prepared.
+def load_teacher(checkpoint: Checkpoint, preset: Preset) -> TrainedNetwork:
+    """The teacher of a preset with its weights.
 
     Raises:
         RequestError: the weights belong to another network or number of classes.
     """
-    assert preset.teacher is not None
-    expected = str(num_classes(preset.data))
-    actual = checkpoint.metadata.get("num_classes", expected)
-    if actual != expected:
+    teacher = trained_teacher(checkpoint, preset)
+    expected = num_classes(preset.data)
+    if teacher.num_classes != expected:
         raise RequestError(
-            f"{checkpoint.path}: has {actual} classes, but {preset.data.name} has {expected}; "
-            f"fine-tune it with 'lskd train --preset finetune-own --student {preset.teacher} "
-            f"--init {checkpoint.path}'"
+            f"{checkpoint.path}: has {teacher.num_classes} classes, but {preset.data.name} has "
+            f"{expected}; fine-tune it with 'lskd train --preset finetune-own --student "
+            f"{preset.teacher} --init {checkpoint.path}'"
         )
-    size = teacher_image_size(preset.teacher, preset.data.image_size)
-    preprocessing = checkpoint.preprocessing(preset.teacher, preset.data, size)
-    size = preprocessing.image_size
-    network = checkpoint.load_network(preset.teacher, num_classes(preset.data), size)
-    return network, preprocessing
+    teacher.network  # noqa: B018 (loads it)
+    return teacher

@@ -5,29 +5,27 @@ and written again when the epoch is repeated after a kill; the weights then have
 """
 
 import io
-import json
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import torchvision
 from filelock import Timeout
+from torch import Tensor
 
 from lskd_cli import __version__
 from lskd_cli.checkpoints import (
-    Checkpoint,
     check_torch_archive,
     first_non_finite,
     save_checkpoint,
 )
-from lskd_cli.config import Preset, load_preset, method_title, to_yaml
-from lskd_cli.data import ImagesIdentity, num_classes
+from lskd_cli.config import Preset, method_title, to_yaml
 from lskd_cli.distillers import method_source
-from lskd_cli.engine.training.student_trainer import STATE_VERSION, StudentTrainer
 from lskd_cli.errors import RequestError
 from lskd_cli.io.atomic import (
     regular_file,
@@ -37,17 +35,38 @@ from lskd_cli.io.atomic import (
 )
 from lskd_cli.io.locks import file_lock
 from lskd_cli.models import model_source
-from lskd_cli.run_info import RunInfo, read_run_info, write_metrics, write_run_info
-from lskd_cli.run_paths import BEST, EMA, METHOD, METRICS, MODEL, PRESET, RESUME, RUN, STUDENT
+from lskd_cli.run_info import Metrics, RunInfo, read_run_info, write_metrics, write_run_info
+from lskd_cli.run_paths import BEST, METHOD, MODEL, PRESET, RESUME, WEIGHT_FILES, WeightsName
 
+STATE_VERSION = 1  # changes when the state of a run gets another format
 CORRUPT_STATE = (
     "corrupt or written by an incompatible version; --fresh restarts the run and keeps the old "
     "files"
 )
 
 
+@dataclass(frozen=True)
+class EpochResult:
+    """What a run has reached at the end of an epoch.
+
+    Attributes:
+        history: metrics of all finished epochs.
+        best: metrics of the best one.
+        is_best: whether the epoch is the best one so far.
+        weights: "last" and, with a moving average of the weights, "ema": weights by parameter name,
+            and the metadata of their file.
+        state: everything that the next step depends on.
+    """
+
+    history: Sequence[Metrics]
+    best: Metrics
+    is_best: bool
+    weights: Mapping[WeightsName, tuple[dict[str, Tensor], dict[str, str]]]
+    state: Mapping[str, Any]
+
+
 class RunFolder:
-    """``runs/NAME/seedN``: reads the state of a run and writes what its student has reached."""
+    """``runs/NAME/seedN``: reads the state of a run, and writes what it has reached."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -89,76 +108,7 @@ class RunFolder:
     def is_finished(self) -> bool:
         """Whether the run has finished its last epoch."""
         info = self.info()
-        return info is not None and info.is_done
-
-    def check(
-        self,
-        preset: Preset,
-        precision: str,
-        teacher: Checkpoint | None,
-        initial: Checkpoint | None = None,
-    ) -> None:
-        """Check that the run in the folder, if any, is the requested one.
-
-        Args:
-            preset: the requested preset.
-            precision: precision of this process; a finished run may have another one.
-            teacher: the teacher that the run would resume with; None if it needs none any more.
-            initial: weights from which the student started, likewise.
-
-        Raises:
-            RequestError: the run has other settings; the message names each.
-        """
-        info = self.info()
-        if info is None:
-            self._refuse_files_without(RUN, [STUDENT, BEST, METRICS, RESUME])
-            return
-        if not (self.path / PRESET).exists():
-            self._refuse_files_without(PRESET, [RUN])
-        saved = _training_settings(load_preset(self.path / PRESET))
-        differences = [
-            f"saved {key} {old!r}, requested {new!r}"
-            for key, old, new in _differences(saved, _training_settings(preset))
-        ]
-        for name, source in _plugin_sources(preset).items():
-            file = self.path / name
-            if file.exists() and not info.is_done and _read(file) != source:
-                differences.append(f"the {file.stem} file differs from {file}")
-        if teacher and info.teacher_sha256 not in (None, teacher.sha256):
-            differences.append(f"saved teacher {info.teacher}, requested {teacher.path}")
-        if initial and info.init_sha256 not in (None, initial.sha256):
-            differences.append(f"the weights of {initial.path} have changed")
-        if info.precision not in (None, precision) and not info.is_done:
-            differences.append(f"saved precision {info.precision}, requested {precision}")
-        if differences:
-            raise RequestError(
-                f"{self.path}: contains a run with other settings ({'; '.join(differences)}); "
-                "restart it with --fresh, or keep both runs with --set name=NEW"
-            )
-        if not info.is_done and info.last is not None and not (self.path / RESUME).exists():
-            self._refuse_files_without(RESUME, [STUDENT, BEST, METRICS])
-
-    def _refuse_files_without(self, missing: str, names: Sequence[str]) -> None:
-        """Refuse to train over files of a run whose other files are lost."""
-        found = [name for name in names if (self.path / name).exists()]
-        if found:
-            raise RequestError(
-                f"{self.path}: contains {found[0]}, but no {missing}; restart the run with "
-                "--fresh, which keeps these files under another name, or use --set name=NEW"
-            )
-
-    def check_images(self, digest: str | None) -> None:
-        """Check that the unfinished run in the folder, if any, was started with the same files.
-
-        Raises:
-            RequestError: it was started with other files.
-        """
-        info = self.info()
-        if info is not None and digest is not None and info.images_sha256 not in (None, digest):
-            raise RequestError(
-                f"{self.path}: was started with other images than those in --data-dir; restart it "
-                "with --fresh"
-            )
+        return info is not None and info.is_finished
 
     def archive(self) -> Path | None:
         """Rename an existing folder to the first free NAME.oldN, and return its new path."""
@@ -201,7 +151,7 @@ class RunFolder:
     def start(self, preset: Preset, details: Mapping[str, Any]) -> None:
         """Write the preset, the source of a plug-in method, and run.json."""
         write_text(self.path / PRESET, to_yaml(preset))
-        for name, source in _plugin_sources(preset).items():
+        for name, source in plugin_sources(preset).items():
             if source is not None:
                 write_text(self.path / name, source)
         previous = self.info()
@@ -229,35 +179,19 @@ class RunFolder:
         torch.save(state, content)
         write_atomically(self.path / RESUME, lambda file: file.write_bytes(content.getbuffer()))
 
-    def save_epoch(
-        self,
-        student: StudentTrainer,
-        state: Mapping[str, Any],
-        is_best: bool,
-        images: ImagesIdentity,
-    ) -> None:
+    def save_epoch(self, result: EpochResult) -> None:
         """Write the results of an epoch: weights, metrics and state.
 
-        Args:
-            student: the student that has finished the epoch.
-            state: state of the student.
-            is_best: whether this is the best epoch so far.
-            images: what the weights store about their images.
+        Raises:
+            RunError: a file cannot be written.
         """
-        details = {"classes": json.dumps(images.classes)} if images.classes else {}
-        details |= {"archive_sha256": images.archive} if images.archive else {}
-        for prefix, network in student.networks().items():
-            weights = network.state_dict()
-            metadata = details | _weights_metadata(student, prefix)
-            if prefix:
-                save_checkpoint(self.path / EMA, weights, metadata)
-                continue
-            if is_best:
+        for name, (weights, metadata) in result.weights.items():
+            if name == "last" and result.is_best:
                 save_checkpoint(self.path / BEST, weights, metadata)
-            save_checkpoint(self.path / STUDENT, weights, metadata)
-        write_metrics(self.path, student.history)
-        self.save_state(state)
-        self.update(**_progress(student))
+            save_checkpoint(self.path / WEIGHT_FILES[name], weights, metadata)
+        write_metrics(self.path, result.history)
+        self.save_state(result.state)
+        self.update(**_progress(result.history, result.best))
 
     def update(self, **changes: Any) -> None:
         """Change entries of run.json."""
@@ -265,62 +199,26 @@ class RunFolder:
         if info is not None:
             write_run_info(self.path, info.model_copy(update=changes))
 
-    def finish(self, student: StudentTrainer) -> None:
-        """Mark the run as done, and remove its state, which is no longer needed."""
-        self.update(state="done", finished=_now(), **_progress(student))
+    def finish(self, history: Sequence[Metrics], best: Metrics | None) -> None:
+        """Mark the run as done, and remove its state, which is no longer needed.
+
+        Args:
+            history: metrics of all epochs.
+            best: metrics of the best one.
+        """
+        self.update(state="done", finished=_now(), **_progress(history, best))
         (self.path / RESUME).unlink(missing_ok=True)
 
 
-def _plugin_sources(preset: Preset) -> dict[str, str | None]:
+def plugin_sources(preset: Preset) -> dict[str, str | None]:
     """Sources of the method and the student, if user-provided files define them, by file name."""
     return {METHOD: method_source(preset), MODEL: model_source(preset.student)}
 
 
-def _read(path: Path) -> str:
-    try:
-        return regular_file(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise RequestError(f"{path}: cannot be read; restart the run with --fresh") from None
-
-
-def _progress(student: StudentTrainer) -> dict[str, Any]:
-    """Entries of run.json that depend on the progress of a student."""
-    seconds = sum(epoch["seconds"] for epoch in student.history)
-    return {"best": student.best, "last": student.history[-1], "seconds": seconds}
-
-
-def _weights_metadata(student: StudentTrainer, prefix: str) -> dict[str, str]:
-    """Metadata of the weights of a student, or of their average with the prefix of its metrics."""
-    preset, metrics = student.preset, student.history[-1]
-    initial = student.initial.checkpoint.metadata if student.initial is not None else {}
-    return {
-        **{key: initial[key] for key in ("license",) if key in initial},
-        "preprocessing": student.preprocessing.to_json(),
-        "model": preset.student,
-        "num_classes": str(num_classes(preset.data)),
-        "dataset": preset.data.name,
-        "preset": preset.run_name,
-        "seed": str(preset.seed),
-        "epoch": str(metrics["epoch"]),
-        "top1": f"{metrics[f'{prefix}test_top1']:.2f}",
-    }
-
-
-def _training_settings(preset: Preset) -> dict[str, Any]:
-    """The settings of a preset that have an effect on the training."""
-    unused = {"published"} if preset.standardized else {"published", "stand"}
-    return preset.model_dump(exclude=unused)
-
-
-def _differences(
-    saved: dict[str, Any], requested: dict[str, Any], prefix: str = ""
-) -> Iterator[tuple[str, Any, Any]]:
-    for key in {**saved, **requested}:
-        old, new = saved.get(key), requested.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            yield from _differences(old, new, f"{prefix}{key}.")
-        elif old != new:
-            yield f"{prefix}{key}", old, new
+def _progress(history: Sequence[Metrics], best: Metrics | None) -> dict[str, Any]:
+    """Entries of run.json that depend on the finished epochs."""
+    seconds = sum(epoch["seconds"] for epoch in history)
+    return {"best": best, "last": history[-1], "seconds": seconds}
 
 
 def _now() -> str:

@@ -7,17 +7,16 @@ import torch
 from lskd_cli.config import Preset, load_preset
 from lskd_cli.data import DataShard, InMemoryImages, Loader, create_loader, num_classes
 from lskd_cli.distillers import method_source, uses_features
-from lskd_cli.engine.devices.cuda_graphs import WARMUP_RUNS, create_runner
+from lskd_cli.engine.devices.cuda_graphs import WARMUP_RUNS, EagerRunner, create_runner
 from lskd_cli.engine.devices.runtime import Runtime
 from lskd_cli.engine.training.initial_weights import load_initial_weights
-from lskd_cli.engine.training.loop import launch
+from lskd_cli.engine.training.joint_step import create_joint_step
 from lskd_cli.engine.training.student_trainer import (
     StudentTrainer,
     create_seeded_distiller,
     create_student,
 )
 from lskd_cli.engine.training.teacher import Teacher
-from lskd_cli.engine.training.training_step import shared_step, teacher_views
 from lskd_cli.errors import RequestError
 from lskd_cli.models import (
     Network,
@@ -71,8 +70,7 @@ def dry_run(preset: Preset, runtime: Runtime) -> dict[str, float]:
     """
     check_networks([preset])
     loader, teacher, student = _first_epoch(preset, runtime, _IMAGES)
-    spec = loader.batch_spec(0, 1)
-    student.train_steps(*shared_step(loader, teacher, teacher_views([student]), spec))
+    EagerRunner(1).run(create_joint_step(loader, teacher, [student]), loader.batch_spec(0, 1))
     student.meters.check_finite(preset.run_path, epoch=1)
     return student.meters.means()
 
@@ -92,7 +90,8 @@ def graphs_self_test(runtime: Runtime) -> list[str]:
         loader, teacher, student = _first_epoch(preset, runtime, num_launches * size)
         for number in range(num_launches):
             steps = runner.steps_per_launch
-            launch(runner, loader, teacher, [student], loader.batch_spec(number * steps, steps))
+            spec = loader.batch_spec(number * steps, steps)
+            runner.run(create_joint_step(loader, teacher, [student]), spec)
             student.advance_step(steps)
     student.meters.check_finite(preset.run_path, epoch=1)
     return warnings

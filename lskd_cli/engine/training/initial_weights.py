@@ -1,44 +1,20 @@
 """Weights from which a student starts, and which of them fit its network."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from safetensors.torch import save as serialize
 from torch import Tensor
 
-from lskd_cli.checkpoints import Checkpoint, load_checkpoint
+from lskd_cli.checkpoints import Checkpoint, load_weights
 from lskd_cli.config import Preset
 from lskd_cli.data import num_classes
 from lskd_cli.errors import RequestError
 from lskd_cli.models import (
-    PRETRAINED,
     Network,
     classifier_parameters,
     create_model,
-    load_pretrained,
 )
-from lskd_cli.run_paths import weights_file
-
-
-def load_weights(source: Path, model: str | None) -> Checkpoint:
-    """The weights of a file or run folder, or those of a library if the source is ``pretrained``.
-
-    Args:
-        source: path, or ``pretrained``.
-        model: network of the pretrained weights.
-
-    Raises:
-        RequestError: the file cannot be read, or the network has no pretrained weights.
-        RunError: the pretrained weights cannot be downloaded.
-    """
-    if str(source) != PRETRAINED or model is None:
-        return load_checkpoint(weights_file(source))
-    weights, metadata = load_pretrained(model)
-    contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
-    digest = hashlib.sha256(serialize(contiguous)).hexdigest()
-    return Checkpoint(source, weights, metadata, digest)
 
 
 @dataclass

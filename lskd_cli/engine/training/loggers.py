@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lskd_cli.config import Preset
-from lskd_cli.engine.training.callback import Callback, RunningMetrics
+from lskd_cli.engine.training.callback import Callback
 from lskd_cli.engine.training.student_trainer import StudentTrainer
 from lskd_cli.errors import RequestError
 
@@ -114,27 +114,24 @@ def open_loggers(
 
 
 class LoggingCallback(Callback):
-    """Forwards every call to another callback, and logs the metrics of finished epochs.
+    """Logs the metrics of finished epochs.
 
     A logger that fails is closed with one warning, and the training continues.
     """
 
-    def __init__(self, callback: Callback, loggers: Mapping[str, Sequence[MetricLogger]]) -> None:
-        """Use the loggers of each student, by the path of its run."""
-        self.callback = callback
-        self.loggers = {path: list(of_run) for path, of_run in loggers.items()}
+    def __init__(
+        self, loggers: Mapping[str, Sequence[MetricLogger]], warn: Callable[[str], None]
+    ) -> None:
+        """Use the loggers of each student.
 
-    def on_epoch_start(self, epoch: int, step: int, num_steps: int) -> None:
-        self.callback.on_epoch_start(epoch, step, num_steps)
-
-    def on_steps_end(self, num_images: int, running_metrics: RunningMetrics | None) -> None:
-        self.callback.on_steps_end(num_images, running_metrics)
-
-    def on_warning(self, message: str) -> None:
-        self.callback.on_warning(message)
+        Args:
+            loggers: the loggers by the path of their run.
+            warn: called with a message for the user.
+        """
+        self.loggers = {path: list(run_loggers) for path, run_loggers in loggers.items()}
+        self.warn = warn
 
     def on_epoch_end(self, student: StudentTrainer) -> None:
-        self.callback.on_epoch_end(student)
         path = student.preset.run_path
         for logger in list(self.loggers.get(path, ())):
             self._try(path, logger, partial(logger.log_epoch, student.history[-1]))
@@ -151,4 +148,4 @@ class LoggingCallback(Callback):
         except Exception as error:  # a disk, a network or a library may raise any exception
             self.loggers[path].remove(logger)
             name = getattr(logger, "name", type(logger).__name__)
-            self.on_warning(f"{path}: {name} logging disabled: {error}")
+            self.warn(f"{path}: {name} logging disabled: {error}")

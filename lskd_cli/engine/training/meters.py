@@ -15,8 +15,15 @@ class Meters:
     The sums are changed in place, so that a captured step keeps adding to them.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, group: ProcessGroup = SINGLE_PROCESS) -> None:
+        """Start with no step.
+
+        Args:
+            device: device of the sums.
+            group: the processes whose images count; all of them call the methods that gather sums.
+        """
         self.device = device
+        self.group = group
         self._allocate([])
 
     def _allocate(self, names: list[str]) -> None:
@@ -54,18 +61,17 @@ class Meters:
         """Whether a loss of this process was not finite; reads from the device."""
         return bool(self.bad_step.item())
 
-    def check_finite(self, run: str, epoch: int, group: ProcessGroup = SINGLE_PROCESS) -> None:
+    def check_finite(self, run: str, epoch: int) -> None:
         """Check that all losses of all processes were finite.
 
         Args:
             run: name of the run, for the message.
             epoch: current epoch, for the message.
-            group: the processes, which must all call this.
 
         Raises:
             RunError: a loss was not finite; the message names the step and the losses.
         """
-        values = group.all_gather(torch.cat([self.bad_step[None].double(), self.bad_losses]))
+        values = self.group.all_gather(torch.cat([self.bad_step[None].double(), self.bad_losses]))
         for bad_step, *bad_losses in values.tolist():
             if bad_step == 0:
                 continue
@@ -76,33 +82,34 @@ class Meters:
                 "last saved state is kept; restart with --fresh --set optimizer.lr=LOWER"
             )
 
-    def means(self, group: ProcessGroup = SINGLE_PROCESS) -> dict[str, float]:
-        """Means so far: train_loss, train_NAME of each loss term, and train_top1 in percent.
+    def means(self) -> dict[str, float]:
+        """Means so far: train_loss, train_NAME of each loss term, and train_top1 in percent."""
+        return self._means(self.group.all_gather(self.sums).sum(dim=0))
 
-        Args:
-            group: the processes whose images count, which must all call this.
-        """
-        *sums, correct, images = group.all_gather(self.sums).sum(dim=0).tolist()
+    def local_means(self) -> dict[str, float]:
+        """The means of the images of this process."""
+        return self._means(self.sums)
+
+    def _means(self, values: Tensor) -> dict[str, float]:
+        *totals, correct, images = values.tolist()
         images = max(images, 1)
-        means = [value / images for value in sums]
+        means = [value / images for value in totals]
         metrics = {"train_loss": sum(means)}
         metrics |= {f"train_{name}": mean for name, mean in zip(self.names, means, strict=True)}
         return metrics | {"train_top1": 100 * correct / images}
 
-    def state_dict(self, group: ProcessGroup = SINGLE_PROCESS) -> dict[str, object]:
+    def state_dict(self) -> dict[str, object]:
         """The sums of all processes, from which ``load_state_dict`` resumes within an epoch."""
-        sums = group.all_gather(self.sums).sum(dim=0)
+        sums = self.group.all_gather(self.sums).sum(dim=0)
         return {"names": self.names, "sums": sums, "steps": self.steps}
 
-    def load_state_dict(
-        self, state: Mapping[str, object], group: ProcessGroup = SINGLE_PROCESS
-    ) -> None:
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Restore a state: the main process gets the sums of all processes."""
         names, sums, steps = state["names"], state["sums"], state["steps"]
         assert isinstance(names, list)
         assert isinstance(sums, Tensor)
         assert isinstance(steps, Tensor)
         self._allocate(names)
-        if group.is_main_process:
+        if self.group.is_main_process:
             self.sums.copy_(sums)
         self.steps.copy_(steps)

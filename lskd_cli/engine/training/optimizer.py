@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 import torch
-from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from torch import nn
 
 from lskd_cli.config import Optimizer
@@ -81,16 +80,18 @@ def _groups(
         return _weight_decay_groups(module, config)
     # Parameters of the method, such as adapters, have the scheduled rate.
     own = {id(parameter) for parameter in student.parameters()}
-    groups = _part(module, config, {id(p) for p in module.parameters()} - own, 1.0)
+    groups = _select_groups(module, config, {id(p) for p in module.parameters()} - own, 1.0)
     if config.layer_decay is not None:
         return _layer_groups(student, config) + groups
     by_name = student.state_dict(keep_vars=True)
     head = {id(by_name[name]) for name in classifier}
-    backbone = _part(student, config, own - head, config.backbone_lr_scale)
-    return backbone + _part(student, config, head, 1.0) + groups
+    backbone = _select_groups(student, config, own - head, config.backbone_lr_scale)
+    return backbone + _select_groups(student, config, head, 1.0) + groups
 
 
-def _part(module: nn.Module, config: Optimizer, selected: set[int], scale: float) -> Groups:
+def _select_groups(
+    module: nn.Module, config: Optimizer, selected: set[int], scale: float
+) -> Groups:
     """The groups of some parameters of a module, by their identities."""
     groups = []
     for group in _weight_decay_groups(module, config):
@@ -106,6 +107,8 @@ def _layer_groups(student: nn.Module, config: Optimizer) -> Groups:
         raise RequestError(
             "optimizer.layer_decay: only networks of timm have it; use backbone_lr_scale instead"
         )
+    from timm.optim import param_groups_layer_decay
+
     groups: Groups = param_groups_layer_decay(
         network,
         weight_decay=config.weight_decay,
@@ -117,6 +120,8 @@ def _layer_groups(student: nn.Module, config: Optimizer) -> Groups:
 
 def _weight_decay_groups(module: nn.Module, config: Optimizer) -> Groups:
     if config.name == "adamw":
+        from timm.optim import param_groups_weight_decay
+
         groups: Groups = param_groups_weight_decay(
             module, weight_decay=config.weight_decay, no_weight_decay_list=_NO_WEIGHT_DECAY
         )

@@ -1,5 +1,6 @@
 """One student in training, with its distiller, its optimizer and its position in the schedule."""
 
+import json
 import math
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -9,19 +10,20 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from timm.layers import convert_sync_batchnorm
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from lskd_cli.checkpoints import Checkpoint, first_non_finite
 from lskd_cli.config import Preset
-from lskd_cli.data import Batch, derive_seed, num_classes
+from lskd_cli.data import Batch, ImagesIdentity, num_classes
 from lskd_cli.distillers import Distiller, create_distiller
-from lskd_cli.engine.devices.compile import Compiled, Warn
+from lskd_cli.engine.devices.compile import Compiled
 from lskd_cli.engine.devices.cuda_graphs import seed_generators
 from lskd_cli.engine.devices.graph_check import StepState
 from lskd_cli.engine.devices.runtime import Runtime
+from lskd_cli.engine.devices.types import Warn
+from lskd_cli.engine.runs.run_folder import STATE_VERSION, EpochResult
 from lskd_cli.engine.training.distillation_module import DistillationModule, TeacherOutputs
 from lskd_cli.engine.training.initial_weights import InitialWeights
 from lskd_cli.engine.training.meters import Meters
@@ -32,11 +34,8 @@ from lskd_cli.engine.training.weight_average import WeightAverage
 from lskd_cli.errors import RequestError, RunError
 from lskd_cli.models import Network, classifier_parameters, create_model
 from lskd_cli.preprocessing import Preprocessing
-
-# First number of the keys that seed stochastic depth, which no other seed starts with.
-DROP_PATH_STREAM = 2**31
-
-STATE_VERSION = 1  # changes when the state of a run gets another format
+from lskd_cli.random_streams import student_seed
+from lskd_cli.run_paths import WeightsName
 
 
 class StudentTrainer:
@@ -86,6 +85,8 @@ class StudentTrainer:
         if preset.sync_batchnorm and runtime.process_group.world_size > 1:
             if runtime.device.type == "cpu":
                 raise RequestError("sync_batchnorm: requires CUDA; leave it out on CPUs")
+            from timm.layers import convert_sync_batchnorm
+
             self.student = convert_sync_batchnorm(self.student)
             self.distiller = convert_sync_batchnorm(self.distiller)
         if self.distiller.required_features:  # after batch norms are replaced
@@ -111,7 +112,7 @@ class StudentTrainer:
         )
         decay = preset.optimizer.ema_decay
         self.ema = None if decay is None else WeightAverage(self.student, decay, runtime.device)
-        self.meters = Meters(runtime.device)
+        self.meters = Meters(runtime.device, runtime.process_group)
         self.position = (1, 0)
         self.seconds = 0.0
         self.data_wait_seconds = 0.0
@@ -179,53 +180,51 @@ class StudentTrainer:
         self.module.train()
 
     def train_steps(self, batch: Batch, teacher: TeacherOutputs) -> None:
-        """Train on one or more steps' images, one step after the other.
+        """Train on the images of one or more steps; all work is on the device.
 
         Args:
             batch: images of this process, a whole number of steps or up to the end of the epoch.
             teacher: outputs of the teacher for these images.
         """
-        size = self.preset.data.batch_size
-        epoch, first_step = self.position
-        rank = self.runtime.process_group.rank
-        for number, start in enumerate(range(0, len(batch.target), size)):
-            # Stochastic depth is the same whichever students are trained together.
-            key = (DROP_PATH_STREAM, epoch, first_step + number, self.preset.seed, rank)
-            seed_generators(derive_seed(*key))
-            images = slice(start, start + size)
-            outputs = {view: output.slice(images) for view, output in teacher.items()}
-            self.train_step(batch.slice(images), outputs)
-
-    def train_step(self, batch: Batch, teacher: TeacherOutputs) -> None:
-        """Train on one batch; all work is on the device, so that it can be captured.
-
-        Args:
-            batch: images of this process.
-            teacher: outputs of the teacher for these images.
-        """
-        optimizer_config = self.preset.optimizer
-        self.optimizer.zero_grad()
-        losses: dict[str, Tensor] = {}
-        logits = []
-        slices = list(_micro_batches(len(batch.target), optimizer_config.grad_accum_steps))
-        for number, (images, fraction) in enumerate(slices, start=1):
-            outputs = {view: output.slice(images) for view, output in teacher.items()}
-            with self._grad_sync(is_last=number == len(slices)):
-                student_logits, terms = self.ddp_module(batch.slice(images), outputs, self.epoch)
-                loss = batch.weight * fraction * torch.stack(list(terms.values())).sum()
-                loss.backward()  # type: ignore[no-untyped-call]
-            for name, value in terms.items():
-                losses[name] = losses.get(name, 0) + fraction * value.detach()
-            logits.append(student_logits.detach())
-        group = self.runtime.process_group
+        config, group = self.preset.optimizer, self.runtime.process_group
         max_rows = -(-self.preset.data.batch_size // group.world_size)
-        self.distiller.on_step_end(partial(group.all_gather_padded, max_rows=max_rows))
-        if optimizer_config.clip_grad_norm is not None:
-            clip_grad_norm_(self.module.parameters(), optimizer_config.clip_grad_norm)
-        self.optimizer.step()
-        if self.ema is not None:
-            self.ema.update(self.student)
-        self.meters.update(losses, torch.cat(logits), batch.target)
+        for step_batch, step_teacher in self._steps(batch, teacher):
+            self.optimizer.zero_grad()
+            losses: dict[str, Tensor] = {}
+            logits = []
+            for images, fraction in _micro_batches(len(step_batch.target), config.grad_accum_steps):
+                outputs = {view: output.slice(images) for view, output in step_teacher.items()}
+                with self._grad_sync(is_last=images.stop == len(step_batch.target)):
+                    student_logits, terms = self.ddp_module(
+                        step_batch.slice(images), outputs, self.epoch
+                    )
+                    loss = batch.weight * fraction * torch.stack(list(terms.values())).sum()
+                    loss.backward()  # type: ignore[no-untyped-call]
+                for name, value in terms.items():
+                    losses[name] = losses.get(name, 0) + fraction * value.detach()
+                logits.append(student_logits.detach())
+            self.distiller.on_step_end(partial(group.all_gather_padded, max_rows=max_rows))
+            if config.clip_grad_norm is not None:
+                clip_grad_norm_(self.module.parameters(), config.clip_grad_norm)
+            self.optimizer.step()
+            if self.ema is not None:
+                self.ema.update(self.student)
+            self.meters.update(losses, torch.cat(logits), step_batch.target)
+
+    def _steps(
+        self, batch: Batch, teacher: TeacherOutputs
+    ) -> Iterator[tuple[Batch, TeacherOutputs]]:
+        """The images and teacher outputs of each step, with the generators seeded for it."""
+        size, rank = self.preset.data.batch_size, self.runtime.process_group.rank
+        epoch, first_step = self.position
+        for index, start in enumerate(range(0, len(batch.target), size)):
+            # Random numbers are the same whichever students are trained together.
+            seed_generators(student_seed(epoch, first_step + index, self.preset.seed, rank))
+            images = slice(start, start + size)
+            yield (
+                batch.slice(images),
+                {view: output.slice(images) for view, output in teacher.items()},
+            )
 
     def _grad_sync(self, is_last: bool) -> AbstractContextManager[None]:
         """Context of a micro-batch; processes average gradients only in the last one."""
@@ -239,12 +238,15 @@ class StudentTrainer:
         epoch, step = self.position
         self.position = (epoch, step + num_steps)
 
-    def finish_epoch(self, metrics: Mapping[str, float], num_images: int) -> bool:
-        """Add an epoch to the history; True if it is the best so far.
+    def finish_epoch(
+        self, metrics: Mapping[str, float], num_images: int, images: ImagesIdentity
+    ) -> EpochResult:
+        """Add an epoch to the history; all processes must call this together.
 
         Args:
             metrics: metrics of the training and the evaluation.
             num_images: number of images of the epoch.
+            images: what the weights store about their images.
 
         Raises:
             RunError: a metric is not finite.
@@ -254,7 +256,7 @@ class StudentTrainer:
         record |= {name: value.item() for name, value in self.distiller.metrics().items()}
         record["seconds"] = self.seconds
         record["images_per_second"] = num_images / self.seconds
-        record["waiting_seconds"] = self.data_wait_seconds
+        record["data_wait_seconds"] = self.data_wait_seconds
         for name, value in record.items():
             if not math.isfinite(value):
                 raise RunError(
@@ -267,9 +269,31 @@ class StudentTrainer:
         self.seconds = self.data_wait_seconds = 0.0
         key = "val_top1" if "val_top1" in record else "test_top1"
         is_best = self.best is None or record[key] > self.best[key]
-        if is_best:
+        if self.best is None or is_best:
             self.best = record
-        return is_best
+        weights: dict[WeightsName, tuple[dict[str, Tensor], dict[str, str]]] = {}
+        for prefix, network in self.networks().items():
+            metadata = self._weights_metadata(record[f"{prefix}test_top1"], images)
+            weights["ema" if prefix else "last"] = (network.state_dict(), metadata)
+        return EpochResult(self.history, self.best, is_best, weights, self.state_dict())
+
+    def _weights_metadata(self, top1: float, images: ImagesIdentity) -> dict[str, str]:
+        """Metadata of the weights of the last epoch, with their accuracy in percent."""
+        preset = self.preset
+        initial = self.initial.checkpoint.metadata if self.initial is not None else {}
+        return {
+            **({"classes": json.dumps(images.classes)} if images.classes else {}),
+            **({"archive_sha256": images.archive} if images.archive else {}),
+            **{key: initial[key] for key in ("license",) if key in initial},
+            "preprocessing": self.preprocessing.to_json(),
+            "model": preset.student,
+            "num_classes": str(num_classes(preset.data)),
+            "dataset": preset.data.name,
+            "preset": preset.run_name,
+            "seed": str(preset.seed),
+            "epoch": str(self.history[-1]["epoch"]),
+            "top1": f"{top1:.2f}",
+        }
 
     def check_finite(self) -> None:
         """Check that all weights are finite; all processes must call this together.
@@ -297,10 +321,10 @@ class StudentTrainer:
             "student": self.student.state_dict(),
             "distiller": self.distiller.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "meters": self.meters.state_dict(self.runtime.process_group),
+            "meters": self.meters.state_dict(),
             "position": self.position,
             "seconds": self.seconds,
-            "waited": self.data_wait_seconds,
+            "data_wait_seconds": self.data_wait_seconds,
             "history": self.history,
             "best": self.best,
         }
@@ -316,11 +340,11 @@ class StudentTrainer:
         self.learning_rates.attach(self.optimizer)
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
-        self.meters.load_state_dict(state["meters"], self.runtime.process_group)
+        self.meters.load_state_dict(state["meters"])
         epoch, step = state["position"]
         self.position = (epoch, step)
         self.seconds = state["seconds"]
-        self.data_wait_seconds = state["waited"]
+        self.data_wait_seconds = state["waited" if "waited" in state else "data_wait_seconds"]
         self.history = list(state["history"])
         if len(self.history) != epoch - 1:
             raise ValueError(f"{len(self.history)} epochs in the history at epoch {epoch}")

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
 from lskd_cli.config import View
-from lskd_cli.engine.devices.compile import Compiled, Warn
+from lskd_cli.engine.devices.compile import Compiled
 from lskd_cli.engine.devices.runtime import Runtime
+from lskd_cli.engine.devices.types import Warn
 from lskd_cli.engine.training.view_adapter import ViewAdapter
 from lskd_cli.models import Network, Output
 

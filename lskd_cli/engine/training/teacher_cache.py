@@ -20,10 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lskd_cli.checkpoints import Checkpoint
-from lskd_cli.config import Preset
+from lskd_cli.config import Data
 from lskd_cli.data import BatchSpec, Loader, num_classes
-from lskd_cli.engine.devices.runtime import Runtime
+from lskd_cli.engine.inference.trained_network import TrainedNetwork
 from lskd_cli.engine.training.teacher import Teacher
 from lskd_cli.errors import RequestError, RunError
 from lskd_cli.io.atomic import write_text
@@ -37,23 +36,23 @@ _IRRELEVANT = {"batch_size", "seed"}
 class TeacherCache:
     """Reads cached logits, and computes and stores missing ones."""
 
-    def __init__(self, path: Path, teacher: Teacher, preset: Preset, num_images: int) -> None:
+    def __init__(self, path: Path, teacher: Teacher, data: Data, num_images: int) -> None:
         """Open the file, or create it with its full size, so that training cannot fill the disk.
 
         Args:
             path: path of the file, from ``cache_path``.
             teacher: computes missing logits.
-            preset: preset of any student; its data and teacher matter.
+            data: data settings of the training.
             num_images: size of the training set.
 
         Raises:
             RequestError: the file is corrupt, or the disk is too small for it.
         """
         self.teacher = teacher
-        side = 2 * preset.data.padding + 1
+        side = 2 * data.padding + 1
         self.side = side
         self.num_views = side * side * 2
-        logits = ("logits", "<f2", (num_classes(preset.data),))
+        logits = ("logits", "<f2", (num_classes(data),))
         dtype: np.dtype[Any] = np.dtype([logits, ("check", "<u4")])
         self.dtype = dtype
         shape = (num_images, self.num_views)
@@ -117,35 +116,28 @@ class TeacherCache:
 
 
 def cache_path(
-    folder: Path,
-    checkpoint: Checkpoint,
-    preprocessing: Preprocessing,
-    preset: Preset,
-    runtime: Runtime,
-    images: str | None,
+    folder: Path, teacher: TrainedNetwork, data: Data, precision: str, images: str | None
 ) -> Path:
     """Path of the cache; a JSON file next to it describes its origin.
 
     The name contains a digest of the teacher's weights, the data settings, the precision, the
-    preparation of the teacher's images if it differs from the student's, and the digest of images
-    of one's own.
+    teacher's preprocessing if it differs from the student's, and the digest of custom images.
 
     Raises:
         RequestError: the folder cannot be written, or the JSON file has another content.
     """
-    data = preset.data.model_dump(exclude=_IRRELEVANT)
     origin: dict[str, Any] = {
-        "teacher": preset.teacher,
-        "teacher_sha256": checkpoint.sha256,
-        "data": data,
-        "precision": runtime.precision,
+        "teacher": teacher.model,
+        "teacher_sha256": teacher.checkpoint.sha256,
+        "data": data.model_dump(exclude=_IRRELEVANT),
+        "precision": precision,
     }
-    if preprocessing != Preprocessing.of_data(preset.data):
-        origin["preprocessing"] = preprocessing.to_json()
+    if teacher.preprocessing != Preprocessing.of_data(data):
+        origin["preprocessing"] = teacher.preprocessing.to_json()
     if images is not None:
         origin["images_sha256"] = images
     text = json.dumps(origin, indent=2) + "\n"
-    model = str(preset.teacher).replace("/", "-")
+    model = teacher.model.replace("/", "-")
     name = f"{model}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     description = folder / f"{name}.json"
     try:

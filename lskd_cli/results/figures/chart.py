@@ -80,8 +80,8 @@ def paper_spec(figure: Figure) -> dict[str, Any]:
     if figure.aspect is not None:
         size["height"] = figure.aspect * width
     charts, datasets = [], {}
-    for number, panel in enumerate(figure.panels):
-        name = f"{ROWS.name}{number}"
+    for index, panel in enumerate(figure.panels):
+        name = f"{ROWS.name}{index}"
         datasets[name] = list(panel.rows)
         chart = panel.chart.properties(data=alt.NamedData(name=name), title=panel.title, **size)
         charts.append(chart)

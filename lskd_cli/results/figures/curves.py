@@ -154,7 +154,7 @@ def curve_rows(
         values = released_curves(metric)[log]
         name = f"published, {len(values)} epochs"
         rows += [
-            {"run": name, "arm": name, "role": PUBLISHED, "epoch": epoch, "value": value}
+            {"run": name, "run_name": name, "role": PUBLISHED, "epoch": epoch, "value": value}
             for epoch, value in enumerate(values[:log_epochs], 1)
         ]
     for run in runs:
@@ -162,7 +162,7 @@ def curve_rows(
         for metrics in run.history:
             row: Row = {
                 "run": run.path.as_posix(),
-                "arm": run.preset.run_name,
+                "run_name": run.preset.run_name,
                 "role": role,
                 "epoch": metrics["epoch"],
                 "value": metrics[metric],
@@ -198,12 +198,12 @@ def _curve_charts(
         "x_max": epochs,
         "y_min": low,
         "y_max": high,
-        "highlighted_arm": "",
+        "highlighted_run_name": "",
         "highlighted_run": "",
     }
     hover = alt.selection_point(
-        name="hover", fields=["run", "arm"], on="pointerover", clear="pointerout", nearest=True,
-        empty=False,
+        name="hover", fields=["run", "run_name"], on="pointerover", clear="pointerout",
+        nearest=True, empty=False,
     )  # fmt: skip
     x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, grid=False)).scale(
         domainMin=alt.ExprRef("x_min"), domainMax=alt.ExprRef("x_max"), nice=False, zero=False
@@ -217,8 +217,8 @@ def _curve_charts(
     )
     title = _TITLES[metric]
     color = alt.Color("role:N", scale=color_scale(ROLE_COLORS, names), title=None)
-    is_faded = "highlighted_arm != '' && datum.arm != highlighted_arm"
-    base = alt.Chart(ROWS).encode(x=x, color=color, detail="arm:N")
+    is_faded = "highlighted_run_name != '' && datum.run_name != highlighted_run_name"
+    base = alt.Chart(ROWS).encode(x=x, color=color, detail="run_name:N")
     band = base.mark_area(clip=True).encode(
         y=alt.Y("min(value):Q", scale=scale, title=title),
         y2="max(value):Q",

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import altair as alt
 import numpy as np
-from sklearn.manifold import TSNE
 
 from lskd_cli.network_outputs import Array, NetworkOutputs
 from lskd_cli.results.figures.chart import ROWS, Figure, Panel
@@ -85,6 +84,8 @@ def _scatter_plot(classes: Sequence[int]) -> alt.Chart:
 
 
 def _embed(features: Array) -> Array:
+    from sklearn.manifold import TSNE
+
     perplexity = min(_PERPLEXITY, (len(features) - 1) / 3)
     method = TSNE(init="pca", perplexity=perplexity, random_state=0)
     return np.asarray(method.fit_transform(features))

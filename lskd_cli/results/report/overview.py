@@ -5,34 +5,34 @@ from collections.abc import Sequence
 
 from lskd_cli.results.figures.forest import ForestRow
 from lskd_cli.results.grouping import MethodRuns, RunGroup, has_published_settings, method_name
-from lskd_cli.results.runs import Run
+from lskd_cli.results.runs import EpochName, Run
 from lskd_cli.results.seed_stats import paired_difference, top1_by_seed
 from lskd_cli.results.tables.table_format import format_duration
 
 _MAX_NAMES = 8  # of unfinished runs in one line
 
 
-def forest_rows(groups: Sequence[tuple[RunGroup, str]], accuracy: str) -> list[ForestRow]:
+def forest_rows(groups: Sequence[tuple[RunGroup, str]], epoch: EpochName) -> list[ForestRow]:
     """A row for every method that was trained with and without standardization.
 
     Args:
         groups: groups of finished and unfinished runs, with the identifiers of their sections.
-        accuracy: "best" or "last" epoch.
+        epoch: the best or the last epoch.
 
     Raises:
         RequestError: two runs have the same settings and seed.
     """
     return [
-        _row(group, method, section, accuracy)
+        _row(group, method, section, epoch)
         for group, section in groups
         for method in group.methods
         if method.preset.standardized and method.plain
     ]
 
 
-def _row(group: RunGroup, method: MethodRuns, section: str, accuracy: str) -> ForestRow:
+def _row(group: RunGroup, method: MethodRuns, section: str, epoch: EpochName) -> ForestRow:
     plain, standardized = (
-        top1_by_seed([run for run in runs if run.is_finished], accuracy)
+        top1_by_seed([run for run in runs if run.is_finished], epoch)
         for runs in (method.plain, method.runs)
     )
     difference = paired_difference(plain, standardized)

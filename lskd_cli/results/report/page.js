@@ -54,12 +54,12 @@ for (const button of all("th button")) {
 
 // Filters by method, pair and state.
 const matches = ({ method, methods, pair, state }) => {
-  const wanted = settings.filters;
+  const filters = settings.filters;
   const names = methods?.split("|") ?? [method];
   return (
-    (!wanted.method || names.includes(wanted.method)) &&
-    (!wanted.pair || pair === undefined || pair === wanted.pair) &&
-    (!wanted.state || state === undefined || state === wanted.state)
+    (!filters.method || names.includes(filters.method)) &&
+    (!filters.pair || pair === undefined || pair === filters.pair) &&
+    (!filters.state || state === undefined || state === filters.state)
   );
 };
 function applyFilters() {

@@ -19,7 +19,7 @@ from lskd_cli.results.grouping import RunGroup, method_name, pair_label
 from lskd_cli.results.report.overview import forest_rows, progress_lines
 from lskd_cli.results.report.page_data import page_data
 from lskd_cli.results.report.report_figures import make_names_unique, overview_figure
-from lskd_cli.results.runs import Run
+from lskd_cli.results.runs import EpochName, Run
 from lskd_cli.results.tables.comparison import make_comparison
 from lskd_cli.results.tables.details import make_details
 from lskd_cli.results.tables.table_format import Table, format_duration, table_lines
@@ -38,21 +38,21 @@ class ReportSection:
 
 
 def write_page(
-    path: Path, sections: Sequence[ReportSection], accuracy: str, version: str | None = None
+    path: Path, sections: Sequence[ReportSection], epoch: EpochName, version: str | None = None
 ) -> None:
     """Render the page and replace the file; equal names of figures are numbered.
 
     Args:
         path: path of the HTML file.
         sections: groups of runs with at least one finished epoch; tables contain finished runs.
-        accuracy: "best" or "last" epoch in the comparison.
+        epoch: the best or the last epoch in the comparison.
         version: for a page that is rewritten during training, what identifies this version.
 
     Raises:
         RunError: the file cannot be written.
         RequestError: two runs have the same settings and seed.
     """
-    write_text(path, render_page(sections, accuracy, version))
+    write_text(path, render_page(sections, epoch, version))
     if version is not None:
         write_text(path.parent / VERSION_FILE, f'lskdVersion("{version}");\n')
 
@@ -66,19 +66,19 @@ def finish_watching(folder: Path) -> None:
     write_text(folder / VERSION_FILE, 'lskdVersion("finished");\n')
 
 
-def overview(sections: Sequence[ReportSection], accuracy: str) -> list[Figure]:
+def overview(sections: Sequence[ReportSection], epoch: EpochName) -> list[Figure]:
     """The figures above all sections: the forest plot, if a method was trained both ways.
 
     Raises:
         RequestError: two runs have the same settings and seed.
     """
     groups = [(section.group, anchor) for section, anchor in _anchors(sections)]
-    rows = forest_rows(groups, accuracy)
+    rows = forest_rows(groups, epoch)
     return [overview_figure(rows)] if rows else []
 
 
 def render_page(
-    sections: Sequence[ReportSection], accuracy: str, version: str | None = None
+    sections: Sequence[ReportSection], epoch: EpochName, version: str | None = None
 ) -> str:
     """The page as HTML; the arguments are those of ``write_page``."""
     # Student baselines are part of several groups.
@@ -87,8 +87,8 @@ def render_page(
     for run in runs:
         commands.setdefault(run.info.command, []).append(run.preset.run_path)
     make_names_unique([figure for section in sections for figure in section.figures])
-    top_figures = overview(sections, accuracy)
-    comparison = make_comparison([section.group for section in sections], accuracy)
+    top_figures = overview(sections, epoch)
+    comparison = make_comparison([section.group for section in sections], epoch)
     figures = [*top_figures, *(figure for section in sections for figure in section.figures)]
     environment = Environment(
         loader=PackageLoader("lskd_cli.results.report", "."),
@@ -162,7 +162,7 @@ def _table_values(table: Table) -> dict[str, Any]:
             ],
             "method": getattr(row, "method", "").removesuffix("+Ours"),
             "pair": pair_label(row.teacher, row.student),
-            "arm": getattr(row, "run_name", ""),
+            "run_name": getattr(row, "run_name", ""),
         }
         for row in table.rows
     ]
@@ -194,7 +194,7 @@ def _run_values(run: Run) -> dict[str, Any]:
     return {
         "cells": cells,
         "path": run.path.as_posix(),
-        "arm": preset.run_name,
+        "run_name": preset.run_name,
         "method": method_name(run),
         "pair": pair_label(preset.teacher, preset.student),
         "state": "finished" if run.is_finished else "unfinished",

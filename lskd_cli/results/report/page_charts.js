@@ -42,17 +42,17 @@ function curveRows(panel) {
   const curves = panel.logs.map((log) => {
     const values = data.released[panel.metric][log];
     const name = `published, ${values.length} epochs`;
-    return { path: name, arm: name, role: data.released_role, values: values.slice(0, panel.epochs) };
+    return { path: name, run_name: name, role: data.released_role, values: values.slice(0, panel.epochs) };
   });
   for (const path of panel.runs) {
     const run = data.runs[path];
-    curves.push({ path, arm: run.arm, role: run.role, values: run[panel.metric], unfinished: run.unfinished });
+    curves.push({ path, run_name: run.run_name, role: run.role, values: run[panel.metric], unfinished: run.unfinished });
   }
   return curves
     .filter(({ role }) => !settings.hidden.includes(role))
-    .flatMap(({ path, arm, role, values, unfinished }) =>
+    .flatMap(({ path, run_name, role, values, unfinished }) =>
       smooth(values, settings.smoothing).map((value, index) => {
-        const row = { run: path, arm, role, epoch: index + 1, value };
+        const row = { run: path, run_name, role, epoch: index + 1, value };
         if (unfinished && index === values.length - 1) row.unfinished = unfinished;
         return row;
       }),
@@ -112,7 +112,7 @@ async function draw(chart) {
     renderer: rows.length > 300 ? "canvas" : "svg", logLevel: 1, // errors
   });
   entry.view = view;
-  if (panel.runs) view.addSignalListener("hover", (_, value) => highlight(value.run?.[0], value.arm?.[0]));
+  if (panel.runs) view.addSignalListener("hover", (_, value) => highlight(value.run?.[0], value.run_name?.[0]));
   view.addEventListener("click", (_, item) => {
     if (item?.datum?.section) location.hash = item.datum.section;
   });
@@ -157,21 +157,21 @@ document.addEventListener("filterchange", filterCharts);
 
 // A curve, its row in the tables and its seed are highlighted together.
 let highlighted = "";
-function highlight(run = "", arm = "") {
-  if (highlighted === `${run} ${arm}`) return;
-  highlighted = `${run} ${arm}`;
-  for (const row of all("tr[data-arm]")) {
-    const isSame = row.dataset.run && run ? row.dataset.run === run : row.dataset.arm === arm;
-    row.classList.toggle("highlighted", arm !== "" && isSame);
+function highlight(run = "", runName = "") {
+  if (highlighted === `${run} ${runName}`) return;
+  highlighted = `${run} ${runName}`;
+  for (const row of all("tr[data-run-name]")) {
+    const isSame = row.dataset.run && run ? row.dataset.run === run : row.dataset.runName === runName;
+    row.classList.toggle("highlighted", runName !== "" && isSame);
   }
   for (const { panel, view } of drawn.values()) {
     if (!panel.runs || !view) continue;
-    const isHere = panel.runs.some((path) => data.runs[path].arm === arm);
-    view.signal("highlighted_run", isHere ? run : "").signal("highlighted_arm", isHere ? arm : "").runAsync();
+    const isHere = panel.runs.some((path) => data.runs[path].run_name === runName);
+    view.signal("highlighted_run", isHere ? run : "").signal("highlighted_run_name", isHere ? runName : "").runAsync();
   }
 }
-for (const row of all('tr[data-arm]:not([data-arm=""])')) {
-  row.addEventListener("pointerenter", () => highlight(row.dataset.run, row.dataset.arm));
+for (const row of all('tr[data-run-name]:not([data-run-name=""])')) {
+  row.addEventListener("pointerenter", () => highlight(row.dataset.run, row.dataset.runName));
   row.addEventListener("pointerleave", () => highlight());
 }
 

@@ -54,7 +54,7 @@ def _run(run: Run) -> dict[str, Any]:
     }
     if not run.is_finished:
         values["unfinished"] = True
-    return values | {"arm": run.preset.run_name, "role": curve_role(run)}
+    return values | {"run_name": run.preset.run_name, "role": curve_role(run)}
 
 
 def _released(figures: Sequence[Figure]) -> dict[CurveMetric, dict[str, list[float]]]:

@@ -1,7 +1,7 @@
 // A page of "lskd report --watch" reloads itself, at the same place, when it has been rewritten.
 // A script element can be read from disk, where a request is not allowed.
 const { version } = document.body.dataset;
-const PLACE = `${STORE} place`;
+const SCROLL_KEY = `${STORE} place`;
 if (version) {
   globalThis.lskdVersion = (current) => {
     if (current === version) return;
@@ -9,7 +9,7 @@ if (version) {
       .findLast((item) => item.getBoundingClientRect().top <= innerHeight / 2);
     const offset = element ? element.getBoundingClientRect().top : -scrollY;
     const { id = "", dataset = {} } = element ?? {};
-    sessionStorage.setItem(PLACE, JSON.stringify({ id, figure: dataset.figure, offset }));
+    sessionStorage.setItem(SCROLL_KEY, JSON.stringify({ id, figure: dataset.figure, offset }));
     location.reload();
   };
   setInterval(() => {
@@ -19,9 +19,9 @@ if (version) {
     document.head.append(script);
   }, 2000);
 }
-const place = JSON.parse(sessionStorage.getItem(PLACE) ?? "null");
+const place = JSON.parse(sessionStorage.getItem(SCROLL_KEY) ?? "null");
 if (place) {
-  sessionStorage.removeItem(PLACE);
+  sessionStorage.removeItem(SCROLL_KEY);
   history.scrollRestoration = "manual";
   const restore = () => {
     const element = all("section, figure").find(

@@ -17,7 +17,7 @@ from lskd_cli.results.figures.curves import CurveMetric, released_curves, traini
 from lskd_cli.results.figures.forest import ForestRow, forest_plot
 from lskd_cli.results.figures.moments import logit_moments
 from lskd_cli.results.figures.sample import sample_logits
-from lskd_cli.results.figures.shared_temperature import misranked_pair, pair_figure, toy_figure
+from lskd_cli.results.figures.shared_temperature import misranked_pair, pair_figure
 from lskd_cli.results.figures.tsne import tsne_figure
 from lskd_cli.results.grouping import ExperimentKey, RunGroup, experiment_key, method_name
 from lskd_cli.results.runs import Run
@@ -172,7 +172,7 @@ def logit_figures(
     moments = logit_moments(outputs.networks)
     figures.append(_with_caption("moments", group, title, caption, moments))
     figures += _tsne_figures(group, outputs, tsne, warn)
-    figures.append(_shared_temperature(group, outputs, images))
+    figures += _shared_temperature(group, outputs, images)
     return figures
 
 
@@ -214,30 +214,24 @@ def _tsne_figures(
     return [_with_caption("tsne", group, "Features", caption, figure)]
 
 
-def _shared_temperature(group: RunGroup, outputs: OutputSet, images: str) -> Figure:
-    title = "One temperature for teacher and student"
-    shared, standardized, pairs = outputs.concordant
-    counts = (
-        f"The KL at the shared temperature ranks {shared} of {pairs} student pairs in the order of "
-        f"accuracy, the KL of standardized logits {standardized} of {pairs} ({images})."
-    )
+def _shared_temperature(group: RunGroup, outputs: OutputSet, images: str) -> list[Figure]:
+    """Two students that only standardization ranks by their accuracy; empty without such a pair."""
     pair = misranked_pair(outputs.networks)
     if pair is None:
-        caption = (
-            "An invented example: student 1 predicts the wrong class and seems closer to the "
-            "teacher at a shared temperature, student 2 has the relations of the teacher's logits. "
-            f"No two students of this group show this. {counts}"
-        )
-        return _with_caption("temperature-toy", group, title, caption, toy_figure())
+        return []
     worse, better = pair
+    shared, standardized, pairs = outputs.concordant
     baseline = next((s for s in pair if s.role == "baseline"), None)
     note = f" {baseline.name} is the student baseline, trained without teacher." if baseline else ""
     caption = (
-        f"Measured: by the KL at a shared temperature, {worse.name} is closer to the teacher than "
+        f"By the KL at a shared temperature, {worse.name} is closer to the teacher than "
         f"{better.name}, which is more accurate; by the KL of standardized logits, {better.name} "
-        f"is closer.{note} {counts}"
+        f"is closer.{note} The KL at the shared temperature ranks {shared} of {pairs} student "
+        "pairs in the order of accuracy, the KL of standardized logits "
+        f"{standardized} of {pairs} ({images})."
     )
-    return _with_caption("temperature", group, title, caption, pair_figure(pair, outputs))
+    title = "One temperature for teacher and student"
+    return [_with_caption("temperature", group, title, caption, pair_figure(pair, outputs))]
 
 
 def _join_runs(networks: Sequence[NetworkOutputs]) -> str:

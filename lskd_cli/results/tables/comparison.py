@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lskd_cli.results.grouping import MethodRuns, RunGroup, method_name, name_sort_key
-from lskd_cli.results.runs import Run
+from lskd_cli.results.runs import EpochName, Run
 from lskd_cli.results.seed_stats import SeedStats, paired_difference, top1_by_seed
 from lskd_cli.results.tables.result_row import ResultRow, hardware_note, training_fields
 from lskd_cli.results.tables.table_format import (
@@ -55,28 +55,26 @@ class ComparisonRow(ResultRow):
         return self.published_standardized - self.published_plain
 
 
-def make_comparison(groups: Sequence[RunGroup], accuracy: str) -> Table | None:
+def make_comparison(groups: Sequence[RunGroup], epoch: EpochName) -> Table | None:
     """The comparison table of the finished runs of groups; None if there are none.
 
     Args:
         groups: groups of runs.
-        accuracy: "best" or "last" epoch.
+        epoch: the best or the last epoch.
 
     Raises:
         RequestError: two runs have the same settings and seed.
     """
     pairs = _pairs([finished for group in groups if (finished := group.finished())])
     rows = sorted(
-        (_row(plain, standardized, accuracy) for plain, standardized in pairs),
+        (_row(plain, standardized, epoch) for plain, standardized in pairs),
         key=lambda row: (name_sort_key(row.name), row.precision or ""),
     )
     if not rows:
         return None
-    records = [{"accuracy": accuracy} | flatten_row(row, _STATS_FIELDS) for row in rows]
+    records = [{"accuracy": epoch} | flatten_row(row, _STATS_FIELDS) for row in rows]
     notes = published_note(rows) + hardware_note(pairs)
-    return Table(
-        _title(rows, accuracy), _caption(rows), notes.strip(), _columns(rows), rows, records
-    )
+    return Table(_title(rows, epoch), _caption(rows), notes.strip(), _columns(rows), rows, records)
 
 
 def _pairs(groups: Sequence[RunGroup]) -> list[tuple[list[Run], list[Run]]]:
@@ -95,10 +93,10 @@ def _pairs(groups: Sequence[RunGroup]) -> list[tuple[list[Run], list[Run]]]:
     return pairs
 
 
-def _row(plain: Sequence[Run], standardized: Sequence[Run], accuracy: str) -> ComparisonRow:
+def _row(plain: Sequence[Run], standardized: Sequence[Run], epoch: EpochName) -> ComparisonRow:
     runs = [*standardized, *plain]
-    plain_top1 = top1_by_seed(plain, accuracy)
-    standardized_top1 = top1_by_seed(standardized, accuracy)
+    plain_top1 = top1_by_seed(plain, epoch)
+    standardized_top1 = top1_by_seed(standardized, epoch)
     published = runs[0].preset.published
     return ComparisonRow(
         **training_fields(runs),
@@ -148,11 +146,11 @@ def _columns(rows: Sequence[ComparisonRow]) -> list[Column]:
     return visible_columns(_COLUMNS, rows, hidden)
 
 
-def _title(rows: Sequence[ComparisonRow], accuracy: str) -> str:
+def _title(rows: Sequence[ComparisonRow], epoch: EpochName) -> str:
     labels, datasets = ({row.data_label for row in rows}, {row.dataset for row in rows})
     shared = labels if len(labels) == 1 else datasets
     on_dataset = f" on {shared.pop()}" if len(shared) == 1 else ""
-    return f"Top-1 test accuracy (%){on_dataset} of {epoch_note(accuracy)}"
+    return f"Top-1 test accuracy (%){on_dataset} of {epoch_note(epoch)}"
 
 
 def _caption(rows: Sequence[ComparisonRow]) -> str:

@@ -74,7 +74,7 @@ def _table(group: RunGroup) -> Table:
 
 
 def _row(method: MethodRuns) -> DetailsRow:
-    best, last = (top1_by_seed(method.runs, accuracy) for accuracy in ("best", "last"))
+    best, last = top1_by_seed(method.runs, "best"), top1_by_seed(method.runs, "last")
     published = method.preset.published
     standardized = method.preset.standardized
     return DetailsRow(
@@ -89,7 +89,7 @@ def _row(method: MethodRuns) -> DetailsRow:
         published=published.top1_stand if standardized else published.top1,
         seconds=mean(run.info.seconds for run in method.runs),
         hardware=_join(f"{run.info.device}, {run.info.precision}" for run in method.runs),
-        students=_join(str(len(run.info.arms_in_pass) or 1) for run in method.runs),
+        students=_join(str(len(run.info.joint_runs) or 1) for run in method.runs),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from tabulate import tabulate
 
+from lskd_cli.results.runs import EpochName
 from lskd_cli.results.seed_stats import SeedStats, Sign
 
 # difference: standardized minus plain; published: published values.
@@ -169,9 +170,9 @@ def published_note(rows: Iterable[Any]) -> str:
     return " * Published for other settings, e.g. another number of epochs." if differs else ""
 
 
-def epoch_note(accuracy: str) -> str:
-    """Part of a caption that explains which epoch an accuracy belongs to."""
-    return "the best epoch, as published" if accuracy == "best" else "the last epoch"
+def epoch_note(epoch: EpochName) -> str:
+    """Part of a title that explains which epoch an accuracy belongs to."""
+    return "the best epoch (the papers' convention)" if epoch == "best" else "the last epoch"
 
 
 def as_markdown(tables: Sequence[Table]) -> str:

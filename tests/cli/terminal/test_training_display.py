@@ -26,7 +26,7 @@ def test_a_terminal_shows_bars_losses_and_accuracies(
     last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.getvalue()).split("resnet20 → resnet8")[-1]
     assert re.search(r"training .* 300/300", last)
     assert re.search(r"epoch 2/2 .* 150/150", last)
-    assert re.search(r"run +loss +ce +kd +train top-1 +test top-1 +best +lr", last)
+    assert re.search(r"run +loss +0\.1 ce +kd +train top-1 +test top-1 +best +lr", last)
     assert re.search(r"kd-digits\+stand +\d+\.\d{4} .*\(epoch [12]\)", last)
 
 
@@ -48,5 +48,7 @@ def test_without_a_terminal_every_method_has_one_line_an_epoch_with_the_range_ov
     assert len(several) == len(single) == 2
     number = r"\d+\.\d{2}"
     assert re.search(rf"test {number}( to {number})? %  best {number}( to {number})? %", several[0])
-    assert re.search(r"loss \d+\.\d{4} to \d+\.\d{4} \(ce \d+\.\d{4} to ", several[0])
+    assert re.search(r"loss \d+\.\d{4} to \d+\.\d{4} \(0\.1 ce \d+\.\d{4} to ", several[0])
     assert " to " not in single[0]
+    assert ", 0.9 kd " in several[0]
+    assert ", 9 kd " in single[0]

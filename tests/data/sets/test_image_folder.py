@@ -102,7 +102,7 @@ def test_a_class_without_images_is_named(tmp_path: Path) -> None:
     ("overrides", "message"),
     [
         (["data.num_classes=7"], "20 classes, but data.num_classes is 7"),
-        (["data.name=imagenet", "data.num_classes=null"], "20 classes, but ImageNet has 1000"),
+        (["data.name=imagenet", "data.num_classes=null"], "20 classes, but imagenet has 1000"),
     ],
 )
 def test_another_number_of_classes_is_refused(
@@ -129,6 +129,15 @@ def test_unreadable_images_are_counted_and_named(tmp_path: Path) -> None:
     assert "2 unreadable images" in str(caught.value)
     assert all(str(path) in str(caught.value) for path in corrupt)
     assert len(load_splits(data, tmp_path, _silent, skip_bad=True).train) == 4
+
+
+def test_images_that_are_added_later_are_checked_too(tmp_path: Path) -> None:
+    make_folder(tmp_path, 2, 1, classes=2)
+    data = _data("data.num_classes=2")
+    load_splits(data, tmp_path, _silent)
+    (tmp_path / "train" / "class01" / "9.jpeg").write_bytes(b"no image")
+    with pytest.raises(RequestError, match=r"1 unreadable images: .*9\.jpeg"):
+        load_splits(data, tmp_path, _silent)
 
 
 def test_a_class_without_readable_images_is_named(tmp_path: Path) -> None:

@@ -86,6 +86,9 @@ def test_the_images_are_those_of_the_folder(kind: str, folder: Path) -> None:
         found = sorted((int(t), images.load_image(i).sum()) for i, t in enumerate(images.targets))
         pairs = zip(of.targets, content, strict=True)
         assert found == sorted((int(target), pixels.sum()) for target, pixels in pairs)
+    part = splits.train.subset(np.array([7, 2]))
+    for position, index in enumerate((7, 2)):
+        assert torch.equal(part.load_image(position), splits.train.load_image(index))
 
 
 @pytest.mark.parametrize("kind", ["csv", "tar", "hfds"])

@@ -10,10 +10,10 @@ import torch
 from lskd_cli.config import Preset, load_preset
 from lskd_cli.data import BatchSpec
 from lskd_cli.engine.devices import cuda_graphs
-from lskd_cli.engine.devices.compile import Warn
-from lskd_cli.engine.devices.cuda_graphs import EagerRunner, GraphRunner, StepRunner
+from lskd_cli.engine.devices.cuda_graphs import EagerRunner, GraphRunner, JointStep, StepRunner
 from lskd_cli.engine.devices.graph_check import TOLERANCES, StepState
 from lskd_cli.engine.devices.runtime import Runtime
+from lskd_cli.engine.devices.types import Warn
 from lskd_cli.engine.training import loop
 from lskd_cli.engine.training.callback import Callback
 from lskd_cli.engine.training.student_trainer import StudentTrainer
@@ -166,8 +166,8 @@ def _spec(value: float) -> BatchSpec:
     return BatchSpec(torch.full((3,), value), {})
 
 
-def _index(spec: BatchSpec) -> torch.Tensor:
-    return spec.index
+def _step(*branches: Callable[[torch.Tensor], object]) -> JointStep:
+    return JointStep("key", lambda spec: (spec.index,), branches)  # type: ignore[arg-type]
 
 
 def test_running_out_of_memory_during_a_capture_is_not_a_failed_capture() -> None:
@@ -177,9 +177,9 @@ def test_running_out_of_memory_during_a_capture_is_not_a_failed_capture() -> Non
 
     runner = GraphRunner(Full(), 1, pytest.fail, 0.02)
     for _ in range(3):
-        runner.run("key", _spec(0.0), _index, [])
+        runner.run(_step(), _spec(0.0))
     with pytest.raises(torch.OutOfMemoryError):
-        runner.run("key", _spec(0.0), _index, [])
+        runner.run(_step(), _spec(0.0))
 
 
 def test_a_replay_reads_new_inputs() -> None:
@@ -190,7 +190,7 @@ def test_a_replay_reads_new_inputs() -> None:
 
     runner = GraphRunner(FakeGraphRecorder(), 1, pytest.fail, 0.02)
     for value in range(8):
-        runner.run("key", _spec(float(value)), _index, [add])
+        runner.run(_step(add), _spec(float(value)))
     assert total.item() == 3 * sum(range(8))
 
 
@@ -208,7 +208,7 @@ def test_the_fake_recorder_refuses_operations_that_synchronize_a_device(
     heard: list[str] = []
     runner = GraphRunner(FakeGraphRecorder(), 1, heard.append, 0.02)
     for _ in range(5):
-        runner.run("key", _spec(1.0), _index, [read])  # type: ignore[list-item]
+        runner.run(_step(read), _spec(1.0))
     assert len(heard) == 1
     assert "not permitted" in heard[0]
 

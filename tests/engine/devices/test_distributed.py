@@ -142,7 +142,7 @@ def test_metrics_are_those_of_the_saved_weights(tmp_path: Path) -> None:
     (preset,) = scenario_presets("whole")
     folder = run_path(tmp_path, preset)
     network = load_checkpoint(folder / "student.safetensors").load_network("resnet8", 10, 16)
-    _, test = digits_loader(151, 51)(preset.data, tmp_path, silent)
+    test = digits_loader(151, 51)(preset.data, tmp_path, silent).test
     values = evaluate(network, test, Preprocessing.of_data(preset.data), SINGLE_PROCESS)
     last = metrics(folder)[-1]
     for key, value in values.items():
@@ -296,7 +296,7 @@ class _OtherRuns(_Pair):
 def test_machines_that_see_different_files_are_refused(
     group: ProcessGroup, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lskd_cli.engine.training.joint_run.images_digest", lambda _: DIGEST)
+    monkeypatch.setattr("lskd_cli.engine.training.train.images_digest", lambda _: DIGEST)
     with pytest.raises(RequestError, match=message):
         train([digits_preset()], tmp_path, runtime=replace(CPU, process_group=group))
     assert not list((tmp_path / "runs").glob("*/seed0/run.json"))

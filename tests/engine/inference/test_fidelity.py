@@ -6,7 +6,6 @@ order diverges over time, so they grow with the number of steps.
 """
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,10 +18,10 @@ from lskd_cli.data import BatchSpec, CropLoader, load_splits
 from lskd_cli.distillers.kd import kd_loss
 from lskd_cli.engine.devices.cuda_graphs import EagerRunner, StepRunner
 from lskd_cli.engine.devices.runtime import Runtime
+from lskd_cli.engine.training.joint_step import create_joint_step
 from lskd_cli.engine.training.student_trainer import StudentTrainer, create_student
 from lskd_cli.engine.training.teacher import Teacher
 from lskd_cli.engine.training.teacher_cache import TeacherCache
-from lskd_cli.engine.training.training_step import shared_step
 from lskd_cli.models import Network, create_model
 from tests.engine.helpers import CPU, digits_preset, silent
 
@@ -99,8 +98,7 @@ def _losses(
     for spec in _specs(loader, runner.steps_per_launch):
         if logits is not None:
             spec.weak_logits = logits(loader, spec)
-        shared = partial(shared_step, loader, teacher, ["weak"])
-        runner.run("steps", spec, shared, [lambda shared: student.train_steps(*shared)])
+        runner.run(create_joint_step(loader, teacher, [student]), spec)
         losses.append(torch.tensor(student.meters.means()["train_loss"]))
         student.meters.reset()
     return torch.stack(losses)
@@ -129,7 +127,7 @@ def test_bf16(plain: Tensor) -> None:
 
 def test_teacher_cache(plain: Tensor, tmp_path: Path) -> None:
     def cache(preset: Preset, teacher: Teacher) -> TeacherCache:
-        return TeacherCache(tmp_path / "logits.npy", teacher, preset, len(_loader().images))
+        return TeacherCache(tmp_path / "logits.npy", teacher, preset.data, len(_loader().images))
 
     _assert_close(_losses(CPU, EagerRunner(1), cache), plain, early=5e-3, late=2e-2)
 

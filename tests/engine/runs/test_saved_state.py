@@ -10,9 +10,18 @@ from torch import Tensor
 
 from lskd_cli.distillers import StepInputs
 from lskd_cli.distillers.kd import KD
+from lskd_cli.engine.runs.run_folder import RunFolder
 from lskd_cli.errors import Interrupted, RequestError, RunError
 from tests.digits import few_digits
-from tests.engine.helpers import after, digest, digits_preset, run_path, train, training_options
+from tests.engine.helpers import (
+    after,
+    digest,
+    digits_preset,
+    metrics,
+    run_path,
+    train,
+    training_options,
+)
 
 pytestmark = pytest.mark.usefixtures("small_digits")
 PRESET = digits_preset(epochs=3)
@@ -75,8 +84,6 @@ def test_flipped_bits_are_found_or_have_no_effect(tmp_path: Path, interrupted: P
 
 
 def _load(folder: Path) -> dict[str, dict[str, Tensor]]:
-    from lskd_cli.engine.runs.run_folder import RunFolder
-
     state = RunFolder(folder).load_state()
     assert state is not None
     return state
@@ -173,6 +180,25 @@ def test_a_kill_between_the_files_of_an_epoch_loses_nothing(
         assert digests[0] == digests[1], name
     folder = run_path(tmp_path / "killed", PRESET)
     assert json.loads((folder / "run.json").read_text())["last"]["epoch"] == 3
+    assert [epoch["epoch"] for epoch in metrics(folder)] == [1, 2, 3]
+
+
+def test_a_kill_before_the_run_is_marked_as_done_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update = RunFolder.update
+
+    def killed(folder: RunFolder, **changes: object) -> None:
+        if changes.get("state") == "done":
+            raise MemoryError  # stands for a kill
+        update(folder, **changes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "update", killed)
+        with pytest.raises(MemoryError):
+            train([PRESET], tmp_path)
+    train([PRESET], tmp_path)
+    assert json.loads((run_path(tmp_path, PRESET) / "run.json").read_text())["state"] == "done"
 
 
 def test_a_gradient_that_is_not_finite_does_not_replace_the_last_good_state(

@@ -58,7 +58,7 @@ def test_stopped_runs_end_as_the_undisturbed_ones(tmp_path: Path) -> None:
 def test_students_of_a_joint_run_share_the_teachers_features(tmp_path: Path) -> None:
     presets = [_preset("kd"), _preset("crd"), _preset("ofd")]
     with prepare(presets, training_options(tmp_path), CPU, silent) as plan:
-        assert [len(run.runs) for run in plan] == [3]
+        assert [len(run.runs) for run in plan.joint_runs] == [3]
     train(presets, tmp_path / "together")
     for preset in presets[1:]:
         train([preset], tmp_path / "alone")

@@ -1,6 +1,5 @@
 """Tests that need a CUDA device; run with make test-gpu."""
 
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,9 +10,9 @@ from lskd_cli.data import CropLoader, load_splits
 from lskd_cli.engine.devices.cuda_graphs import create_runner
 from lskd_cli.engine.devices.runtime import resolve_runtime
 from lskd_cli.engine.training.callback import Callback
+from lskd_cli.engine.training.joint_step import create_joint_step, student_views
 from lskd_cli.engine.training.student_trainer import StudentTrainer
 from lskd_cli.engine.training.teacher import Teacher
-from lskd_cli.engine.training.training_step import shared_step, student_views, teacher_views
 from lskd_cli.models import create_model
 from tests.distillers.test_features import METHODS
 from tests.engine.helpers import digits_preset, metrics, run_path, silent, train
@@ -81,16 +80,13 @@ def test_no_step_waits_for_the_device(method: str, graphs: bool) -> None:
         student.start_epoch()
     loader.start_epoch(1, student_views(students), 0)
     spec = loader.batch_spec(0, 2)
-    shared = partial(shared_step, loader, teacher, teacher_views(students))
-    branches = [
-        lambda shared, student=student: student.train_steps(*shared) for student in students
-    ]
+    step = create_joint_step(loader, teacher, students)
     for _ in range(4):  # the last one is captured, if steps are
-        runner.run("steps", spec, shared, branches)
+        runner.run(step, spec)
     torch.cuda.set_sync_debug_mode("error")
     try:
         for _ in range(5):
-            runner.run("steps", spec, shared, branches)
+            runner.run(step, spec)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert all(torch.isfinite(student.meters.sums).all() for student in students)

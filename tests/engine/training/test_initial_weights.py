@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from lskd_cli.checkpoints import load_checkpoint, save_checkpoint
-from lskd_cli.engine.inference.network_outputs import evaluate_models, load_eval_model
+from lskd_cli.engine.inference.network_evaluation import evaluate_networks
+from lskd_cli.engine.inference.trained_network import load_trained_network
 from lskd_cli.engine.planning.prepare import prepare
 from lskd_cli.engine.training.initial_weights import load_initial_weights
 from lskd_cli.engine.training.optimizer import create_optimizer
@@ -99,12 +100,12 @@ def test_a_run_keeps_the_preparation_and_the_licence_of_its_initial_weights(tmp_
     assert json.loads(metadata["classes"]) == [str(digit) for digit in range(10)]
     assert Preprocessing.from_json(metadata["preprocessing"]) == OTHER
     # The accuracy of the run is that of the images with the means of the weights.
-    model = load_eval_model(folder, None, None, "last", tmp_path)
-    (result,) = evaluate_models([model], None, tmp_path, CPU, silent)
+    model = load_trained_network(folder, None, None, "last", tmp_path)
+    (result,) = evaluate_networks([model], None, tmp_path, CPU, silent)
     assert result["top1"] == pytest.approx(metrics(folder)[-1]["test_top1"])
     assert result["loss"] == pytest.approx(metrics(folder)[-1]["test_loss"], rel=1e-5)
     model.preprocessing = Preprocessing.of_data(preset.data)
-    (other,) = evaluate_models([model], None, tmp_path, CPU, silent)
+    (other,) = evaluate_networks([model], None, tmp_path, CPU, silent)
     assert other["loss"] != pytest.approx(result["loss"], rel=1e-2)
 
 
@@ -190,5 +191,5 @@ def test_the_preparation_of_a_teacher_does_not_depend_on_other_presets(tmp_path:
     second = digits_preset("kd", False, 1, "name=kd-other", "data.mean=[0.5, 0.5, 0.5]")
     options = training_options(tmp_path)
     with prepare([first, second], options, CPU, silent) as plan:
-        found = [run.teacher.preprocessing.mean for run in plan if run.teacher]
+        found = [run.teacher.preprocessing.mean for run in plan.joint_runs if run.teacher]
     assert found == [tuple(first.data.mean), (0.5, 0.5, 0.5)]

@@ -10,7 +10,6 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lskd_cli.engine.training import loggers
-from lskd_cli.engine.training.callback import Callback
 from lskd_cli.engine.training.loggers import (
     LoggingCallback,
     TensorBoardLogger,
@@ -58,24 +57,17 @@ class _Failing:
         raise AssertionError("closed twice")
 
 
-class _Notices(Callback):
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-
-    def on_warning(self, message: str) -> None:
-        self.messages.append(message)
-
-
 def test_a_failing_logger_is_disabled_with_one_warning() -> None:
     trainer = StudentTrainer(digits_preset(), CPU)
     trainer.history.append({"epoch": 1})
-    log, notices = _Failing(), _Notices()
-    callback = LoggingCallback(notices, {trainer.preset.run_path: [log]})
+    log = _Failing()
+    messages: list[str] = []
+    callback = LoggingCallback({trainer.preset.run_path: [log]}, messages.append)
     callback.on_epoch_end(trainer)
     callback.on_epoch_end(trainer)
     callback.close()
     assert log.epochs == 1
-    assert notices.messages == ["kd-digits/seed0: _Failing logging disabled: disk full"]
+    assert messages == ["kd-digits/seed0: _Failing logging disabled: disk full"]
 
 
 def test_what_cannot_be_logged_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ from lskd_cli.config import load_preset
 from lskd_cli.data import Batch, DataShard, InMemoryImages, load_splits
 from lskd_cli.data.augment.mixing import Mixer, mix_batch
 from lskd_cli.data.loader import create_loader
-from lskd_cli.engine.inference.network_outputs import evaluate_models, load_eval_model
+from lskd_cli.engine.inference.network_evaluation import evaluate_networks
+from lskd_cli.engine.inference.trained_network import load_trained_network
 from lskd_cli.engine.training.dry_run import dry_run
+from lskd_cli.engine.training.joint_step import create_joint_step
 from lskd_cli.engine.training.student_trainer import StudentTrainer
-from lskd_cli.engine.training.training_step import shared_step
 from lskd_cli.errors import Interrupted, RequestError
 from lskd_cli.models import Output
 from tests.engine.helpers import CPU, after, digest, digits_preset, metrics, run_path, silent, train
@@ -52,8 +53,12 @@ def test_mixup_blends_images_and_targets_with_one_weight() -> None:
     for step in range(4):
         batch, mixed = _mixed(1.0, 0.0, step)
         images = batch.views["weak"]
-        assert mixed.share is not None
-        share = mixed.share if torch.equal(mixed.target, batch.target) else 1 - mixed.share
+        assert mixed.target_weight is not None
+        share = (
+            mixed.target_weight
+            if torch.equal(mixed.target, batch.target)
+            else 1 - mixed.target_weight
+        )
         expected = share * images + (1 - share) * images.flip(0)
         torch.testing.assert_close(mixed.views["weak"], expected)
         torch.testing.assert_close(mixed.views["strong"], -expected)
@@ -70,8 +75,10 @@ def test_cutmix_pastes_a_box_whose_area_is_the_share() -> None:
         pasted = (found == images.flip(0)).all(dim=1)
         assert bool((own | pasted).all())
         area = own[0].float().mean()
-        assert mixed.share is not None
-        assert float(torch.maximum(area, 1 - area)) == pytest.approx(float(mixed.share), abs=1e-6)
+        assert mixed.target_weight is not None
+        assert float(torch.maximum(area, 1 - area)) == pytest.approx(
+            float(mixed.target_weight), abs=1e-6
+        )
 
 
 def test_steps_differ_and_are_the_same_again() -> None:
@@ -95,7 +102,9 @@ def test_teacher_and_student_see_the_same_mixed_images(small_digits: None, tmp_p
             seen.append(images["weak"])  # type: ignore[index]
             return {"weak": Output(torch.zeros(64, 10))}
 
-    batch, _ = shared_step(loader, Spy(), ["weak"], loader.batch_spec(0, 1))  # type: ignore[arg-type]
+    student = StudentTrainer(preset, CPU)
+    step = create_joint_step(loader, Spy(), [student])  # type: ignore[arg-type]
+    batch, _ = step.shared(loader.batch_spec(0, 1))
     assert batch.other_target is not None
     assert torch.equal(seen[0], batch.views["weak"])
 
@@ -124,14 +133,14 @@ def test_the_average_of_the_weights_is_evaluated_saved_and_resumed(
         assert digest(whole / name) == digest(parts / name), name
     assert digest(whole / "student.safetensors") != digest(whole / "ema.safetensors")
     last = metrics(whole)[-1]
-    averaged = load_eval_model(whole, None, None, "ema", tmp_path)
+    averaged = load_trained_network(whole, None, None, "ema", tmp_path)
     assert averaged.checkpoint.metadata["top1"] == f"{last['ema_test_top1']:.2f}"
-    (result,) = evaluate_models([averaged], None, tmp_path, CPU, silent)
+    (result,) = evaluate_networks([averaged], None, tmp_path, CPU, silent)
     assert result["loss"] == pytest.approx(last["ema_test_loss"], rel=1e-5)
     plain = digits_preset("kd", False, 1)
     train([plain], tmp_path / "plain")
     with pytest.raises(RequestError, match=r"was trained without optimizer\.ema_decay"):
-        load_eval_model(run_path(tmp_path / "plain", plain), None, None, "ema", tmp_path)
+        load_trained_network(run_path(tmp_path / "plain", plain), None, None, "ema", tmp_path)
 
 
 @pytest.mark.parametrize(("num_updates", "decay"), [(0, 2 / 11), (100, 0.75)])
@@ -143,7 +152,7 @@ def test_the_average_follows_the_decay(num_updates: int, decay: float) -> None:
     before = [p.detach().clone() for p in trainer.student.parameters()]
     images, target = torch.randn(4, 3, 32, 32), torch.arange(4)
     teacher = {"weak": Output(torch.zeros(4, 10))}
-    trainer.train_step(Batch({"weak": images}, target, target), teacher)
+    trainer.train_steps(Batch({"weak": images}, target, target), teacher)
     averaged = trainer.ema.network.parameters()
     for old, new, mean in zip(before, trainer.student.parameters(), averaged, strict=True):
         torch.testing.assert_close(mean, decay * old + (1 - decay) * new)

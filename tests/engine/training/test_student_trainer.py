@@ -51,7 +51,9 @@ def test_mixed_images_and_label_smoothing_reach_the_cross_entropy() -> None:
     )
     target, other = torch.arange(6), torch.arange(6) + 3
     views = {"weak": _random(6, 3, 16, 16, seed=0)}
-    batch = Batch(views, target, torch.arange(6), other_target=other, share=torch.tensor(0.7))
+    batch = Batch(
+        views, target, torch.arange(6), other_target=other, target_weight=torch.tensor(0.7)
+    )
     trainer.module.eval()
     with torch.no_grad():
         logits, losses = trainer.module(
@@ -72,7 +74,7 @@ def test_clipping_bounds_the_gradients_of_student_and_method_together() -> None:
     teacher.enable_features()
     with torch.no_grad():
         outputs = {"weak": teacher.forward_features(images)}
-    trainer.train_step(Batch({"weak": images}, torch.arange(6), torch.arange(6)), outputs)
+    trainer.train_steps(Batch({"weak": images}, torch.arange(6), torch.arange(6)), outputs)
     norms = [
         torch.stack([p.grad.norm() for p in part.parameters() if p.grad is not None]).norm()
         for part in (trainer.module, trainer.student, trainer.distiller)
@@ -86,7 +88,7 @@ def test_the_average_has_averaged_statistics_of_batch_norms() -> None:
     trainer.start_epoch()
     images = _random(6, 3, 16, 16, seed=0) + 3
     batch = Batch({"weak": images}, torch.arange(6), torch.arange(6))
-    trainer.train_step(batch, {"weak": Output(_random(6, 10, seed=2))})
+    trainer.train_steps(batch, {"weak": Output(_random(6, 10, seed=2))})
     assert trainer.ema is not None
     own = dict(trainer.student.named_buffers())
     decay = 2 / 11  # after one update
@@ -101,31 +103,25 @@ class TestStochasticDepth:
     """The numbers that a step draws are determined by run and position alone."""
 
     @staticmethod
-    def _drawn(
-        monkeypatch: pytest.MonkeyPatch, seed: int = 0, epoch: int = 1, first_step: int = 0
-    ) -> list[float]:
+    def _drawn(seed: int = 0, epoch: int = 1, first_step: int = 0) -> list[float]:
         """First random number of each of two steps."""
         preset = load_preset("kd-digits", [f"seed={seed}", "data.batch_size=4"])
         trainer = StudentTrainer(preset, CPU)
         trainer.position = (epoch, first_step)
-        drawn: list[float] = []
-        monkeypatch.setattr(trainer, "train_step", lambda *_: drawn.append(torch.rand(()).item()))
         torch.manual_seed(12345)  # whatever was drawn before has no effect
         index = torch.arange(8)
-        trainer.train_steps(Batch({"weak": _random(8, 3, 16, 16, seed=0)}, index, index), {})
-        return drawn
+        batch = Batch({"weak": _random(8, 3, 16, 16, seed=0)}, index, index)
+        return [torch.rand(()).item() for _ in trainer._steps(batch, {})]
 
-    def test_they_are_those_of_the_seed_the_epoch_and_the_step(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        first, second = self._drawn(monkeypatch)
+    def test_they_are_those_of_the_seed_the_epoch_and_the_step(self) -> None:
+        first, second = self._drawn()
         assert first != second
-        assert self._drawn(monkeypatch) == [first, second]
-        assert self._drawn(monkeypatch, first_step=1)[0] == second
+        assert self._drawn() == [first, second]
+        assert self._drawn(first_step=1)[0] == second
         others = [
-            self._drawn(monkeypatch, seed=1),
-            self._drawn(monkeypatch, epoch=2),
-            self._drawn(monkeypatch, first_step=2),
+            self._drawn(seed=1),
+            self._drawn(epoch=2),
+            self._drawn(first_step=2),
         ]
         numbers = [first, second, *(number for drawn in others for number in drawn)]
         assert len(set(numbers)) == len(numbers)

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from lskd_cli.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
-from lskd_cli.data import datasets
-from lskd_cli.engine.devices.runtime import Runtime
+from lskd_cli.data.sets import digits
+from lskd_cli.engine.inference.trained_network import TrainedNetwork
 from lskd_cli.engine.training.teacher import Teacher
 from lskd_cli.engine.training.teacher_cache import cache_path
 from lskd_cli.errors import RequestError, RunError
@@ -19,7 +19,7 @@ from lskd_cli.models import create_model
 from lskd_cli.models.output import Output
 from lskd_cli.preprocessing import Preprocessing
 from tests.digits import digits_loader
-from tests.engine.helpers import CPU, digest, digits_preset, metrics, run_path, silent, train
+from tests.engine.helpers import digest, digits_preset, metrics, run_path, silent, train
 from tests.workers import start
 
 pytestmark = pytest.mark.usefixtures("small_digits")
@@ -89,7 +89,7 @@ def test_kept_logits_are_those_of_the_view(tmp_path: Path, folder: Path) -> None
     teacher = load_checkpoint(tmp_path / "checkpoints" / "resnet20.safetensors")
     network = teacher.load_network("resnet20", 10, 16)
     data = digits_preset().data
-    images, _ = datasets._LOADERS["digits"](data, tmp_path, silent)
+    images = digits.load(data, tmp_path, silent).train
     places = np.argwhere(filled)[::17]
     views = []
     for image, view in places:
@@ -192,7 +192,7 @@ def test_another_preprocessing_precision_or_image_file_has_a_file_of_its_own(
         _cache_path(folder),
         _cache_path(folder, preprocessing=replace(own, mean=(0.1, 0.2, 0.3))),
         _cache_path(folder, preprocessing=replace(own, image_size=32)),
-        _cache_path(folder, runtime=replace(CPU, precision="bf16")),
+        _cache_path(folder, precision="bf16"),
         _cache_path(folder, images="ab" * 32),
         _cache_path(folder, images="cd" * 32),
         _cache_path(folder, digest="12" * 32),
@@ -204,14 +204,15 @@ def _cache_path(
     folder: Path,
     *settings: str,
     preprocessing: Preprocessing | None = None,
-    runtime: Runtime = CPU,
+    precision: str = "fp32",
     images: str | None = None,
     digest: str = "00" * 32,
 ) -> Path:
-    preset = digits_preset("kd", False, 2, *settings)
-    checkpoint = Checkpoint(Path("teacher"), {}, {}, digest)
-    default = Preprocessing.of_data(preset.data)
-    return cache_path(folder, checkpoint, preprocessing or default, preset, runtime, images)
+    data = digits_preset("kd", False, 2, *settings).data
+    preprocessing = preprocessing or Preprocessing.of_data(data)
+    metadata = {"preprocessing": preprocessing.to_json()}
+    teacher = TrainedNetwork(Checkpoint(Path("teacher"), {}, metadata, digest), "resnet20", data)
+    return cache_path(folder, teacher, data, precision, images)
 
 
 def test_a_cache_of_another_teacher_is_refused(tmp_path: Path, folder: Path) -> None:
@@ -258,7 +259,7 @@ def test_logits_too_large_for_half_precision_end_the_run(
 
 def _train_in_process(root: Path, folder: Path) -> None:
     torch.set_num_threads(1)
-    datasets._LOADERS["digits"] = digits_loader(150, 50)
+    digits.load = digits_loader(150, 50)
     train([digits_preset()], root, cache_dir=folder)
 
 

@@ -10,13 +10,14 @@ import torch
 from safetensors import safe_open
 
 from lskd_cli.checkpoints import save_checkpoint
-from lskd_cli.config import Preset, load_preset
+from lskd_cli.config import Preset, TrainingOptions, load_preset
 from lskd_cli.engine.planning import teacher_files
 from lskd_cli.engine.planning.prepare import prepare
-from lskd_cli.engine.planning.training_plan import TrainingOptions, group_joint_runs
+from lskd_cli.engine.planning.training_plan import group_joint_runs
+from lskd_cli.engine.runs.compatibility import check_resumable
 from lskd_cli.engine.runs.run_folder import RunFolder
 from lskd_cli.engine.training.callback import Callback
-from lskd_cli.engine.training.joint_run import UnfinishedRun
+from lskd_cli.engine.training.joint_run import PlannedRun
 from lskd_cli.engine.training.student_trainer import StudentTrainer, create_student
 from lskd_cli.errors import Interrupted, RequestError, RunError
 from lskd_cli.models import create_model
@@ -70,7 +71,7 @@ def test_an_epoch_has_a_line_of_metrics(tmp_path: Path) -> None:
     assert set(first) == {
         "epoch", "lr", "train_loss", "train_ce", "train_kd", "train_top1", "test_top1",
         "test_top5", "test_loss", "temperature", "seconds", "images_per_second",
-        "waiting_seconds",
+        "data_wait_seconds",
     }  # fmt: skip
     assert first["train_loss"] == pytest.approx(first["train_ce"] + first["train_kd"])
 
@@ -95,7 +96,7 @@ def test_a_student_baseline_in_a_joint_run_equals_that_of_a_single_run(
     folders = [run_path(tmp_path / root, alone) for root in ("together", "alone")]
     assert len({digest(folder / "student.safetensors") for folder in folders}) == 1
     info = json.loads((folders[0] / "run.json").read_text())
-    assert info["arms_in_pass"] == [kd.run_path, alone.run_path]
+    assert info["joint_runs"] == [kd.run_path, alone.run_path]
     assert not [key for key in info if "teacher" in key]
     info = json.loads((run_path(tmp_path / "together", kd) / "run.json").read_text())
     assert info["teacher_top1"] == 50.0
@@ -104,7 +105,7 @@ def test_a_student_baseline_in_a_joint_run_equals_that_of_a_single_run(
 def test_several_seeds_in_a_joint_run_equal_single_runs(tmp_path: Path) -> None:
     presets = [digits_preset("kd", False, 2, f"seed={seed}") for seed in (0, 1, 2)]
     with prepare(presets, training_options(tmp_path), CPU, silent) as plan:
-        assert [len(run.runs) for run in plan] == [3]
+        assert [len(run.runs) for run in plan.joint_runs] == [3]
     train(presets, tmp_path / "together")
     train(presets[1:2], tmp_path / "alone")
     files = [
@@ -234,7 +235,7 @@ def test_an_unfinished_run_is_not_resumed_in_another_precision(tmp_path: Path) -
         train([preset], tmp_path, should_stop=after(1))
     folder = RunFolder(run_path(tmp_path, preset))
     with pytest.raises(RequestError, match="saved precision fp32, requested bf16"):
-        folder.check(preset, "bf16", None)
+        check_resumable(folder, preset, "bf16", None)
 
 
 def test_a_folder_that_is_being_written_is_refused(tmp_path: Path) -> None:
@@ -347,7 +348,7 @@ def test_running_out_of_memory_is_reported_with_a_remedy(
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     preset = digits_preset()
-    monkeypatch.setattr(StudentTrainer, "train_step", full)
+    monkeypatch.setattr(StudentTrainer, "train_steps", full)
     with pytest.raises(RunError, match=r"out of memory; .*data\.batch_size"):
         train([preset], tmp_path)
     info = json.loads((run_path(tmp_path, preset) / "run.json").read_text())
@@ -413,14 +414,14 @@ def test_a_finished_teacher_run_is_found(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "checkpoints" / "resnet20.safetensors").unlink()
     where = TrainingOptions(tmp_path, tmp_path / "checkpoints", tmp_path / "runs")
     with prepare([digits_preset("dkd")], where, CPU, silent) as plan:
-        (run,) = plan
+        (run,) = plan.joint_runs
         assert run.load_teacher is not None
         found = run.load_teacher().checkpoint.path
         assert found == run_path(tmp_path, teacher) / "student.safetensors"
 
 
 def _grouped(*presets: Preset) -> list[list[Preset]]:
-    runs = [UnfinishedRun(preset, RunFolder(Path())) for preset in presets]
+    runs = [PlannedRun(preset) for preset in presets]
     return [[run.preset for run in group] for group in group_joint_runs(runs)]
 
 

@@ -9,11 +9,13 @@ from PIL import Image
 
 from lskd_cli.checkpoints import load_checkpoint, save_checkpoint
 from lskd_cli.config import Preset, load_preset
-from lskd_cli.data import Batch, InMemoryImages, datasets
+from lskd_cli.data import Batch, InMemoryImages
+from lskd_cli.data.sets import digits
 from lskd_cli.engine.devices import cuda_graphs
 from lskd_cli.engine.devices.cuda_graphs import EagerRunner, GraphRunner
 from lskd_cli.engine.inference.evaluation import predict
-from lskd_cli.engine.inference.network_outputs import evaluate_models, load_eval_model
+from lskd_cli.engine.inference.network_evaluation import evaluate_networks
+from lskd_cli.engine.inference.trained_network import load_trained_network
 from lskd_cli.engine.training import loop
 from lskd_cli.engine.training.dry_run import check_networks
 from lskd_cli.engine.training.student_trainer import StudentTrainer
@@ -39,7 +41,7 @@ SMALL = (
 
 @pytest.fixture(autouse=True)
 def _few_test_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(datasets._LOADERS, "digits", digits_loader(128, 20))
+    monkeypatch.setattr(digits, "load", digits_loader(128, 20))
 
 
 def _preset(name: str, *more: str) -> Preset:
@@ -136,7 +138,7 @@ def _train_step(trainer: StudentTrainer) -> list[torch.Tensor]:
     teacher = Output(3 * torch.randn(12, 10, generator=generator))
     trainer.learning_rates.set(1e-3)
     batch = Batch({"weak": images}, torch.arange(12) % 10, torch.arange(12))
-    trainer.train_step(batch, {"weak": teacher})
+    trainer.train_steps(batch, {"weak": teacher})
     return [p.grad.clone() for p in trainer.student.parameters() if p.grad is not None]
 
 
@@ -265,12 +267,12 @@ def test_eval_finds_the_accuracy_of_the_run_again_and_its_teacher_at_its_own_siz
     _teacher(tmp_path)
     preset = _preset("kd-r56g-deit-tiny", "data.image_size=48", "schedule.epochs=2")
     train([preset], tmp_path)
-    student = load_eval_model(
+    student = load_trained_network(
         run_path(tmp_path, preset), None, None, weights="last", data_dir=tmp_path
     )
     weights = tmp_path / "checkpoints" / "resnet56_guide.safetensors"
-    teacher = load_eval_model(weights, None, None, "last", tmp_path)
-    [result] = evaluate_models([student], teacher, tmp_path, CPU, silent)
+    teacher = load_trained_network(weights, None, None, "last", tmp_path)
+    [result] = evaluate_networks([student], teacher, tmp_path, CPU, silent)
     last = metrics(run_path(tmp_path, preset))[-1]
     assert result["top1"] == last["test_top1"]
     assert 0 <= float(str(result["agreement"])) <= 100

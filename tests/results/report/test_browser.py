@@ -241,10 +241,10 @@ def test_curve_row_and_seed_are_highlighted_together(page: Page) -> None:
     row = page.locator('#runs tr[data-run="runs/kd-r56-r20+stand/seed2"]')
     row.hover()
     assert _signal(chart, "highlighted_run") == "runs/kd-r56-r20+stand/seed2"
-    assert _signal(chart, "highlighted_arm") == "kd-r56-r20+stand"
-    assert page.locator('section tr[data-arm="kd-r56-r20+stand"].highlighted').count() == 2
+    assert _signal(chart, "highlighted_run_name") == "kd-r56-r20+stand"
+    assert page.locator('section tr[data-run-name="kd-r56-r20+stand"].highlighted').count() == 2
     page.mouse.move(0, 0)
-    assert _signal(chart, "highlighted_arm") == ""
+    assert _signal(chart, "highlighted_run_name") == ""
 
 
 @pytest.mark.browser

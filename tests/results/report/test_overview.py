@@ -31,8 +31,8 @@ def test_many_names_are_shortened() -> None:
 
 def _labels(*settings: str) -> list[str]:
     runs = [made_run("kd-r56-r20", False, 0, [1.0])]
-    for number, setting in enumerate(settings):
-        runs.append(made_run("kd-r56-r20", True, 0, [2.0], "done", setting, f"name=run{number}"))
+    for index, setting in enumerate(settings):
+        runs.append(made_run("kd-r56-r20", True, 0, [2.0], "done", setting, f"name=run{index}"))
     (group,) = group_runs(runs)
     rows = forest_rows([(group, "section")], "best")
     return [row.label.replace(" · resnet56 → resnet20, cifar100, 240 epochs", "") for row in rows]

@@ -14,10 +14,7 @@ from lskd_cli.results.figures.classes import class_differences
 from lskd_cli.results.figures.moments import logit_moments
 from lskd_cli.results.figures.sample import sample_logits
 from lskd_cli.results.figures.shared_temperature import (
-    TOY,
     misranked_pair,
-    toy_divergences,
-    toy_figure,
 )
 from lskd_cli.results.figures.tsne import tsne_figure
 from lskd_cli.results.grouping import group_runs
@@ -128,15 +125,6 @@ def test_a_pair_is_misranked_if_only_the_standardized_divergence_ranks_it_by_acc
     assert misranked_pair(networks[:3]) is None
 
 
-def test_the_invented_example_shows_what_its_caption_says() -> None:
-    teacher, wrong, right = (np.array(logits) for logits in TOY.values())
-    assert wrong.argmax() != teacher.argmax() == right.argmax()
-    of_wrong, of_right = toy_divergences(teacher, wrong), toy_divergences(teacher, right)
-    assert of_wrong[0] < of_right[0]
-    assert of_wrong[1] > of_right[1] == pytest.approx(0, abs=1e-12)
-    assert _titles(toy_figure())[1].startswith(f"student 1: KL {of_wrong[0]:.3f}, standardized")
-
-
 def test_an_ablation_is_a_grid_with_the_baseline_in_its_scale() -> None:
     grid = {(1.0, 3.0): 70.0, (1.0, 9.0): 71.0, (2.0, 9.0): 72.0}
     (panel,) = ablation_figure(grid, 69.0, (2.0, 9.0)).panels
@@ -159,13 +147,13 @@ def test_runs_of_several_temperatures_and_weights_are_an_ablation() -> None:
     assert shown.caption.endswith("Plain KD: 70.00 %. Frame: the default of the preset.")
 
 
-def test_a_group_has_all_figures_of_logits_and_an_invented_example_if_necessary() -> None:
+def test_a_group_has_all_figures_of_logits_that_it_has_networks_for() -> None:
     shown = logit_figures(made_group(), made_outputs(), 0, TsneOptions((), 100), print)
     ending = "-resnet56-resnet20-cifar100-240"
     assert [one.name.removesuffix(ending) for one in shown] == [
         "sample-kd", "classes-kd", "moments", "tsne", "temperature",
     ]  # fmt: skip
-    assert shown[-1].caption.startswith("Measured: by the KL at a shared temperature, KD is closer")
+    assert shown[-1].caption.startswith("By the KL at a shared temperature, KD is closer")
     teacher, baseline, *_ = made_outputs().networks
     shown = logit_figures(
         made_group(),
@@ -174,8 +162,7 @@ def test_a_group_has_all_figures_of_logits_and_an_invented_example_if_necessary(
         TsneOptions((), 100),
         print,
     )
-    assert shown[-1].name == "temperature-toy" + ending
-    assert shown[-1].caption.startswith("An invented example")
+    assert [one.name.removesuffix(ending) for one in shown] == ["moments", "tsne"]
 
 
 def test_a_teacher_without_features_is_left_out_of_the_tsne() -> None:

@@ -138,7 +138,7 @@ def test_unfinished_runs_do_not_count() -> None:
 
 def test_markdown_has_a_caption_and_a_line_a_row() -> None:
     lines = as_markdown([comparison_of(_runs())]).splitlines()
-    assert "best epoch, as published" in lines[0]
+    assert "of the best epoch (the papers' convention)" in lines[0]
     assert lines[0].endswith("paired by seed, with its 95 % t interval.")
     assert lines[2].startswith("| Teacher")
     assert "| 77.00 ± 1.41 |" in lines[4]

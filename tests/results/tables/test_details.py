@@ -51,7 +51,7 @@ def test_the_caption_says_what_all_rows_share() -> None:
 
 def test_what_rows_do_not_share_has_a_column() -> None:
     runs = _runs()
-    change_info(runs[1], device="NVIDIA H200", arms_in_pass=["one"])
+    change_info(runs[1], device="NVIDIA H200", joint_runs=["one"])
     (table,) = make_details(group_runs(runs))
     rows = [dict(zip(_cells(table)[0], row, strict=True)) for row in table.cells()]
     assert [row["Hardware"] for row in rows[1:3]] == [

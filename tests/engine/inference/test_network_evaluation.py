@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from lskd_cli.checkpoints import load_checkpoint, save_checkpoint
-from lskd_cli.engine.inference.network_outputs import evaluate_models, load_eval_model
+from lskd_cli.engine.inference.network_evaluation import evaluate_networks
+from lskd_cli.engine.inference.trained_network import load_trained_network
 from lskd_cli.preprocessing import Preprocessing
 from tests.engine.helpers import CPU, digits_preset, silent
 
@@ -22,11 +23,11 @@ def test_every_network_sees_images_with_its_own_preprocessing(
     for name, view in (("own", own), ("other", other)):
         path = tmp_path / f"{name}.safetensors"
         save_checkpoint(path, stored.weights, stored.metadata | {"preprocessing": view.to_json()})
-        models.append(load_eval_model(path, None, None, "last", tmp_path))
-    alone = [evaluate_models([model], None, tmp_path, CPU, silent)[0]["loss"] for model in models]
+        models.append(load_trained_network(path, None, None, "last", tmp_path))
+    alone = [evaluate_networks([model], None, tmp_path, CPU, silent)[0]["loss"] for model in models]
     assert abs(alone[0] - alone[1]) > 0.01
-    first, second = evaluate_models(models, None, tmp_path, CPU, silent)
+    first, second = evaluate_networks(models, None, tmp_path, CPU, silent)
     assert [first["loss"], second["loss"]] == pytest.approx(alone)
-    (student,) = evaluate_models([models[0]], models[1], tmp_path, CPU, silent)
+    (student,) = evaluate_networks([models[0]], models[1], tmp_path, CPU, silent)
     assert [student["loss"], student["teacher_loss"]] == pytest.approx(alone)
     assert student["kl"] > 0

@@ -1,0 +1,77 @@
+"""Loading of the images that the data settings of a preset select."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from lskd_cli.config import Data, find_dataset
+from lskd_cli.data.sets.file_images import FileImages, validate_files
+from lskd_cli.data.sets.in_memory import ImagesIdentity
+from lskd_cli.data.sets.splits import DataSplits
+from lskd_cli.data.sets.stratified import stratified_split
+from lskd_cli.errors import RequestError
+from lskd_cli.io.download import Progress
+
+
+def num_classes(data: Data) -> int:
+    """Number of classes of a data set."""
+    classes = data.num_classes or find_dataset(data.name).num_classes
+    assert classes is not None
+    return classes
+
+
+def load_splits(data: Data, folder: Path, progress: Progress, skip_bad: bool = False) -> DataSplits:
+    """The images that the data settings of a preset select, in CPU memory or in files.
+
+    Args:
+        data: the data set, and the fraction of training images to hold out.
+        folder: contains cifar-100-python (downloaded if it is absent), imagenet/, or custom images.
+        progress: called with the bytes of a download, or the number of checked images.
+        skip_bad: leave out files that cannot be decoded.
+
+    Raises:
+        RequestError: a file is corrupt or cannot be read, or the classes do not match.
+        RunError: the download failed.
+    """
+    splits: DataSplits = _module(data.name).load(data, folder, progress)
+    train, test, val = splits.train, splits.test, splits.val
+    if isinstance(train, FileImages) and isinstance(test, FileImages):
+        train, test = validate_files(folder, [train, test], progress, skip_bad)
+    _check_num_classes(data, len(train.classes), folder)
+    if data.val_split > 0 and val is not None:
+        raise RequestError("data.val_split: the archive has validation images; leave it out")
+    if data.val_split > 0:
+        train, val = stratified_split(train, data.val_split, "data.val_split")
+    if data.limit_train is not None and data.limit_train < len(train):
+        _, train = stratified_split(train, data.limit_train, "data.limit_train")
+    return DataSplits(train, test, val)
+
+
+def identify_images(name: str, folder: Path) -> ImagesIdentity:
+    """Classes and archive of images in files or of custom images, without decoding them.
+
+    Args:
+        name: imagenet, or a custom data set.
+        folder: folder of the images, or the archive.
+
+    Raises:
+        RequestError: the images cannot be found, or their classes differ between the splits.
+    """
+    identity: ImagesIdentity = _module(name).identify(name, folder)
+    return identity
+
+
+def _module(name: str) -> Any:
+    return import_module(f"lskd_cli.data.sets.{find_dataset(name).module}")
+
+
+def _check_num_classes(data: Data, actual: int, folder: Path) -> None:
+    expected = num_classes(data)
+    if actual == expected:
+        return
+    if data.is_custom:
+        raise RequestError(f"{folder}: {actual} classes, but data.num_classes is {expected}")
+    raise RequestError(
+        f"{folder}: {actual} classes, but {data.name} has {expected}; use --dataset imagefolder "
+        "for other images"
+    )
