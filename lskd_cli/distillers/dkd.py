@@ -14,9 +14,9 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from lskd_cli.config import MethodConfig
-from lskd_cli.distillers.base import LogitDistiller, kl_divergence
-from lskd_cli.distillers.kd import prepare_logits
+from lskd_cli.distillers.base import LogitDistiller, at_least_float32, kl_divergence
 from lskd_cli.distillers.registry import register
+from lskd_cli.zscore import standardize
 
 
 def dkd_loss(
@@ -43,8 +43,8 @@ def dkd_loss(
         Scalar, at least float32. It is computed in log space: the logarithm of a summed softmax, as
         in the released code, is -inf for confident rows.
     """
-    student = prepare_logits(student, standardized) / temperature
-    teacher = prepare_logits(teacher, standardized) / temperature
+    scale = standardize if standardized else at_least_float32
+    student, teacher = scale(student) / temperature, scale(teacher) / temperature
     student_rest, teacher_rest = drop_target(student, target), drop_target(teacher, target)
     tckd = kl_divergence(
         binary_logits(student, student_rest, target), binary_logits(teacher, teacher_rest, target)

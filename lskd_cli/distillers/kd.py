@@ -31,14 +31,10 @@ def kd_loss(
         Scalar, at least float32. The factor T^2 keeps the magnitude of the gradient when T
         changes (section 2 of the paper).
     """
-    student, teacher = prepare_logits(student, standardized), prepare_logits(teacher, standardized)
+    scale = standardize if standardized else at_least_float32
+    student, teacher = scale(student), scale(teacher)
     divergence = kl_divergence(student / temperature, teacher / temperature)
     return divergence * temperature**2
-
-
-def prepare_logits(logits: Tensor, standardized: bool) -> Tensor:
-    """Logits in at least float32, standardized if requested."""
-    return standardize(logits) if standardized else at_least_float32(logits)
 
 
 class KDConfig(MethodConfig):

@@ -17,10 +17,10 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from lskd_cli.config import MethodConfig
-from lskd_cli.distillers.base import LogitDistiller, kl_divergence
+from lskd_cli.distillers.base import LogitDistiller, at_least_float32, kl_divergence
 from lskd_cli.distillers.dkd import binary_logits, drop_target
-from lskd_cli.distillers.kd import prepare_logits
 from lskd_cli.distillers.registry import register
+from lskd_cli.zscore import standardize
 
 
 def rld_loss(
@@ -48,7 +48,8 @@ def rld_loss(
     Returns:
         Scalar, at least float32. MCD is zero for a sample whose target the teacher ranks last.
     """
-    student, teacher = prepare_logits(student, standardized), prepare_logits(teacher, standardized)
+    scale = standardize if standardized else at_least_float32
+    student, teacher = scale(student), scale(teacher)
     scaled_student, scaled_teacher = student / alpha_temperature, teacher / alpha_temperature
     prediction = scaled_teacher.argmax(dim=1)
     scd = kl_divergence(
