@@ -1,9 +1,12 @@
 """Weight files: reading and writing safetensors, and loading pickled checkpoints safely."""
 
 import argparse
+import datetime
 import hashlib
 import json
+import pathlib
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +23,8 @@ from torch import Tensor
 from lskd_cli.config import Data
 from lskd_cli.errors import RequestError
 from lskd_cli.io.atomic import write_atomically
-from lskd_cli.io.download import file_digest
+from lskd_cli.io.download import file_digest, is_url, public_url
+from lskd_cli.io.printable import short_repr, shorten
 from lskd_cli.models import (
     PRETRAINED,
     Network,
@@ -31,16 +35,49 @@ from lskd_cli.models import (
 from lskd_cli.preprocessing import Preprocessing
 from lskd_cli.run_paths import weights_file
 
-# Published checkpoints contain options and accuracies (numpy scalars) besides tensors.
+
+def _plain_dict(factory: object = None) -> dict[Any, Any]:
+    """Stands for ``collections.defaultdict``, which ``torch.load`` cannot fill."""
+    return {}
+
+
+# What checkpoints contain besides tensors: options, paths, dates, histories, and NumPy arrays.
 _SAFE_GLOBALS: list[Any] = [
     argparse.Namespace,
+    (_plain_dict, "collections.defaultdict"),
+    list,
+    dict,
+    pathlib.PosixPath,
+    pathlib.PurePosixPath,
+    datetime.date,
+    datetime.datetime,
+    datetime.timedelta,
     np.dtype,
-    *(type(np.dtype(dtype)) for dtype in ("f4", "f8", "i4", "i8")),
+    np.ndarray,
+    *(type(np.dtype(dtype)) for dtype in ("f4", "f8", "i4", "i8", "u1", "?")),
     *(
-        (np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar")
+        (function, f"numpy.{core}.multiarray.{name}")
         for core in ("core", "_core")
+        for name, function in (
+            ("scalar", np.float64(0).__reduce__()[0]),
+            ("_reconstruct", np.zeros(1).__reduce__()[0]),
+        )
     ),
 ]
+# Keys of the weights in a checkpoint, and prefixes of all their names that wrappers add.
+_NESTED = ("model", "state_dict", "model_state", "model_state_dict", "net", "network", "weights")
+_PREFIXES = ("module.", "_orig_mod.", "model.", "student.", "net.", "network.", "backbone.")
+_MAX_CLASSES = 1_000_000
+_MAX_VALUES = 1 << 33  # of one tensor
+
+# Beginnings of files that are often taken for weights, and what to do.
+_OTHER_FILES = (
+    (b"version https://git-lfs", "is a Git LFS pointer, not the weights; run 'git lfs pull'"),
+    (b"<!doctype html", "is an HTML page, not weights; download the file itself"),
+    (b"<html", "is an HTML page, not weights; download the file itself"),
+    (b"\x1f\x8b", "is compressed with gzip; decompress it"),
+)
+_TAR_MAGIC, _TAR_OFFSET = b"ustar", 257
 
 
 # Entry of a safetensors file's metadata: SHA-256 of the rest of the header and of the tensors.
@@ -77,6 +114,22 @@ class Checkpoint:
             return None
         return top1 if 0 <= top1 <= 100 else None
 
+    def num_classes(self) -> int | None:
+        """Number of classes in the metadata; None if there is none.
+
+        Raises:
+            RequestError: it is no possible number.
+        """
+        stored = self.metadata.get("num_classes")
+        if stored is None:
+            return None
+        if not (stored.isascii() and stored.isdecimal() and 1 <= int(stored) <= _MAX_CLASSES):
+            raise RequestError(
+                f"{self.path}: metadata: num_classes: must be 1 to {_MAX_CLASSES}, not "
+                f"{short_repr(stored)}"
+            )
+        return int(stored)
+
     def class_names(self) -> list[str]:
         """Names of the classes in the metadata; empty if there are none.
 
@@ -85,7 +138,7 @@ class Checkpoint:
         """
         try:
             names = json.loads(self.metadata.get("classes", "[]"))
-        except ValueError:
+        except (ValueError, RecursionError):
             names = None
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise RequestError(f"{self.path}: metadata: classes: not a list of names")
@@ -109,7 +162,7 @@ class Checkpoint:
         if stored is not None:
             try:
                 return Preprocessing.from_json(stored)
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, RecursionError) as error:
                 raise RequestError(f"{self.path}: metadata: preprocessing: {error}") from None
         # Files of lskd 0.1.0 name their preset; the data then determined the preprocessing.
         from_library = None if "preset" in self.metadata else library_preprocessing(model)
@@ -123,8 +176,9 @@ class Checkpoint:
                 size, or are not finite.
         """
         network = create_model(model, num_classes, image_size)
-        self.check(model, network)
-        network.load_state_dict(self.weights)
+        weights = self.weights_for(network)
+        self.check(model, network, weights)
+        network.load_state_dict(weights)
         return network.eval().requires_grad_(False)
 
     def check_finite(self) -> None:
@@ -137,7 +191,23 @@ class Checkpoint:
         if bad is not None:
             raise RequestError(f"{self.path}: corrupt: {bad} contains values that are not finite")
 
-    def check(self, model: str, network: Network) -> None:
+    def weights_for(self, network: Network) -> dict[str, Tensor]:
+        """The weights under the names of a network.
+
+        If no name is that of a parameter, the prefixes of wrappers are removed, such as those of
+        ``torch.compile`` and Lightning. Batch norms of old versions have no counts of batches.
+        """
+        expected = network.state_dict()
+        weights = self.weights
+        while not weights.keys() & expected.keys():
+            prefix = next((p for p in _PREFIXES if any(n.startswith(p) for n in weights)), None)
+            if prefix is None:
+                break
+            weights = {n.removeprefix(prefix): weights[n] for n in weights if n.startswith(prefix)}
+        counts = {name: t for name, t in expected.items() if name.endswith("num_batches_tracked")}
+        return {**counts, **weights}
+
+    def check(self, model: str, network: Network, weights: Mapping[str, Tensor]) -> None:
         """Check that all weights are finite and have the names and shapes of a network.
 
         Raises:
@@ -145,7 +215,7 @@ class Checkpoint:
         """
         self.check_finite()
         expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
-        actual = {name: tensor.shape for name, tensor in self.weights.items()}
+        actual = {name: tensor.shape for name, tensor in weights.items()}
         if expected == actual:
             return
         name = next(n for n in [*expected, *actual] if expected.get(n) != actual.get(n))
@@ -239,18 +309,57 @@ def check_classes(weights: Checkpoint, classes: Sequence[str]) -> None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Load a .safetensors file, or a .pth file with ``torch.load(weights_only=True)``.
+    """Load a safetensors file, or a pickled one with ``torch.load(weights_only=True)``.
 
-    A safetensors file that lskd has written contains a digest, which is checked.
+    The content of the file decides, not its name. A safetensors file that lskd has written contains
+    a digest, which is checked.
 
     Raises:
         RequestError: the file is missing, corrupt, of another format, or contains code.
     """
-    if not path.is_file():
-        raise RequestError(f"{path}: no such checkpoint")
-    if path.suffix == ".safetensors":
-        return load_safetensors(path)
-    return Checkpoint(path, read_pickled_weights(path), {})
+    try:
+        is_file = path.is_file()
+    except OSError:  # the path is too long
+        is_file = False
+    url = re.sub("^(https?|ftp):/+", r"\1://", str(path))  # as a path, it has lost a slash
+    if is_url(url):
+        raise RequestError(f"{public_url(url)}: not a file; download it first")
+    if not is_file:
+        raise RequestError(f"{shorten(str(path))}: no such checkpoint")
+    try:
+        with path.open("rb") as file:
+            start = file.read(_TAR_OFFSET + len(_TAR_MAGIC))
+    except OSError as error:
+        raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
+    for beginning, explanation in _OTHER_FILES:
+        if start.lower().startswith(beginning):
+            raise RequestError(f"{path}: {explanation}")
+    if start[_TAR_OFFSET:] == _TAR_MAGIC:
+        raise RequestError(f"{path}: is a tar archive; unpack it, and give one of its files")
+    # A safetensors file starts with the length of its JSON header.
+    if path.suffix == ".safetensors" or start[8:9] == b"{":
+        checkpoint = load_safetensors(path)
+    else:
+        checkpoint = Checkpoint(path, read_pickled_weights(path), {})
+    for name, tensor in checkpoint.weights.items():
+        kind = _unsupported_kind(tensor)
+        if kind is not None:
+            raise RequestError(f"{path}: {name} is {kind}, which no network has")
+    return checkpoint
+
+
+def _unsupported_kind(tensor: Tensor) -> str | None:
+    if tensor.layout is not torch.strided:
+        return "a sparse tensor"
+    if tensor.is_quantized:
+        return "a quantized tensor"
+    if tensor.is_meta:
+        return "a tensor without data"
+    if tensor.is_complex():
+        return "a complex tensor"
+    if tensor.numel() > _MAX_VALUES or tensor.numel() > tensor.untyped_storage().nbytes():
+        return "an expanded tensor"
+    return None
 
 
 def load_safetensors(path: Path) -> Checkpoint:
@@ -296,9 +405,8 @@ def check_torch_archive(path: Path) -> None:
 def read_pickled_weights(path: Path) -> dict[str, Tensor]:
     """Load the weights of a pickled checkpoint, at the top level or in a nested dictionary.
 
-    The nested dictionary may be called ``model``, ``state_dict`` or ``model_state``. Nothing in the
-    file is executed: ``torch.load`` constructs tensors, numpy scalars and option namespaces, and
-    refuses everything else.
+    Nothing in the file is executed: ``torch.load`` constructs tensors, NumPy scalars and arrays,
+    options, paths and dates, and refuses everything else.
 
     Raises:
         RequestError: the file is corrupt, contains code, or contains no weights.
@@ -315,12 +423,12 @@ def read_pickled_weights(path: Path) -> dict[str, Tensor]:
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RequestError(f"{path}: not a checkpoint that torch can read: {reason}") from None
-    for key in ("model", "state_dict", "model_state"):
+    for key in _NESTED:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not content:
         raise RequestError(f"{path}: contains no weights")
-    weights = {str(name).removeprefix("module."): value for name, value in content.items()}
+    weights = {str(name): value for name, value in content.items()}
     if not all(isinstance(value, Tensor) for value in weights.values()):
         raise RequestError(f"{path}: contains values that are not tensors")
     return weights

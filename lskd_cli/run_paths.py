@@ -35,7 +35,11 @@ def weights_file(path: Path, weights: WeightsName = "last") -> Path:
     Raises:
         RequestError: the folder contains no weights.
     """
-    if not path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except OSError:  # the path is too long
+        is_folder = False
+    if not is_folder:
         if weights != "last" and path.exists():
             raise RequestError(f"{path}: a weight file; only run folders have {weights} weights")
         return path

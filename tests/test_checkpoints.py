@@ -1,6 +1,8 @@
 """Weight files: safetensors, and pickled files of other programs."""
 
 import argparse
+import collections
+import datetime
 import pickle
 import zipfile
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from lskd_cli.checkpoints import load_checkpoint, read_pickled_weights, save_checkpoint
 from lskd_cli.errors import RequestError, RunError
@@ -132,14 +135,6 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "none.safetensors")
 
 
-@pytest.mark.parametrize("key", ["model", "state_dict", "model_state", None])
-def test_pickled_weights_are_found_where_others_put_them(tmp_path: Path, key: str | None) -> None:
-    weights = {f"module.{name}": tensor for name, tensor in _weights().items()}
-    torch.save(weights if key is None else {key: weights, "epoch": 240}, tmp_path / "a.pth")
-    found = read_pickled_weights(tmp_path / "a.pth")
-    assert list(found) == list(_weights())
-
-
 def test_the_company_of_published_weights_is_accepted(tmp_path: Path) -> None:
     content = {
         "epoch": 240,
@@ -190,3 +185,110 @@ def test_a_failed_write_leaves_the_old_file(
     monkeypatch.undo()
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def _network_weights() -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return dict(create_model("resnet8", 10).state_dict())
+
+
+@pytest.mark.parametrize(
+    "prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "model.", "student.", "backbone."]
+)
+@pytest.mark.parametrize(
+    "key", [None, "state_dict", "net", "model_state_dict", "model", "model_state"]
+)
+def test_checkpoints_of_other_tools_are_loaded(
+    tmp_path: Path, prefix: str, key: str | None
+) -> None:
+    weights = _network_weights()
+    content: dict[str, object] = {f"{prefix}{name}": value for name, value in weights.items()}
+    if key is not None:
+        content = {
+            key: content,
+            "history": collections.defaultdict(list, {"loss": [0.3]}),
+            "options": argparse.Namespace(folder=Path("out"), rate=np.float32(0.1)),
+            "started": datetime.datetime(2026, 1, 1),
+            "curve": np.arange(3.0),
+        }
+    path = tmp_path / "x.pth"
+    torch.save(content, path)
+    loaded = load_checkpoint(path).load_network("resnet8", 10)
+    for name, value in loaded.state_dict().items():
+        assert torch.equal(value, weights[name]), name
+
+
+def test_a_student_is_taken_from_a_lightning_module_with_its_teacher(tmp_path: Path) -> None:
+    weights = _network_weights()
+    both = {f"student.{name}": value for name, value in weights.items()}
+    both |= {f"teacher.{name}": value + 1 for name, value in weights.items()}
+    torch.save({"state_dict": both}, tmp_path / "x.ckpt")
+    loaded = load_checkpoint(tmp_path / "x.ckpt").load_network("resnet8", 10).state_dict()
+    assert torch.equal(loaded["fc.weight"], weights["fc.weight"])
+
+
+def test_batch_norms_without_counts_are_loaded(tmp_path: Path) -> None:
+    weights = {k: v for k, v in _network_weights().items() if not k.endswith("batches_tracked")}
+    torch.save(weights, tmp_path / "x.pth")
+    assert load_checkpoint(tmp_path / "x.pth").load_network("resnet8", 10)
+
+
+def test_the_content_of_a_file_decides_not_its_name(tmp_path: Path) -> None:
+    save_file(_network_weights(), tmp_path / "x.pth")
+    assert "fc.weight" in load_checkpoint(tmp_path / "x.pth").weights
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n", "is a Git LFS pointer"),
+        (b"<!DOCTYPE html><html></html>", "is an HTML page"),
+        (b"\x1f\x8b\x08" + bytes(40), "is compressed with gzip"),
+        (bytes(257) + b"ustar" + bytes(100), "is a tar archive"),
+    ],
+)
+def test_files_that_are_no_weights_are_called_what_they_are(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    (tmp_path / "x.pth").write_bytes(content)
+    with pytest.raises(RequestError, match=message):
+        load_checkpoint(tmp_path / "x.pth")
+
+
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor")
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (torch.ones(3, 3).to_sparse(), "is a sparse tensor"),
+        (torch.ones(1).expand(10**6, 10**6), "is an expanded tensor"),
+        (torch.ones(2, dtype=torch.complex64), "is a complex tensor"),
+    ],
+)
+def test_tensors_that_no_network_has_are_named(
+    tmp_path: Path, tensor: torch.Tensor, message: str
+) -> None:
+    torch.save({"fc.weight": tensor}, tmp_path / "x.pth")
+    with pytest.raises(RequestError, match=f"fc.weight {message}"):
+        load_checkpoint(tmp_path / "x.pth")
+
+
+def test_a_url_is_not_printed_with_its_secrets() -> None:
+    with pytest.raises(RequestError, match="not a file; download it first") as caught:
+        load_checkpoint(Path("https://user:PASS@example.invalid/w.pth?sig=TOKEN"))
+    assert "PASS" not in str(caught.value)
+    assert "TOKEN" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["x", "-3", "0", "1000000000", "²"])
+def test_an_impossible_number_of_classes_is_refused(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "x.safetensors"
+    save_checkpoint(path, _network_weights(), {"num_classes": value})
+    with pytest.raises(RequestError, match="metadata: num_classes: must be 1 to"):
+        load_checkpoint(path).num_classes()
+
+
+def test_class_names_of_many_brackets_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_checkpoint(path, _network_weights(), {"classes": "[" * 100_000})
+    with pytest.raises(RequestError, match="metadata: classes: not a list of names"):
+        load_checkpoint(path).class_names()

@@ -1,5 +1,6 @@
 """The command-line application: its commands, and the exit code of each way of ending."""
 
+import io
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -18,6 +19,7 @@ from lskd_cli.cli import (
     report,
     train,
 )
+from lskd_cli.cli.options import command_help
 from lskd_cli.cli.terminal.console import err, info, is_main_process, print_error
 from lskd_cli.config import format_plugin_error
 from lskd_cli.engine.devices import dist_env
@@ -30,14 +32,17 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("fetch-teachers")(fetch_teachers.fetch_teachers)
-app.command("train")(train.train)
-app.command("eval")(evaluate.evaluate)
-app.command("compare")(compare.compare)
-app.command("report")(report.report)
-app.command("predict")(predict.predict)
-app.command("export")(export.export)
-app.command("doctor")(doctor.doctor)
+for name, command in (
+    ("fetch-teachers", fetch_teachers.fetch_teachers),
+    ("train", train.train),
+    ("eval", evaluate.evaluate),
+    ("compare", compare.compare),
+    ("report", report.report),
+    ("predict", predict.predict),
+    ("export", export.export),
+    ("doctor", doctor.doctor),
+):
+    app.command(name, help=command_help(command))(command)
 app.add_typer(presets.app, name="presets")
 
 
@@ -69,6 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Exit codes: 0 done, 1 failed while running, 2 wrong request, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # An encoding that lacks a character must not end the command.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
     try:
         app(args=arguments)
     except (RequestError, RunError, Interrupted) as error:

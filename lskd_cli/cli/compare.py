@@ -16,6 +16,7 @@ from lskd_cli.cli.training_options import (
     with_training_options,
 )
 from lskd_cli.config import (
+    TWO_CLASSES,
     Preset,
     PresetOptions,
     TrainingOptions,
@@ -38,7 +39,7 @@ def compare(
     training: TrainingOptions,
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[RUN]...", help="Run folders; by default all in --runs-dir."),
+        typer.Argument(metavar="RUN", help="Run folders; by default all in --runs-dir."),
     ] = None,
     presets: Annotated[
         list[str] | None,
@@ -109,9 +110,16 @@ def compare(
     groups = group_runs(found)
     comparison = None if details else make_comparison(groups, accuracy)
     tables = make_details(groups) if details else [comparison] if comparison else []
-    unfinished = [str(run.path) for run in found if not run.is_finished]
+    unfinished: dict[str, list[str]] = {}
+    for run in found:
+        if not run.is_finished:
+            unfinished.setdefault(run.preset.run_name, []).append(str(run.preset.seed))
     if unfinished:
-        info(f"unfinished runs are left out: {', '.join(unfinished)}")
+        listed = [
+            f"{name} (seed{'s' * (len(seeds) > 1)} {', '.join(seeds)})"
+            for name, seeds in unfinished.items()
+        ]
+        info(f"unfinished runs are left out: {'; '.join(listed)}")
     if not tables:
         searched = ", ".join(map(str, runs or [training.runs_dir]))
         raise RequestError(f"no finished run in {searched}; train some with 'lskd compare --train'")
@@ -142,6 +150,8 @@ def _requested_presets(
                 presets += [preset.with_stand(False), preset.with_stand(True)]
             else:
                 presets.append(preset)
+                if preset.stand is not None and preset.data.has_two_classes:
+                    info(f"{preset.run_path}: trained without standardization: {TWO_CLASSES}")
     return presets
 
 

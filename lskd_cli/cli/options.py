@@ -1,16 +1,37 @@
 """Options that several commands share, and checks of options."""
 
-from collections.abc import Collection, Sequence
+import inspect
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from lskd_cli.cli import completion
 from lskd_cli.config import load_method_file
 from lskd_cli.errors import RequestError
+from lskd_cli.io.atomic import regular_file
 from lskd_cli.results.runs import EpochName
 from lskd_cli.run_paths import WeightsName
 
+PresetNames = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="PRESET",
+        autocompletion=completion.presets,
+        help="Names or YAML files of presets.",
+        show_default=False,
+    ),
+]
+PresetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--preset",
+        "-p",
+        autocompletion=completion.presets,
+        help="Name or YAML file of a preset; repeatable.",
+    ),
+]
 DataDir = Annotated[
     Path,
     typer.Option(
@@ -54,9 +75,17 @@ ClassNames = Annotated[
     typer.Option(metavar="FILE", help="Class names, one per line, instead of the stored ones."),
 ]
 
+_MAX_CLASS_NAMES = 1 << 24  # characters
+
 DATA_DIR = Path("data")
 CHECKPOINTS_DIR = Path("checkpoints")
 RUNS_DIR = Path("runs")
+
+
+def command_help(command: Callable[..., None]) -> str:
+    """The help of a command: its docstring, whose lines are joined except those of examples."""
+    paragraphs = (inspect.getdoc(command) or "").split("\n\n")
+    return "\n\n".join(text if "[bold]" in text else text.replace("\n", " ") for text in paragraphs)
 
 
 def load_method_files(paths: Sequence[Path] | None) -> None:
@@ -91,7 +120,8 @@ def read_class_names(path: Path | None) -> list[str] | None:
     if path is None:
         return None
     try:
-        return path.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
+        with regular_file(path).open(encoding="utf-8-sig") as file:
+            return file.read(_MAX_CLASS_NAMES).rstrip("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"--class-names {path}: cannot be read: {error}") from None
 

@@ -13,7 +13,7 @@ import typer
 from lskd_cli.cli import options
 from lskd_cli.cli.terminal.console import info
 from lskd_cli.errors import RequestError, RunError
-from lskd_cli.io.printable import printable
+from lskd_cli.io.printable import printable_line
 
 _MAX_REPORTED = 10  # unreadable files that are named
 
@@ -60,12 +60,10 @@ def predict(
                     if item.error is None:
                         yield item.path, item.predictions
                     else:
-                        bad.append(f"{item.path}: {item.error}")
+                        bad.append(f"{printable_line(str(item.path))}: {item.error}")
                 done += len(batch)
                 bar(done, total)
 
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be no text
-        sys.stdout.reconfigure(errors="surrogateescape")
     _WRITERS[format_](results())
     for line in bad[:_MAX_REPORTED]:
         info(f"left out: {line}")
@@ -76,7 +74,9 @@ def predict(
 
 
 def _write_csv(results: Iterator[tuple[Path, list[Any]]]) -> None:
-    """One row for each image and class."""
+    """One row for each image and class, in UTF-8; names of files may be no text."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["image", "rank", "class", "probability"])
     for path, predictions in results:
@@ -99,9 +99,9 @@ def _write_table(results: Iterator[tuple[Path, list[Any]]]) -> None:
     """One line for each image, written while it is computed."""
     width = 0
     for path, predictions in results:
-        image = printable(str(path))
+        image = printable_line(str(path))
         width = max(width, len(image))
-        classes = "  ".join(f"{printable(name)} {100 * p:.1f} %" for name, p in predictions)
+        classes = "  ".join(f"{printable_line(name)} {100 * p:.1f} %" for name, p in predictions)
         sys.stdout.write(f"{image:<{width}}  {classes}\n")
 
 

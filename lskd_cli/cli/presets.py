@@ -1,28 +1,37 @@
-"""The commands ``lskd presets list``, ``show`` and ``validate``."""
+"""The commands ``lskd presets list``, ``show``, ``diff`` and ``validate``."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
-from lskd_cli.cli.options import MethodFiles, load_method_files
+from lskd_cli.cli import completion
+from lskd_cli.cli.options import MethodFiles, command_help, load_method_files
 from lskd_cli.cli.terminal.console import info, out, print_json
 from lskd_cli.config import list_presets, load_preset, to_yaml
-from lskd_cli.errors import RequestError
+from lskd_cli.errors import RequestError, RunError
 
-app = typer.Typer(no_args_is_help=True, help="List, show and validate presets.")
-Name = Annotated[str, typer.Argument(help="Name or YAML file of a preset.")]
+app = typer.Typer(no_args_is_help=True, help="List, show, compare and validate presets.")
+Name = Annotated[
+    str,
+    typer.Argument(autocompletion=completion.presets, help="Name or YAML file of a preset."),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the preset; repeatable."),
 ]
 
 
-@app.command("list")
 def list_(
     filter_: Annotated[
-        str, typer.Argument(metavar="[TEXT]", help="Only presets whose names contain this text.")
+        str, typer.Argument(metavar="TEXT", help="Only presets whose names contain this text.")
     ] = "",
+    method: Annotated[str | None, typer.Option(help="Only presets of this method.")] = None,
+    teacher: Annotated[str | None, typer.Option(help="Only presets with this teacher.")] = None,
+    student: Annotated[str | None, typer.Option(help="Only presets with this student.")] = None,
+    data: Annotated[str | None, typer.Option(help="Only presets of this data set.")] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print names and published values as JSON.")
     ] = False,
@@ -35,14 +44,21 @@ def list_(
     load_method_files(method_files)
     selected, problems = [], set()
     for name in list_presets():
-        if filter_ not in name:
+        if filter_ not in name or (method and not name.startswith(method)):
             continue
         try:
-            selected.append(load_preset(name, allow_unknown_method=True))
+            preset = load_preset(name, allow_unknown_method=True)
         except RequestError as error:  # of an installed plug-in
             problems.add(str(error))
+            continue
+        found = (preset.method.name, preset.teacher, preset.student, preset.data.name)
+        wanted = (method, teacher, student, data)
+        if all(one in (None, other) for one, other in zip(wanted, found, strict=True)):
+            selected.append(preset)
     for problem in sorted(problems):
         info(f"left out: {problem}")
+    if not selected:
+        raise RunError("no preset matches")
     if as_json:
         published = {p.name: p.published.model_dump(exclude={"log"}) for p in selected}
         print_json(published)
@@ -64,7 +80,6 @@ def list_(
     out.print(table)
 
 
-@app.command()
 def show(name: Name, settings: Settings = None, method_files: MethodFiles = None) -> None:
     """Print a preset as one complete YAML file, which --preset accepts.
 
@@ -74,7 +89,33 @@ def show(name: Name, settings: Settings = None, method_files: MethodFiles = None
     print(to_yaml(load_preset(name, settings or ())), end="")  # noqa: T201 (rich would wrap lines)
 
 
-@app.command()
+def diff(first: Name, second: Name, method_files: MethodFiles = None) -> None:
+    """Print the keys in which two presets differ, with both values.
+
+    Example: [bold]lskd presets diff kd-r32x4-r8x4 dkd-r32x4-r8x4[/]
+    """
+    load_method_files(method_files)
+    one, two = (_flat(load_preset(name).model_dump(exclude_none=True)) for name in (first, second))
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("key", first, second):
+        table.add_column(escape(heading), overflow="fold")
+    for key in dict.fromkeys([*one, *two]):
+        if one.get(key) != two.get(key):
+            table.add_row(key, *(escape(str(values.get(key, ""))) for values in (one, two)))
+    out.print(table)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by their dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
 def validate(
     names: Annotated[list[str], typer.Argument(help="Names or YAML files of presets.")],
     method_files: MethodFiles = None,
@@ -95,3 +136,7 @@ def validate(
             problems.append(str(error))
     if problems:
         raise RequestError("\n".join(problems))
+
+
+for _name, _command in (("list", list_), ("show", show), ("diff", diff), ("validate", validate)):
+    app.command(_name, help=command_help(_command))(_command)

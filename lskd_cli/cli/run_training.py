@@ -18,6 +18,7 @@ from lskd_cli.engine.devices.dist_env import is_launched, is_on_one_machine, res
 from lskd_cli.engine.devices.distributed import DEFAULT_TIMEOUT, init_distributed
 from lskd_cli.engine.devices.runtime import Runtime, resolve_runtime
 from lskd_cli.engine.planning.prepare import prepare
+from lskd_cli.engine.planning.teacher_files import missing_teachers
 from lskd_cli.engine.runs.run_folder import RunFolder
 from lskd_cli.engine.training.callback import Callback
 from lskd_cli.engine.training.joint_run import JointRun
@@ -58,6 +59,8 @@ def train_presets(
 ) -> Failures:
     """Train all presets that are not finished.
 
+    If the teacher of an embedded data set does not exist, it is trained first.
+
     Args:
         presets: presets of the runs.
         options: folders and other options. Processes that torchrun has restarted resume the runs
@@ -85,6 +88,7 @@ def train_presets(
             "--fresh is not supported on several machines; use --set name=NEW, or move the old runs"
         )
     options = replace(options, fresh=options.fresh and restart_count() == 0)
+    _train_missing_teachers(presets, options, runtime)
     failures: Failures = {}
     with (
         ProgressBar.for_data(presets[0].data) as bar,
@@ -112,6 +116,20 @@ def train_presets(
                 failures[run_path] = _message(error)
                 print_error(failures[run_path])
     return failures
+
+
+def _train_missing_teachers(
+    presets: Sequence[Preset], options: TrainingOptions, runtime: Runtime
+) -> None:
+    if options.teacher_checkpoint is not None:
+        return
+    requested = {preset.run_path for preset in presets}
+    for teacher in missing_teachers(presets, options.checkpoints_dir, options.runs_dir):
+        if teacher.run_path not in requested:
+            count = teacher.schedule.epochs
+            epochs = f"{count} epoch{'s' * (count > 1)}"
+            info(f"the teacher {teacher.student} is trained first: {teacher.name}, {epochs}")
+            train_presets([teacher], replace(options, fresh=False), runtime)
 
 
 @contextmanager

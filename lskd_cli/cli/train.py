@@ -22,10 +22,9 @@ _NOT_IN_DRY_RUN = (
 @with_training_options
 def train(
     context: typer.Context,
-    presets: Annotated[
-        list[str],
-        typer.Option("--preset", "-p", help="Name or YAML file of a preset; repeatable."),
-    ],
+    names: options.PresetNames = None,
+    *,
+    presets: options.PresetOption = None,
     changes: PresetOptions,
     training: TrainingOptions,
     stand: Annotated[
@@ -68,8 +67,14 @@ def train(
     An unfinished run is resumed, and a finished one is skipped. Several presets and seeds are
     trained one after the other. Under torchrun, several processes train a run together.
 
-    Example: [bold]lskd train --preset kd-r32x4-r8x4 --stand[/]
+    Examples:
+        [bold]lskd train --preset kd-r32x4-r8x4 --stand[/]
+        [bold]lskd train kd-digits --seeds 0,1,2 --lr 0.1[/]
+        [bold]lskd train kd-own --teacher timm/resnet50 --dataset imagefolder[/]
     """
+    presets = [*(names or ()), *(presets or ())]
+    if not presets:
+        raise RequestError("name a preset; 'lskd presets list' shows all presets")
     if seed is not None and seeds is not None:
         raise RequestError("--seed and --seeds are mutually exclusive")
     if dry_run:

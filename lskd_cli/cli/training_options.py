@@ -2,15 +2,16 @@
 
 import inspect
 from collections.abc import Callable
+from copy import copy
 from dataclasses import fields
 from enum import Enum
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
-from lskd_cli.cli import options
+from lskd_cli.cli import completion, options
 from lskd_cli.config import MAX_EPOCHS, PrecisionName, PresetOptions, TrainingOptions
 
 
@@ -23,7 +24,12 @@ class LoggerName(str, Enum):
 
 Loggers = Annotated[
     list[LoggerName] | None,
-    typer.Option("--log", help="Also log metrics to this tool; repeatable."),
+    typer.Option(
+        "--logger",
+        "--log",
+        metavar="TOOL",
+        help="Also log metrics with tensorboard or wandb; repeatable. torchrun refuses --log.",
+    ),
 ]
 
 # The option of each field of ``PresetOptions`` and ``TrainingOptions`` that both commands have.
@@ -32,10 +38,16 @@ _OPTIONS: dict[str, Any] = {
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the preset; repeatable."),
     ],
+    "lr": Annotated[float | None, typer.Option(help="Initial learning rate.")],
+    "batch_size": Annotated[int | None, typer.Option(help="Images of a step, over all processes.")],
+    "weight_decay": Annotated[float | None, typer.Option(help="Weight decay of the optimizer.")],
     "epochs": Annotated[
         int | None,
         typer.Option(
-            min=1, max=MAX_EPOCHS, help="Number of epochs; rate drops and warm-ups are rescaled."
+            metavar="N",
+            min=1,
+            max=MAX_EPOCHS,
+            help="Number of epochs; rate drops and warm-ups are rescaled.",
         ),
     ],
     "val_split": Annotated[
@@ -44,41 +56,50 @@ _OPTIONS: dict[str, Any] = {
     ],
     "limit_train": Annotated[
         int | None,
-        typer.Option(min=1, help="Train on a stratified subset of N images."),
+        typer.Option(metavar="N", min=1, help="Train on a stratified subset of N images."),
     ],
     "teacher": Annotated[
         str | None,
         typer.Option(
             metavar="MODEL",
+            autocompletion=completion.models,
             help="Replace the teacher network: a built-in one, torchvision/NAME or timm/NAME.",
         ),
     ],
     "student": Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Replace the student network.")
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            autocompletion=completion.models,
+            help="Replace the student network.",
+        ),
     ],
     "init": Annotated[
         str | None,
         typer.Option(
-            metavar="FILE|pretrained",
+            metavar="FILE",
             help="Weights from which the student starts: a weight file, a run folder, or those of "
-            "torchvision or timm. A classifier of another number of classes is replaced.",
+            "torchvision or timm with 'pretrained'. A classifier of another number of classes is "
+            "replaced.",
         ),
     ],
     "dataset": Annotated[
         str | None,
         typer.Option(
-            metavar="imagefolder|csv|npz|tar|hfds/NAME",
-            help="Train on custom images in --data-dir: train/CLASS/FILE and val/CLASS/FILE; "
-            "train.csv and val.csv with the columns path and label; a NumPy archive as those of "
-            "MedMNIST; train.tar and val.tar; or a data set of the Hugging Face Hub.",
+            metavar="FORMAT",
+            autocompletion=completion.custom_datasets,
+            help="Train on custom images in --data-dir: imagefolder (train/CLASS/FILE and "
+            "val/CLASS/FILE), csv (train.csv and val.csv with the columns path and label), npz (a "
+            "NumPy archive as those of MedMNIST), tar (train.tar and val.tar), or hfds/NAME (a "
+            "data set of the Hugging Face Hub).",
         ),
     ],
     "teacher_checkpoint": Annotated[
         Path | None,
         typer.Option(
-            metavar="PATH|pretrained",
+            metavar="PATH",
             help="Weights of the teacher: a run folder, a .safetensors file, a .pth file, which is "
-            "loaded with weights_only=True, or those of torchvision or timm.",
+            "loaded with weights_only=True, or those of torchvision or timm with 'pretrained'.",
         ),
     ],
     "data_dir": options.DataDir,
@@ -87,7 +108,10 @@ _OPTIONS: dict[str, Any] = {
     "device": options.Device,
     "precision": Annotated[
         PrecisionName,
-        typer.Option(help="auto uses bf16 where natively supported; tf32 requires CUDA."),
+        typer.Option(
+            metavar="NAME",
+            help="fp32, tf32 (CUDA only), bf16, or auto, which is bf16 where it is native.",
+        ),
     ],
     "graphs": Annotated[
         bool | None,
@@ -109,7 +133,10 @@ _OPTIONS: dict[str, Any] = {
     ],
     "skip_bad_images": options.SkipBadImages,
     "checkpoint_minutes": Annotated[
-        float, typer.Option(min=0, help="Minutes between two saved states within an epoch.")
+        float,
+        typer.Option(
+            metavar="MINUTES", min=0, help="Time between two saved states within an epoch."
+        ),
     ],
     "process_timeout": Annotated[
         float | None,
@@ -126,6 +153,22 @@ _OPTIONS: dict[str, Any] = {
     ],
 }
 
+# Headings of the help, and their options in ``train`` and ``compare``.
+_PANELS = {
+    "Run": (
+        "presets", "settings", "epochs", "lr", "batch_size", "weight_decay", "seed", "seeds",
+        "dry_run", "fresh", "checkpoint_minutes",
+    ),
+    "Data": ("dataset", "data_dir", "val_split", "limit_train", "skip_bad_images"),
+    "Networks": (
+        "teacher", "student", "init", "teacher_checkpoint", "checkpoints_dir", "model_files",
+    ),
+    "Method": ("stand", "base_temp", "kd_weight", "method_files"),
+    "Speed": ("device", "precision", "graphs", "compiled", "teacher_cache"),
+    "Several processes": ("shard", "process_timeout"),
+    "Output": ("runs_dir", "logs", "as_json"),
+}  # fmt: skip
+_PANEL_OF = {name: panel for panel, names in _PANELS.items() for name in names}
 _FIELDS = {item.name: item for kind in (PresetOptions, TrainingOptions) for item in fields(kind)}
 PARAMETERS = tuple(_OPTIONS)
 
@@ -141,7 +184,7 @@ def with_training_options(command: Callable[..., None]) -> Callable[..., None]:
             name,
             inspect.Parameter.KEYWORD_ONLY,
             default=_FIELDS[name].default,
-            annotation=annotation,
+            annotation=_in_panel(annotation, name),
         )
         for name, annotation in _OPTIONS.items()
     ]
@@ -151,7 +194,9 @@ def with_training_options(command: Callable[..., None]) -> Callable[..., None]:
         if parameter.name == "training":
             parameters += shared
         elif parameter.name != "changes":
-            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            annotation = _in_panel(parameter.annotation, parameter.name)
+            kind = inspect.Parameter.KEYWORD_ONLY
+            parameters.append(parameter.replace(kind=kind, annotation=annotation))
 
     @wraps(command)
     def wrapper(**values: Any) -> None:
@@ -162,6 +207,19 @@ def with_training_options(command: Callable[..., None]) -> Callable[..., None]:
         )
         command(**values, changes=changes, training=training)
 
+    # A panel of the help is where its first option is.
+    order = list(_PANELS)
+    parameters.sort(key=lambda item: order.index(_PANEL_OF.get(item.name, order[0])))
     wrapper.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {item.name: item.annotation for item in parameters}
     return wrapper
+
+
+def _in_panel(annotation: Any, name: str) -> Any:
+    """The annotation of an option, under the heading of its panel in the help."""
+    if name not in _PANEL_OF:
+        return annotation
+    kind, option = get_args(annotation)
+    option = copy(option)
+    option.rich_help_panel = _PANEL_OF[name]
+    return Annotated[kind, option]

@@ -28,6 +28,7 @@ from lskd_cli.config.requests import PresetOptions, requested_preset
 from lskd_cli.config.schema import (
     MAX_EPOCHS,
     NO_LOGITS,
+    TWO_CLASSES,
     Optimizer,
     Preset,
     Published,
@@ -40,6 +41,7 @@ __all__ = [
     "DEFAULT_IMAGE_SIZE",
     "MAX_EPOCHS",
     "NO_LOGITS",
+    "TWO_CLASSES",
     "Augmentation",
     "Data",
     "FeatureMethodConfig",

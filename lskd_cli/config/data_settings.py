@@ -37,7 +37,7 @@ class Data(ConfigModel):
     name: DatasetName
     num_classes: PositiveInt | None = None  # of custom images; other data sets define it
     image_size: Annotated[int, Field(ge=8, le=1024)] = DEFAULT_IMAGE_SIZE  # input of the student
-    batch_size: PositiveInt
+    batch_size: Annotated[int, Field(ge=2)]  # batch norms need several images
     drop_last: bool = False  # drop the last partial batch of an epoch
     # Parameters of the beta distribution of timm's mixup (arXiv:1710.09412) and cutmix
     # (arXiv:1905.04899) of each batch; 0 disables. With both, each batch gets one of them.
@@ -74,6 +74,11 @@ class Data(ConfigModel):
         if self.test_crop < 1 and not self.on_disk:
             raise ValueError("test_crop: only valid for images in files")
         return self
+
+    @property
+    def has_two_classes(self) -> bool:
+        """Whether the data set has two classes."""
+        return (self.num_classes or find_dataset(self.name).num_classes) == 2
 
     @property
     def is_mixed(self) -> bool:

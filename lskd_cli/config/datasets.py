@@ -20,11 +20,13 @@ class Dataset:
         module: name of the module that loads the images.
         num_classes: number of classes; None for custom images, which define it.
         on_disk: whether DataLoader workers read the images from files instead of memory.
+        is_embedded: whether the images belong to an installed package, and need no download.
     """
 
     module: str
     num_classes: int | None = None
     on_disk: bool = False
+    is_embedded: bool = False
 
     @property
     def is_custom(self) -> bool:
@@ -34,7 +36,7 @@ class Dataset:
 
 DATASETS = {
     "cifar100": Dataset("cifar100", 100),
-    "digits": Dataset("digits", 10),
+    "digits": Dataset("digits", 10, is_embedded=True),
     "imagenet": Dataset("image_folder", 1000, on_disk=True),
     "imagefolder": Dataset("image_folder", on_disk=True),
     "csv": Dataset("csv_file", on_disk=True),

@@ -8,7 +8,7 @@ from lskd_cli.config.datasets import check_dataset, find_dataset
 from lskd_cli.config.loading import load_preset
 from lskd_cli.config.methods.registry import is_feature_method
 from lskd_cli.config.overrides import Override
-from lskd_cli.config.schema import NO_LOGITS, Preset
+from lskd_cli.config.schema import NO_LOGITS, TWO_CLASSES, Preset
 from lskd_cli.errors import RequestError
 
 
@@ -21,6 +21,9 @@ class PresetOptions:
         epochs: number of epochs; rate drops and warm-ups are rescaled.
         val_split: fraction of the training images that are held out.
         limit_train: size of a stratified subset of the training images.
+        batch_size: images of a step, over all processes.
+        lr: initial learning rate.
+        weight_decay: weight decay of the optimizer.
         teacher: network that replaces the teacher.
         student: network that replaces the student.
         init: weights from which the student starts.
@@ -34,6 +37,9 @@ class PresetOptions:
     epochs: int | None = None
     val_split: float | None = None
     limit_train: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    weight_decay: float | None = None
     teacher: str | None = None
     student: str | None = None
     init: str | None = None
@@ -76,6 +82,9 @@ def requested_preset(
         ("seed", seed, "--seed"),
         ("data.val_split", options.val_split, "--val-split"),
         ("data.limit_train", options.limit_train, "--limit-train"),
+        ("data.batch_size", options.batch_size, "--batch-size"),
+        ("optimizer.lr", options.lr, "--lr"),
+        ("optimizer.weight_decay", options.weight_decay, "--weight-decay"),
     ):
         if number is not None:
             overrides.append(Override(key, number, option))
@@ -114,6 +123,8 @@ def check_standardizable(option: str, preset: Preset) -> None:
         )
     if preset.stand is None:
         raise RequestError(f"{option}: method {preset.method.name} has no standardized form")
+    if preset.data.has_two_classes:
+        raise RequestError(f"{option}: {TWO_CLASSES}")
     if not preset.can_standardize:
         raise RequestError(f"{option}: {NO_LOGITS.format(preset.method.name)}")
 

@@ -28,6 +28,11 @@ from lskd_cli.io.printable import short_repr
 
 # Why a feature method without a KD term cannot be standardized.
 NO_LOGITS = "method {} uses no logits; add a KD term with --set method.kd_weight=0.9"
+# Why two classes cannot be standardized.
+TWO_CLASSES = (
+    "with two classes, standardized logits are always -0.71 and 0.71, so that nothing is learned "
+    "from them"
+)
 MAX_EPOCHS = 100_000
 
 
@@ -211,12 +216,15 @@ class Preset(ConfigModel):
             raise ValueError(f"stand.{key}: {text}, not {value}") from None
         if self.stand.enabled and not self.method.uses_logits:
             raise ValueError(f"stand.enabled: {NO_LOGITS.format(self.method.name)}")
+        if self.stand.enabled and self.data.has_two_classes:
+            raise ValueError(f"stand.enabled: {TWO_CLASSES}")
         return self
 
     @property
     def can_standardize(self) -> bool:
-        """Whether the method has logits to standardize and the preset has the settings for it."""
-        return self.stand is not None and self.method.uses_logits
+        """Whether there are settings of the standardization, and logits that it can standardize."""
+        has_logits = self.method.uses_logits and not self.data.has_two_classes
+        return self.stand is not None and has_logits
 
     @property
     def standardized(self) -> bool:
@@ -257,5 +265,6 @@ class Preset(ConfigModel):
         if self.stand is None:
             raise ValueError(f"method {self.method.name} has no teacher logits to standardize")
         if enabled and not self.can_standardize:
-            raise ValueError(NO_LOGITS.format(self.method.name))
+            is_binary = self.data.has_two_classes
+            raise ValueError(TWO_CLASSES if is_binary else NO_LOGITS.format(self.method.name))
         return self.model_copy(update={"stand": self.stand.model_copy(update={"enabled": enabled})})

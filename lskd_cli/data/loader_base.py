@@ -113,6 +113,8 @@ def epoch_permutation(num_images: int, data: Data, epoch: int) -> Tensor:
 def epoch_size(num_images: int, data: Data, shard: DataShard) -> int:
     """Number of images in an epoch, over all processes.
 
+    An incomplete last batch of a single image is left out.
+
     Raises:
         RequestError: there are too few images for a batch, or a batch cannot be divided among the
             processes.
@@ -130,6 +132,8 @@ def epoch_size(num_images: int, data: Data, shard: DataShard) -> int:
             f"data.batch_size: {size} is not divisible by the number of processes ({world_size}); "
             f"nearest: {near}"
         )
+    if remainder == 1 and not data.drop_last:
+        return num_images - 1  # batch norms need more than one image
     if 0 < remainder < world_size and not data.drop_last:
         raise RequestError(
             f"data.drop_last: the last batch of an epoch has {remainder} images for {world_size} "

@@ -1,5 +1,6 @@
 """Loading of the images that the data settings of a preset select."""
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def load_splits(data: Data, folder: Path, progress: Progress, skip_bad: bool = F
     train, test, val = splits.train, splits.test, splits.val
     if isinstance(train, FileImages) and isinstance(test, FileImages):
         train, test = validate_files(folder, [train, test], progress, skip_bad)
-    _check_num_classes(data, len(train.classes), folder)
+    _check_classes(data, train.classes, folder)
     if data.val_split > 0 and val is not None:
         raise RequestError("data.val_split: the archive has validation images; leave it out")
     if data.val_split > 0:
@@ -65,8 +66,16 @@ def _module(name: str) -> Any:
     return import_module(f"lskd_cli.data.sets.{find_dataset(name).module}")
 
 
-def _check_num_classes(data: Data, actual: int, folder: Path) -> None:
-    expected = num_classes(data)
+def _check_classes(data: Data, classes: Sequence[str], folder: Path) -> None:
+    expected, actual = num_classes(data), len(classes)
+    if data.is_custom and actual < 2:
+        raise RequestError(f"{folder}: has one class; a classifier needs at least two")
+    stripped = [name.strip() for name in classes]
+    if "" in stripped:
+        raise RequestError(f"{folder}: a class has an empty name")
+    if len(set(stripped)) < actual:
+        name = next(name for name in stripped if stripped.count(name) > 1)
+        raise RequestError(f"{folder}: several classes are called {name!r}, but for spaces")
     if actual == expected:
         return
     if data.is_custom:

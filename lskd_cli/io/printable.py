@@ -17,11 +17,28 @@ def printable(text: str) -> str:
     )
 
 
+def printable_line(text: str) -> str:
+    r"""The text on one line: line breaks and tabs are escaped too, for example as ``\n``."""
+    return printable(text).replace("\n", r"\n").replace("\t", r"\t")
+
+
+def escape_markdown(text: str) -> str:
+    """The text with the characters escaped that end a cell of a table or start HTML."""
+    for character, replacement in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|")):
+        text = text.replace(character, replacement)
+    return text
+
+
 def short_repr(value: Any) -> str:
     """``repr`` of a value; the middle of a long one is left out."""
     try:
         text = repr(value)
     except ValueError:  # Python refuses to convert integers of more than 4300 digits
         return "a number with too many digits"
+    return shorten(text)
+
+
+def shorten(text: str) -> str:
+    """The text; the middle of a long one is left out."""
     half = _MAX_REPR // 2
     return text if len(text) <= _MAX_REPR else f"{text[:half]}...{text[-half:]}"

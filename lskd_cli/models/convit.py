@@ -34,7 +34,7 @@ class ConViT(TimmTransformer):
         feats = [to_map(x, width)]
         for index, block in enumerate(network.blocks):
             if index == network.local_up_to_layer:
-                x = torch.cat([network.cls_token.expand(len(x), -1, -1), x], dim=1)
+                x = torch.cat([network.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
             x = block(x)
             patches = x[:, 1:] if index >= network.local_up_to_layer else x
             feats.append(to_map(patches, width))

@@ -7,7 +7,7 @@ imported when a preset names the network.
 import inspect
 import re
 import tokenize
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from lskd_cli.config import execute_plugin_file, load_entry_point, plugin_files
 from lskd_cli.errors import RequestError
@@ -144,13 +145,21 @@ def wrap_custom(name: str, entry: ModelEntry, options: dict[str, Any], image_siz
 
 
 def check_custom_model(name: str, network: Network, num_classes: int) -> None:
-    """Check that a registered network returns logits of the right shape for one image.
+    """Check that a registered network can be trained, and returns logits of the right shape.
 
     Raises:
-        RequestError: it returns something else.
+        RequestError: it has no or shared parameters, or returns something else for one image.
     """
     if name not in custom_models():
         return
+    if any(is_lazy(parameter) for parameter in (*network.parameters(), *network.buffers())):
+        raise RequestError(f"model {name}: has lazy modules; give all of them their sizes")
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise RequestError(f"model {name}: has no trainable parameters")
+    tensors = network.state_dict(keep_vars=True)
+    shared = [key for key, tensor in tensors.items() if _is_shared(tensor, tensors)]
+    if shared:
+        raise RequestError(f"model {name}: shares the parameter {shared[0]} between modules")
     was_training = network.training
     with torch.device("cpu"), torch.no_grad():
         logits: Any = network.eval()(torch.zeros(1, 3, network.image_size, network.image_size))
@@ -161,6 +170,10 @@ def check_custom_model(name: str, network: Network, num_classes: int) -> None:
             f"model {name}: must return logits of shape (1, {num_classes}) for one image, not "
             f"{found}"
         )
+
+
+def _is_shared(tensor: Tensor, tensors: Mapping[str, Tensor]) -> bool:
+    return sum(other is tensor for other in tensors.values()) > 1
 
 
 def model_source(name: str) -> str | None:

@@ -111,7 +111,7 @@ class Stage(nn.Module):
         feats = [self.patch_embed(x)]
         tokens, side, first = to_tokens(feats[0]), feats[0].shape[3], 0
         if self.cls_token is not None:
-            tokens = torch.cat([self.cls_token.expand(len(x), -1, -1), tokens], dim=1)
+            tokens = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), tokens], dim=1)
             first = 1
         for block in self.blocks:
             tokens = block(tokens, side, first)

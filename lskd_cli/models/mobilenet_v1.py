@@ -1,7 +1,8 @@
 """MobileNet V1 for ImageNet (Howard et al., arXiv:1704.04861), from timm.
 
 Blocks of a depthwise 3x3 and a 1x1 convolution, both with batch norm and ReLU (timm's default is
-ReLU6), and 1024 features. Some publications about distillation call it MobileNetV2.
+ReLU6), and 1024 features. Some publications about distillation call it MobileNetV2. As in their
+released code, it starts from PyTorch's default initialization.
 """
 
 from typing import Any
@@ -25,6 +26,9 @@ class MobileNetV1(Network):
         self.network = timm.create_model(
             "mobilenetv1_100", num_classes=num_classes, act_layer=nn.ReLU
         )
+        for module in self.network.modules():
+            if isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.Linear):
+                module.reset_parameters()
         rename_parameters(self, {f"network.{name}": name for name in self.network.state_dict()})
 
     def final_batch_norms(self) -> list[nn.BatchNorm2d]:

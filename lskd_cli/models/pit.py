@@ -36,7 +36,7 @@ class PiT(TimmTransformer):
     def forward_features(self, images: Tensor) -> Output:
         network = self.network
         x = network.patch_embed(images) + network.pos_embed
-        token = network.cls_token.expand(len(x), -1, -1)
+        token = network.cls_token.expand(x.shape[0], -1, -1)
         feats = [x]
         for stage in network.transformers:
             if stage.pool is not None:

@@ -99,7 +99,7 @@ class PVT(Transformer):
             tokens = embed(x)
             first = 0  # index of the first patch token
             if number == len(STAGES):
-                tokens = torch.cat([self.cls_token.expand(len(x), -1, -1), tokens], dim=1)
+                tokens = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), tokens], dim=1)
                 first = 1
             tokens = tokens + self.get_parameter(f"pos_embed{number}")
             if number == 1:

@@ -139,7 +139,7 @@ class T2TViT(Transformer):
     def forward_features(self, images: Tensor) -> Output:
         width = images.shape[3] // _PATCH
         x = self.t2t_module(images)
-        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1) + self.pos_embed
+        x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1) + self.pos_embed
         feats = [to_map(x[:, 1:], width)]
         for layer in self.layers:
             x = layer(x)

@@ -57,8 +57,10 @@ def store_teacher(
         RunError: the safetensors file cannot be written.
     """
     try:
-        weights = read_pickled_weights(pickled)
-        Checkpoint(pickled, weights, {}).check(model, create_model(model, num_classes))
+        checkpoint = Checkpoint(pickled, read_pickled_weights(pickled), {})
+        network = create_model(model, num_classes)
+        weights = checkpoint.weights_for(network)
+        checkpoint.check(model, network, weights)
     except RequestError as error:
         raise ArchiveError(str(error).replace(str(pickled), label)) from None
     described = {"model": model, "num_classes": str(num_classes), **metadata}

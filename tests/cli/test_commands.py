@@ -16,6 +16,9 @@ import yaml
 from rich.console import Console
 
 from lskd_cli.checkpoints import save_checkpoint
+from lskd_cli.cli import completion
+from lskd_cli.config import load_preset
+from lskd_cli.engine.planning import teacher_files
 from lskd_cli.engine.training import train
 from lskd_cli.models import create_model
 from tests.cli.helpers import Result, lskd
@@ -53,7 +56,8 @@ def _train_and_compare(capsys: Capture, root: Path, *arguments: object) -> Resul
 def test_help_shows_an_example(capsys: Capture, command: str) -> None:
     result = lskd(capsys, *command.split(), "--help")
     assert result.code == 0
-    assert f"Example: lskd {command}" in re.sub(r"\x1b\[[0-9;]*m", "", result.out)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", result.out)
+    assert re.search(rf"Examples?:\s+lskd {command}", text)
 
 
 def test_the_version_is_printed(capsys: Capture) -> None:
@@ -136,6 +140,59 @@ def test_the_presets_are_listed_with_their_published_values(capsys: Capture) -> 
     assert "kd-r32x4-r8x4" in lskd(capsys, "presets", "list", "r8x4").out
 
 
+def test_the_list_of_presets_is_filtered(capsys: Capture) -> None:
+    options = ("--method", "ctkd", "--teacher", "vgg13", "--data", "cifar100", "--json")
+    names = json.loads(lskd(capsys, "presets", "list", *options).out)
+    assert list(names) == ["ctkd-v13-mv2", "ctkd-v13-v8"]
+    names = json.loads(lskd(capsys, "presets", "list", "--student", "resnet8x4", "--json").out)
+    assert {name.partition("-")[2] for name in names} == {"r8x4", "r32x4-r8x4", "w40-2-r8x4"}
+    nothing = lskd(capsys, "presets", "list", "--student", "nothing")
+    assert (nothing.code, nothing.err) == (1, "error no preset matches\n")
+
+
+def test_the_difference_of_two_presets_is_shown(capsys: Capture) -> None:
+    lines = lskd(capsys, "presets", "diff", "kd-r56-r20", "dkd-r56-r20").out.splitlines()
+    rows = {line.split()[0]: line.split()[1:] for line in lines[1:]}
+    assert rows["method.name"] == ["kd", "dkd"]
+    assert "method.alpha" in rows
+    assert "optimizer.lr" not in rows
+
+
+def test_a_preset_is_named_without_an_option_and_changed_by_short_ones(
+    capsys: Capture, tmp_path: Path
+) -> None:
+    options = ("--lr", "0.02", "--batch-size", "32", "--weight-decay", "0.001")
+    printed = _train(capsys, tmp_path, "kd-digits", "--dry-run", *options).out
+    preset = yaml.safe_load(printed)
+    assert preset["name"] == "kd-digits"
+    assert preset["data"]["batch_size"] == 32
+    assert (preset["optimizer"]["lr"], preset["optimizer"]["weight_decay"]) == (0.02, 0.001)
+    refused = _train(capsys, tmp_path, "kd-digits", "--lr", "-1")
+    assert refused.code == 2
+    assert "--lr: should be greater than 0" in refused.err
+    assert "name a preset; 'lskd presets list' shows" in _train(capsys, tmp_path).err
+
+
+def test_the_teacher_of_embedded_images_is_trained_first(
+    capsys: Capture, tmp_path: Path, small_digits: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = load_preset("teacher-digits").with_epochs(1)
+    monkeypatch.setattr(teacher_files, "_teacher_presets", lambda preset: [short])
+    folders = [f"--{name}-dir={tmp_path / name}" for name in ("checkpoints", "runs")]
+    result = lskd(capsys, "train", "kd-digits", "--epochs", 1, "--device", "cpu", *folders)
+    assert result.code == 0, result.err
+    first = "the teacher resnet20 is trained first: teacher-digits, 1 epoch"
+    assert result.err.index(first) < result.err.index("kd-digits/seed0: top-1")
+    assert (tmp_path / "runs/teacher-digits/seed0/student.safetensors").exists()
+
+
+def test_names_are_completed() -> None:
+    assert list(completion.presets("ctkd-v13")) == ["ctkd-v13-mv2", "ctkd-v13-v8"]
+    assert list(completion.models("resnet8")) == ["resnet8", "resnet8x4"]
+    assert "timm/resnet18" in completion.models("timm/resnet1")
+    assert list(completion.custom_datasets("")) == ["imagefolder", "csv", "npz", "tar", "hfds/"]
+
+
 def test_an_interruption_saves_the_state_and_prints_how_to_resume(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,17 +269,16 @@ class TestCompare:
             "Training loss by epoch",
             "KD: logits of one image",
             "Features",
-            "One temperature for teacher and student",
         ):
             assert f'aria-label="{title}: resnet20 → resnet8, digits, 2 epochs"' in page
-        assert page.count("<figure ") == 8
+        assert page.count("<figure ") == 7
         # Besides links within the page, nothing is loaded: neither by elements nor by styles.
         html = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
         assert not re.search(r"""(src|href)=["'](?!#|data:)|url\(|@import""", html)
         files = json.loads(result.out)["figures"]
         names = {Path(file).name.removesuffix("-resnet20-resnet8-digits-2.pdf") for file in files}
         assert {"accuracy", "loss", "sample-kd", "classes-kd", "moments", "tsne"} <= names
-        assert len(files) == 24
+        assert len(files) == 21
         assert sorted(files) == sorted(map(str, (tmp_path / "report" / "figures").iterdir()))
 
     def test_impossible_figures_are_left_out_of_the_page_with_a_message(
@@ -235,7 +291,7 @@ class TestCompare:
             in result.err
         )
         assert "--classes: only 0 images; the t-SNE is left out of resnet20 → resnet8" in result.err
-        assert (tmp_path / "without/index.html").read_text().count("<figure ") == 6
+        assert (tmp_path / "without/index.html").read_text().count("<figure ") == 5
         assert lskd(capsys, *command, "--classes", "cat").code == 2
         assert "computing logits" not in lskd(capsys, *command, "--no-logits").err
         assert (tmp_path / "without/index.html").read_text().count("<figure ") == 3
@@ -277,7 +333,7 @@ class TestCompare:
             text = (run / name).read_text().replace('"state": "done"', '"state": "interrupted"')
             (copy / name).write_text(text)
         result = _compare(capsys, trained, run, copy, "--format", "json")
-        assert f"unfinished runs are left out: {copy}" in result.err
+        assert "unfinished runs are left out: kd-digits (seed 1)" in result.err
         assert json.loads(result.out)[0]["plain_n"] == 1
 
     def test_a_run_is_evaluated_with_its_teacher(self, capsys: Capture, trained: Path) -> None:
@@ -492,6 +548,14 @@ def test_an_internal_error_is_a_line_without_traceback(
 def test_the_program_can_be_started_as_a_module() -> None:
     command = [sys.executable, "-m", "lskd_cli", "--version"]
     assert subprocess.run(command, capture_output=True, text=True).stdout == "lskd 0.1.0\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_a_closed_stream_is_no_error(closed: str) -> None:
+    command = f"exec {sys.executable} -m lskd_cli presets list {closed}"
+    result = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr
 
 
 # All three have the same handler; those of schedulers are tested with the slow tests.

@@ -5,6 +5,7 @@ import io
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,6 +17,7 @@ from PIL import Image
 
 from lskd_cli import load_student
 from lskd_cli.checkpoints import load_checkpoint, save_checkpoint
+from lskd_cli.cli import main
 from lskd_cli.engine.inference import export as export_module
 from lskd_cli.preprocessing import Preprocessing
 from tests.cli.helpers import Result, lskd
@@ -313,3 +315,40 @@ def test_a_weight_file_has_no_other_weights(run: Path, photos: Path, capsys: Cap
     result = _predict(capsys, run / "student.safetensors", photos, "--weights=ema")
     assert result.code == 2
     assert "only run folders have ema weights" in result.err
+
+
+def test_a_name_with_a_line_break_stays_on_its_line(
+    run: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a\nb.png")
+    (tmp_path / "c\nd.png").write_text("no image")
+    result = _predict(capsys, run, tmp_path)
+    assert len(result.out.splitlines()) == 1
+    assert r"a\nb.png" in result.out
+    assert r"c\nd.png" in result.err
+
+
+def test_wrong_arguments_of_predict_are_named(run: Path) -> None:
+    student = load_student(run)
+    image = Image.new("RGB", (8, 8))
+    with pytest.raises(ValueError, match="images: must be Pillow images, not nothing"):
+        student.predict([])
+    names: Any = ["a.png"]
+    with pytest.raises(TypeError, match="images: must be Pillow images, not str"):
+        student.predict(names)
+    with pytest.raises(ValueError, match="top_k: must be at least 1, not 0"):
+        student.predict([image], 0)
+
+
+@pytest.mark.parametrize(("format_", "name"), [("table", "gr??e"), ("csv", "größe")])
+def test_an_encoding_without_a_character_is_no_error(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_: str, name: str
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "größe.png")
+    output = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(output, "ascii"))
+    with pytest.raises(SystemExit) as exit_:
+        main(["predict", str(run), str(tmp_path / "größe.png"), "--format", format_])
+    sys.stdout.flush()
+    assert not exit_.value.code
+    assert f"{name}.png".encode() in output.getvalue()

@@ -23,6 +23,7 @@ from lskd_cli.models import create_model
 from tests.golden_inputs import GOLDEN
 
 PUBLISHED = yaml.safe_load((GOLDEN / "published.yaml").read_text())
+RECIPES = yaml.safe_load((GOLDEN / "recipes.yaml").read_text())
 SHORT = {
     "resnet32x4": "r32x4", "resnet8x4": "r8x4", "resnet56": "r56", "resnet20": "r20",
     "resnet110": "r110", "resnet32": "r32", "ResNet50": "r50", "vgg13": "v13", "vgg8": "v8",
@@ -44,7 +45,9 @@ def _name(row: dict) -> str:
 
 
 def test_there_are_56_published_rows() -> None:
-    assert len({_name(row) for row in PUBLISHED["cifar100"]}) == 56
+    names = {_name(row) for row in PUBLISHED["cifar100"]}
+    assert len(names) == 56
+    assert {name.partition("-")[2] for name in names} < set(RECIPES)
 
 
 @pytest.mark.parametrize("row", PUBLISHED["cifar100"], ids=_name)
@@ -64,13 +67,12 @@ def test_a_published_row_resolves_with_its_own_settings(row: dict) -> None:
         assert applied.beta == stand.get("dkd_beta", preset.method.beta)
 
 
-@pytest.mark.parametrize("row", PUBLISHED["cifar100"], ids=_name)
-def test_a_published_row_has_the_recipe_of_its_method_and_student(row: dict) -> None:
-    preset = load_preset(_name(row))
-    is_mlkd, student = row["method"] == "mlkd", row["student"]
-    slow = student in SLOW_STUDENTS or (is_mlkd and student.startswith("vgg"))
-    assert preset.optimizer.lr == (0.01 if slow else 0.025 if is_mlkd else 0.05)
-    assert preset.schedule.epochs == (480 if is_mlkd else 240)
+@pytest.mark.parametrize("pair", RECIPES)
+@pytest.mark.parametrize("method", ["kd", "dkd", "ctkd", "mlkd"])
+def test_a_published_row_has_the_recipe_of_its_method_and_student(method: str, pair: str) -> None:
+    preset = load_preset(f"{method}-{pair}")
+    epochs, lr = RECIPES[pair]["mlkd" if method == "mlkd" else "others"]
+    assert (preset.schedule.epochs, preset.optimizer.lr) == (epochs, lr)
     assert preset.schedule.milestones == [150, 180, 210]
     assert (preset.data.batch_size, preset.optimizer.weight_decay) == (64, 5e-4)
 
@@ -334,15 +336,29 @@ def test_the_published_imagenet_row_resolves_with_its_settings() -> None:
     assert (applied.temperature, applied.ce_weight, applied.kd_weight) == (2, 1, 9)
 
 
+# Batch size, learning rate and epochs of the released configurations.
+IMAGENET = {
+    "kd": (512, 0.2, 100),
+    "dkd": (512, 0.2, 100),
+    "mlkd": (512, 0.2, 100),
+    "ofd": (512, 0.2, 100),
+    "crd": (256, 0.1, 100),
+    "reviewkd": (256, 0.1, 100),
+    "ctkd": (256, 0.1, 120),
+    "mlkd-imagenet-r34-r18": (512, 0.1, 100),
+    "ofd-imagenet-r50-mv1": (128, 0.05, 100),
+}
+
+
 @pytest.mark.parametrize("pair", ["imagenet-r34-r18", "imagenet-r50-mv1"])
-@pytest.mark.parametrize("method", ["kd", "dkd", "mlkd", "ctkd"])
+@pytest.mark.parametrize("method", [name for name in IMAGENET if "-" not in name])
 def test_imagenet_has_its_recipe_with_every_method(method: str, pair: str) -> None:
     preset = load_preset(f"{method}-{pair}")
     data, schedule, optimizer = preset.data, preset.schedule, preset.optimizer
-    assert (data.image_size, data.batch_size, data.test_crop) == (224, 512, 0.875)
-    assert (schedule.epochs, schedule.milestones) == (100, [30, 60, 90])
-    slow = (method, pair) == ("mlkd", "imagenet-r34-r18")
-    assert (optimizer.lr, optimizer.weight_decay) == (0.1 if slow else 0.2, 1e-4)
+    expected = IMAGENET.get(f"{method}-{pair}", IMAGENET[method])
+    assert (data.batch_size, optimizer.lr, schedule.epochs) == expected
+    assert (data.image_size, data.test_crop, schedule.milestones) == (224, 0.875, [30, 60, 90])
+    assert optimizer.weight_decay == 1e-4
 
 
 def test_methods_on_imagenet_have_their_published_weights() -> None:
@@ -354,6 +370,11 @@ def test_methods_on_imagenet_have_their_published_weights() -> None:
     assert other_dkd.beta == 2
     mlkd = load_preset("mlkd-imagenet-r34-r18").method
     assert (mlkd.temperature, mlkd.ce_weight, mlkd.kd_weight) == (1, 0.5, 0.5)
+    assert load_preset("reviewkd-imagenet-r50-mv1").method.feature_weight == 8
+    assert load_preset("ofd-imagenet-r50-mv1").method.feature_weight == 1e-4
+    ctkd = load_preset("ctkd-imagenet-r34-r18", ["stand.enabled=true"])
+    assert (ctkd.method.ce_weight, ctkd.method.kd_weight, ctkd.method.ramp_epochs) == (1, 1, 5)
+    assert ctkd.effective_method().kd_weight == 2
 
 
 @pytest.mark.parametrize("name", [name for name in list_presets() if name.startswith("finetune")])

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from lskd_cli.config import load_preset, to_yaml
+from lskd_cli.config.requests import check_standardizable
 from lskd_cli.distillers.ctkd import CTKDConfig
 from lskd_cli.distillers.dkd import DKDConfig
 from lskd_cli.errors import RequestError
@@ -37,7 +38,7 @@ def test_all_wrong_keys_and_values_are_reported_at_once() -> None:
         ("method.temperature=0", "should be greater than 0"),
         ("method.temperature=.inf", "should be a finite number"),
         ("method.temperature=true", "should be a valid number"),
-        ("data.batch_size=0", "should be greater than 0"),
+        ("data.batch_size=1", "should be greater than or equal to 2"),
         ("data.batch_size=2.5", "should be a valid integer"),
         ("data.flip=1", "should be a valid boolean"),
         (
@@ -205,3 +206,23 @@ def test_a_file_that_expands_to_gigabytes_is_refused_at_once(tmp_path: Path) -> 
     (tmp_path / "bomb.yaml").write_text("\n".join(lines))
     with pytest.raises(RequestError, match="aliases are not supported"):
         load_preset(tmp_path / "bomb.yaml")
+
+
+BINARY = [
+    "data.name=csv",
+    "data.num_classes=2",
+    "data.padding=0",
+    "data.augmentation={interpolation: bilinear}",
+]
+
+
+def test_two_classes_cannot_be_standardized() -> None:
+    preset = load_preset("kd-r56-r20", BINARY)
+    assert not preset.can_standardize
+    with pytest.raises(ValueError, match="with two classes, standardized logits are always"):
+        preset.with_stand(True)
+    with pytest.raises(RequestError, match=r"--stand: with two classes, standardized logits"):
+        check_standardizable("--stand", preset)
+    message = r"stand\.enabled: with two classes, standardized logits are always -0\.71 and 0\.71"
+    with pytest.raises(RequestError, match=message):
+        load_preset("kd-r56-r20", [*BINARY, "stand.enabled=true"])

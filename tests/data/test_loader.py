@@ -143,3 +143,8 @@ def test_padded_crops_have_the_size_of_the_images(size: int) -> None:
 def test_padded_crops_of_another_size_than_the_images_are_refused() -> None:
     with pytest.raises(RequestError, match=r"data\.image_size: .* have 32 pixels, not 28"):
         _loader(image_size=28)
+
+
+def test_a_single_last_image_is_left_out() -> None:
+    assert [len(batch.target) for batch in _batches(_loader(129), 1, ["weak"])] == [64, 64]
+    assert [len(batch.target) for batch in _batches(_loader(130), 1, ["weak"])] == [64, 64, 2]

@@ -34,6 +34,9 @@ from tests.engine.helpers import digits_preset, train
 SMALL_STEPS = "optimizer.lr=0.002"
 
 
+SHORT_TIMEOUT = timedelta(seconds=7)  # longer than the preparation on a busy machine
+
+
 def scenario_presets(scenario: str) -> list[Preset]:
     """The presets that a scenario trains together."""
     if scenario in ("killed", "whole", "nan", "failed", "stopped"):
@@ -140,7 +143,7 @@ def _stop_or_fail(steps: int, fail: bool) -> None:
         if rank() == 1 and step == steps and fail:
             raise RuntimeError("the disk of this machine is gone")
         if rank() == 1 and step == steps:
-            time.sleep(8)
+            time.sleep(2 * SHORT_TIMEOUT.total_seconds())
         train_step(student, *inputs)  # type: ignore[arg-type]
 
     StudentTrainer.train_steps = train_bad_step  # type: ignore[method-assign]
@@ -161,7 +164,7 @@ def main(scenario: str, root: Path) -> None:
     if scenario in ("failed", "stopped"):
         _stop_or_fail(5, fail=scenario == "failed")
     runtime = resolve_runtime("cpu", "fp32")
-    timeout = timedelta(seconds=3) if scenario == "stopped" else DEFAULT_TIMEOUT
+    timeout = SHORT_TIMEOUT if scenario == "stopped" else DEFAULT_TIMEOUT
     with init_distributed(on_cuda=False, timeout=timeout) as group:
         presets = scenario_presets(scenario)
         try:

@@ -41,3 +41,12 @@ def test_a_folder_is_created_and_one_that_cannot_be_is_reported(tmp_path: Path) 
     write_text(tmp_path / "new" / "a", "content")
     with pytest.raises(RunError, match="cannot be written"):
         write_text(tmp_path / "new" / "a" / "b", "content")
+
+
+def test_a_pipe_is_never_replaced_by_a_file(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(RunError, match="pipe: cannot be written: not a regular file"):
+        write_atomically(pipe, lambda path: path.write_text("x"))
+    assert pipe.is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]

@@ -181,3 +181,37 @@ def test_a_network_may_read_values_when_it_is_created(tmp_path: Path) -> None:
     with torch.device("meta"):
         network = create_model("tiny_net", 3, 8)
     assert network(torch.zeros(1, 3, 8, 8)).shape == (1, 3)
+
+
+TIED = """
+        self.encode = nn.Linear(8, 8)
+        self.decode = nn.Linear(8, 8)
+        self.decode.weight = self.encode.weight
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("nn.Linear(3 * image_size**2, num_classes)", "nn.LazyLinear(num_classes)", "lazy modules"),
+        (
+            "num_classes)\n\n",
+            "num_classes).requires_grad_(False)\n\n",
+            "model Plain: has no trainable parameters",
+        ),
+        (
+            "num_classes)\n\n",
+            f"num_classes)\n{TIED}\n",
+            "model Plain: shares the parameter encode.weight between modules",
+        ),
+    ],
+)
+def test_a_network_that_cannot_be_trained_or_saved_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, message: str
+) -> None:
+    assert PLAIN.count(old) == 1
+    path = _file(tmp_path, PLAIN.replace(old, new))
+    command = ("train", "--preset=kd-digits", "--dry-run", "--student=Plain")
+    result = lskd(capsys, *command, "--model-file", path)
+    assert result.code == 2
+    assert message in result.err

@@ -126,3 +126,13 @@ def test_an_unknown_network_is_refused_with_the_nearest(name: str, nearest: str)
     assert not is_model(name)
     with pytest.raises(RequestError, match=nearest):
         create_model(name)
+
+
+def test_mobilenet_v1_starts_from_the_initialization_of_pytorch() -> None:
+    """Uniform weights of at most 1 / sqrt(fan_in); timm's are normal."""
+    network = create_model("mobilenet_v1", 7, 64)
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert len(layers) == 28
+    for layer in layers:
+        bound = layer.weight[0].numel() ** -0.5
+        assert 0.9 * bound < layer.weight.abs().max().item() <= bound

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 
 from rich.console import Group
@@ -16,18 +16,19 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 from rich.text import Text
 
 from lskd_cli.cli.terminal.console import err, info
+from lskd_cli.cli.terminal.training_table import Row, training_table
 from lskd_cli.config import MethodConfig, Preset
 from lskd_cli.engine.training.callback import Callback, RunningMetrics
 from lskd_cli.engine.training.student_trainer import StudentTrainer
-from lskd_cli.results.tables.table_format import format_duration, format_value
+from lskd_cli.results.tables.table_format import format_duration
 from lskd_cli.run_info import Metrics
 
 _REFRESH_INTERVAL = 0.5  # seconds between two reads of the losses of the current epoch
-_WIDE = 100  # columns; a narrower terminal does not show the number of the best epoch
+_BAR_COLUMNS = 62  # columns of a line without its bar
+_MAX_BAR = 60
 _LOSS_PREFIX = "train_"
 
 
@@ -50,6 +51,7 @@ class TrainingDisplay(Callback):
             num_images: number of images in an epoch.
             heading: description of the training, printed above the bars.
         """
+        self.presets = presets
         self.epochs = presets[0].schedule.epochs
         self.methods = [preset.effective_method() for preset in presets]
         self.num_images = num_images
@@ -66,15 +68,15 @@ class TrainingDisplay(Callback):
         self.num_seeds = Counter(preset.run_name for preset in presets)
         self.unprinted: dict[str, list[StudentTrainer]] = {}  # of the last epoch, by run name
         self.last_refresh = 0.0
+        self.bar = BarColumn()
         self.progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
+            self.bar,
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             SpeedColumn(),
             console=err,
             speed_estimate_period=30,
-            expand=True,
         )
         self.total_task = self.progress.add_task("training", total=self.epochs * num_images)
         self.epoch_task = self.progress.add_task("epoch", total=num_images)
@@ -100,7 +102,15 @@ class TrainingDisplay(Callback):
         self._print_rest()
 
     def __rich__(self) -> Group:
-        return Group(Text(self.heading, style="bold"), self.progress, self._table())
+        heading = Text(self.heading, style="bold")
+        rows = list(self._rows())
+        terms = sorted({key for row in rows for key in _loss_terms(row.values)})
+        headings = {term: _term_label(term, self.methods) for term in terms}
+        # The rest of the screen; one line stays empty for the cursor.
+        height = err.height - len(heading.wrap(err, err.width)) - len(self.progress.tasks) - 1
+        self.bar.bar_width = max(min(err.width - _BAR_COLUMNS, _MAX_BAR), 0)
+        table = training_table(rows, headings, err, height)
+        return Group(heading, self.progress, table)
 
     def on_epoch_start(self, epoch: int, step: int, num_steps: int) -> None:
         self._print_rest()
@@ -136,28 +146,18 @@ class TrainingDisplay(Callback):
             if len(self.unprinted[name]) == self.num_seeds[name]:
                 info(self._epoch_line(self.unprinted.pop(name)))
 
-    def _table(self) -> Table:
-        terms = sorted({key for metrics in self.metrics.values() for key in _loss_terms(metrics)})
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column("run", overflow="fold")
-        headings = ["loss", *(_term_label(term, self.methods) for term in terms)]
-        for heading in (*headings, "train top-1", "test top-1", "best", "lr"):
-            table.add_column(heading, justify="right")
-        for path, label in self.labels.items():
-            metrics, student = self.metrics.get(path, {}), self.students.get(path)
-            losses = [format_value(metrics.get(key), ".4f") for key in ("train_loss", *terms)]
-            last = student.history[-1] if student else {}
-            best = student.best if student and student.best else {}
-            best_epoch = f" (epoch {best['epoch']})" if best and err.width >= _WIDE else ""
-            table.add_row(
-                Text(label, style="green" if "+stand" in label else ""),
-                *losses,
-                format_value(metrics.get("train_top1")),
-                format_value(last.get("test_top1")),
-                format_value(best.get("test_top1")) + best_epoch,
-                format_value(last.get("lr"), "g"),
-            )
-        return table
+    def _rows(self) -> Iterator[Row]:
+        for preset in self.presets:
+            path = preset.run_path
+            student = self.students.get(path)
+            values = dict(self.metrics.get(path, {}))
+            values.pop("test_top1", None)
+            if student is not None:
+                last = student.history[-1]
+                best = student.best or last
+                values |= {key: last[key] for key in ("test_top1", "lr") if key in last}
+                values |= {"best": best["test_top1"], "best_epoch": best["epoch"]}
+            yield Row(preset.run_name, self.labels[path], values)
 
     def _print_rest(self) -> None:
         """Print the epochs of students whose other seeds had already finished them."""
@@ -195,16 +195,18 @@ def _range(epochs: Sequence[Metrics], key: str, format_spec: str = ".2f") -> str
 
 
 def _term_label(metric: str, methods: Sequence[MethodConfig]) -> str:
-    """Name of a loss term, with its weight if that is the same for all methods and not 1."""
+    """Name of a loss term, with its weight: that of all methods, unless it is 1."""
     term = metric.removeprefix(_LOSS_PREFIX)
     weights = {
         getattr(method, "kd_weight" if term == method.name else f"{term}_weight", 1)
         for method in methods
     }
-    weight = weights.pop() if len(weights) == 1 else 1
+    if len(weights) > 1:
+        return f"weighted {term}"
+    weight = weights.pop()
     return term if weight == 1 else f"{weight:g} {term}"
 
 
-def _loss_terms(metrics: dict[str, float]) -> list[str]:
+def _loss_terms(metrics: Mapping[str, float]) -> list[str]:
     totals = ("train_loss", "train_top1")
     return [key for key in metrics if key.startswith(_LOSS_PREFIX) and key not in totals]

@@ -12,10 +12,13 @@ from lskd_cli.data.sets.file_images import FolderImages, join_names
 from lskd_cli.data.sets.in_memory import ImagesIdentity
 from lskd_cli.data.sets.splits import DataSplits
 from lskd_cli.errors import RequestError
+from lskd_cli.io.atomic import regular_file
 from lskd_cli.io.download import Progress
 
 _PATH_COLUMNS = ("path", "image", "file", "filename")
 _LABEL_COLUMN = "label"
+_SEPARATORS = (",", ";", "\t")
+_MAX_LINE = 1 << 16  # characters of the header
 
 
 def load(data: Data, folder: Path, progress: Progress) -> DataSplits:
@@ -65,21 +68,37 @@ def _list_images(folder: Path) -> DataSplits:
 
 
 def _read_csv(path: Path) -> list[tuple[str, str]]:
-    """Path and label of every row."""
+    """Path and label of every row, without spaces around them.
+
+    The separator is a comma, a semicolon or a tab.
+    """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
+        with regular_file(path).open(encoding="utf-8-sig", newline="") as file:
+            header = file.readline(_MAX_LINE)
+            separator = max(_SEPARATORS, key=header.count)
+            file.seek(0)
+            rows = list(csv.DictReader(file, delimiter=separator, skipinitialspace=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RequestError(f"{path}: cannot be read: {error}") from None
     if not rows:
         raise RequestError(f"{path}: contains no images")
-    column = next((name for name in _PATH_COLUMNS if name in rows[0]), None)
-    if column is None or _LABEL_COLUMN not in rows[0]:
-        raise RequestError(f"{path}: expected the columns path and label")
-    pairs = []
+    columns = {str(name).strip().lower(): name for name in rows[0]}
+    column = next((name for name in _PATH_COLUMNS if name in columns), None)
+    if column is None or _LABEL_COLUMN not in columns:
+        raise RequestError(
+            f"{path}: expected the columns path and label; found {', '.join(map(repr, columns))}"
+        )
+    pairs, missing = [], []
     for line, row in enumerate(rows, start=2):
-        name, label = row[column], row[_LABEL_COLUMN]
-        if not name or not label:
+        name, label = row[columns[column]], row[columns[_LABEL_COLUMN]]
+        if not name or not label or not name.strip() or not label.strip():
             raise RequestError(f"{path}: line {line}: the path or the label is empty")
-        pairs.append((name, label))
+        name = name.strip()
+        if "\\" in name and not (path.parent / name).exists():
+            name = name.replace("\\", "/")  # of Windows
+        if not (path.parent / name).exists():
+            missing.append(name)
+        pairs.append((name, label.strip()))
+    if missing:
+        raise RequestError(f"{path}: files that do not exist: {join_names(missing)}")
     return pairs

@@ -19,9 +19,11 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
+from lskd_cli.data.sets.image_formats import open_image, to_rgb
 from lskd_cli.data.sets.in_memory import ImagesIdentity
 from lskd_cli.errors import RequestError, RunError
 from lskd_cli.io.atomic import regular_file, write_text
+from lskd_cli.io.cache import cache_folder
 from lskd_cli.io.download import Progress
 
 _MAX_NAMES = 5  # files or classes that a message lists
@@ -88,22 +90,22 @@ class FileImages(ABC):
             RunError: the file cannot be read any more.
         """
         try:
-            with self.open_file(index) as file, Image.open(file) as image:
-                return image.convert("RGB")
+            with self.open_file(index) as file, open_image(file) as image:
+                return to_rgb(image)
         # A corrupt file can raise any exception.
         except Exception as error:
             raise RunError(f"{self.name(index)}: cannot be read: {error}") from None
 
-    def can_decode(self, index: int) -> bool:
-        """Whether an image can be decoded; JPEG files are decoded at 1/8 of their size."""
+    def problem(self, index: int) -> str | None:
+        """Why an image cannot be used; JPEG files are decoded at 1/8 of their size."""
         try:
-            with self.open_file(index) as file, Image.open(file) as image:
+            with self.open_file(index) as file, open_image(file) as image:
                 image.draft("RGB", (1, 1))
-                image.load()
+                to_rgb(image)
         # A corrupt file can raise any exception.
-        except Exception:
-            return False
-        return True
+        except Exception as error:
+            return str(error).partition("\n")[0] or type(error).__name__
+        return None
 
     @cached_property
     def digest(self) -> str:
@@ -138,11 +140,13 @@ def validate_files(
     """
     sets = list(sets)
     bad = [_find_bad_images(images, progress) for images in sets]
-    names = [images.name(i) for images, found in zip(sets, bad, strict=True) for i in found]
+    names = [(images, i) for images, found in zip(sets, bad, strict=True) for i in found]
     if names and not skip_bad:
+        images, first = min(names, key=lambda item: item[0].name(item[1]))
+        listed = join_names(images.name(index) for images, index in names)
         raise RequestError(
-            f"{source}: {len(names)} unreadable images: {join_names(names)}; replace them, or "
-            "leave them out with --skip-bad-images"
+            f"{source}: {len(names)} unreadable images: {listed} ({images.problem(first)}); "
+            "replace them, or leave them out with --skip-bad-images"
         )
     return [_without(images, found) for images, found in zip(sets, bad, strict=True)]
 
@@ -178,8 +182,8 @@ def _find_bad_images(images: FileImages, progress: Progress) -> list[int]:
     with ThreadPoolExecutor(joblib.cpu_count()) as threads:
         for start in range(0, len(unchecked), _CHECK_BATCH):
             batch = unchecked[start : start + _CHECK_BATCH]
-            results = threads.map(images.can_decode, batch)
-            bad += [index for index, is_good in zip(batch, results, strict=True) if not is_good]
+            problems = threads.map(images.problem, batch)
+            bad += [index for index, problem in zip(batch, problems, strict=True) if problem]
             progress(start + len(batch), len(unchecked))
     names = sorted(images.files[index].decode("latin-1") for index in bad)
     with suppress(RunError):  # without the file, all images are checked again next time
@@ -190,8 +194,7 @@ def _find_bad_images(images: FileImages, progress: Progress) -> list[int]:
 def _check_cache(images: FileImages) -> Path:
     """The file that lists which of these images cannot be decoded."""
     key = hashlib.sha256(f"{images.root.resolve()} {images.digest}".encode()).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "lskd" / f"checked-{key}.json"
+    return cache_folder() / f"checked-{key}.json"
 
 
 def join_names(names: Iterable[str]) -> str:

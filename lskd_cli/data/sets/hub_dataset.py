@@ -1,14 +1,16 @@
 """Data sets of the Hugging Face Hub, or local folders in its layout."""
 
-from collections.abc import Sequence
+import io
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+import torch
 
 from lskd_cli.config import Data
+from lskd_cli.data.sets.file_images import FileImages
 from lskd_cli.data.sets.in_memory import ImagesIdentity
-from lskd_cli.data.sets.reader_images import ReaderImages, reader_images
 from lskd_cli.data.sets.splits import DataSplits
 from lskd_cli.errors import RequestError
 from lskd_cli.io.download import Progress
@@ -17,13 +19,36 @@ _VAL_SPLITS = ("validation", "val", "valid", "test")
 _LABELS = ("label", "labels", "fine_label")
 
 
+@dataclass
+class HubImages(FileImages):
+    """Encoded images of a split.
+
+    Attributes:
+        column: the column of the images, whose entries have ``bytes`` or a ``path``.
+        positions: (N,) indices of the images in the column.
+    """
+
+    column: Any
+    positions: "np.ndarray[Any, Any]"
+
+    def open_file(self, index: int) -> IO[bytes]:
+        entry = self.column[int(self.positions[index])]
+        if entry["bytes"] is None:
+            return Path(entry["path"]).open("rb")
+        return io.BytesIO(entry["bytes"])
+
+    def subset(self, indices: "np.ndarray[Any, Any]") -> "HubImages":
+        """The images with the given indices."""
+        return replace(super().subset(indices), positions=self.positions[indices])
+
+
 def load(data: Data, folder: Path, progress: Progress) -> DataSplits:
     """The images of ``hfds/NAME``, where NAME is a repository or a folder.
 
     Downloads are kept in ``folder``; the images are not decoded yet.
 
     Raises:
-        RequestError: the data set cannot be loaded, or lacks an image or class column.
+        RequestError: the data set cannot be loaded, or lacks an image or label column.
     """
     return _list_images(data.name, folder)
 
@@ -50,38 +75,57 @@ def _list_images(name: str, folder: Path) -> DataSplits:
 
 def _load(name: str, cache: str) -> DataSplits:
     try:
-        from datasets import ClassLabel, Image, load_dataset
-        from timm.data.readers.reader_hfds import ReaderHfds
+        from datasets import ClassLabel, Image, Value, load_dataset
     except ImportError:
         raise RequestError(
             "--dataset hfds: datasets is not installed; pip install 'lskd-cli[hfds]'"
         ) from None
-    source = name.partition("/")[2]
-    loaded = load_dataset(source, cache_dir=cache)
+    loaded = load_dataset(name.partition("/")[2], cache_dir=cache)
     splits = list(loaded)
     val = next((split for split in _VAL_SPLITS if split in splits), None)
     features = loaded[splits[0]].features
     images = [key for key, value in features.items() if isinstance(value, Image)]
     labels = [key for key, value in features.items() if isinstance(value, ClassLabel)]
-    if "train" not in splits or val is None or not images or not labels:
+    texts = [
+        key
+        for key, value in features.items()
+        if key in _LABELS and isinstance(value, Value) and value.dtype in ("string", "large_string")
+    ]
+    if "train" not in splits or val is None or not images or not (labels or texts):
+        columns = ", ".join(f"{key} ({value})" for key, value in features.items())
         raise RequestError(
-            f"--dataset {name}: expected the splits train and validation with an image and a "
-            f"class label; found the splits {', '.join(splits) or 'none'} with the columns "
-            f"{', '.join(features) or 'none'}"
+            f"--dataset {name}: expected the splits train and validation with an image column and "
+            f"a label column of class labels or strings; found the splits "
+            f"{', '.join(splits) or 'none'} with the columns {columns or 'none'}"
         )
-    label = next((key for key in _LABELS if key in labels), labels[0])
-    keys = {"input_key": images[0], "target_key": label}
-    return DataSplits(
-        *(
-            _split(name, ReaderHfds(source, cache, split, **keys), features[label].names)
-            for split in ("train", val)
-        )
+    label = next((key for key in _LABELS if key in labels), (labels or texts)[0])
+    classes = features[label].names if labels else sorted(set(loaded["train"][label]))
+    parts = []
+    for split in ("train", val):
+        targets = loaded[split][label]
+        if not labels:
+            indices = {name: index for index, name in enumerate(classes)}
+            unknown = sorted(set(targets) - set(classes))
+            if unknown:
+                raise RequestError(f"--dataset {name}: {unknown[0]!r} is no label of train")
+            targets = [indices[text] for text in targets]
+        column = loaded[split].cast_column(images[0], Image(decode=False))[images[0]]
+        parts.append(_split(name, split, column, np.asarray(targets), classes))
+    return DataSplits(*parts)
+
+
+def _split(
+    name: str, split: str, column: Any, targets: "np.ndarray[Any, Any]", classes: list[str]
+) -> HubImages:
+    count = len(targets)
+    if count and not 0 <= targets.min() <= targets.max() < len(classes):
+        raise RequestError(f"--dataset {name}: the split {split} has images without labels")
+    return HubImages(
+        Path(name),
+        np.array([f"{split}/{index}".encode() for index in range(count)]),
+        torch.from_numpy(targets.astype(np.int64)),
+        tuple(classes),
+        torch.device("cpu"),
+        column,
+        np.arange(count),
     )
-
-
-def _split(name: str, reader: Any, classes: Sequence[str]) -> ReaderImages:
-    targets = np.asarray(reader.dataset[reader.label_key])
-    if len(targets) and not 0 <= targets.min() <= targets.max() < len(classes):
-        raise RequestError(f"--dataset {name}: the split {reader.split} has images without labels")
-    files = [f"{reader.split}/{index}" for index in range(len(reader))]
-    return reader_images(Path(name), reader, files, targets, classes)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torchvision.datasets import ImageFolder
-from torchvision.datasets.folder import find_classes
+from torchvision.datasets.folder import make_dataset
 
 from lskd_cli.config import Data
 from lskd_cli.data.sets.file_images import FolderImages, join_names
+from lskd_cli.data.sets.image_formats import is_hidden, is_image_name
 from lskd_cli.data.sets.in_memory import ImagesIdentity
 from lskd_cli.data.sets.splits import DataSplits
 from lskd_cli.errors import RequestError
@@ -61,20 +61,29 @@ def class_names(root: Path) -> list[str]:
             "--data-dir"
         )
     try:
-        names: list[str] = find_classes(str(root))[0]
+        names = [entry.name for entry in root.iterdir() if entry.is_dir()]
     except OSError as error:
         raise RequestError(f"{root}: cannot be read: {error.strerror or error}") from None
+    names = sorted(name for name in names if not is_hidden(name))
+    if not names:
+        raise RequestError(f"{root}: contains no class folder; expected {root.name}/CLASS/IMAGE")
     return names
 
 
 def _list_images(root: Path) -> FolderImages:
-    class_names(root)
-    folder = ImageFolder(str(root), allow_empty=True)
-    used = {target for _, target in folder.samples}
-    empty = [str(root / name) for name, target in folder.class_to_idx.items() if target not in used]
+    """The images of all classes, in the order of torchvision's ``ImageFolder``."""
+    classes = class_names(root)
+    prefix = len(str(root)) + 1
+    samples = make_dataset(
+        str(root),
+        {name: index for index, name in enumerate(classes)},
+        is_valid_file=lambda path: is_image_name(path[prefix:]),
+        allow_empty=True,
+    )
+    used = {target for _, target in samples}
+    empty = [str(root / name) for index, name in enumerate(classes) if index not in used]
     if empty:
         raise RequestError(f"{root}: {len(empty)} classes without images: {join_names(empty)}")
-    prefix = len(str(root)) + 1
-    files = np.array([os.fsencode(path[prefix:]) for path, _ in folder.samples])
-    targets = torch.tensor([target for _, target in folder.samples])
-    return FolderImages(root, files, targets, tuple(folder.classes), torch.device("cpu"))
+    files = np.array([os.fsencode(path[prefix:]) for path, _ in samples])
+    targets = torch.tensor([target for _, target in samples])
+    return FolderImages(root, files, targets, tuple(classes), torch.device("cpu"))

@@ -10,6 +10,7 @@ from lskd_cli.config import Data
 from lskd_cli.data.sets.in_memory import ImagesIdentity, InMemoryImages
 from lskd_cli.data.sets.splits import DataSplits
 from lskd_cli.errors import RequestError
+from lskd_cli.io.atomic import regular_file
 from lskd_cli.io.download import Progress, file_digest
 
 _SPLITS = ("train", "val", "test")
@@ -53,18 +54,19 @@ def find_npz(path: Path) -> Path:
 def load_npz(path: Path) -> dict[str, InMemoryImages]:
     """The splits of an archive: train, test and, if it has one, val.
 
-    It contains SPLIT_images, (N, H, W) or (N, H, W, 3) uint8 with H = W, and SPLIT_labels, (N,) or
-    (N, 1) class indices. Gray images become RGB.
+    It contains SPLIT_images, (N, H, W), (N, H, W, 1) or (N, H, W, 3) uint8 with H = W, and
+    SPLIT_labels, (N,) or (N, 1) class indices from 0. Gray images become RGB.
 
     Raises:
         RequestError: the file cannot be read, or its arrays have other shapes or types.
     """
     try:
-        loaded = np.load(path, allow_pickle=False)
+        loaded = np.load(regular_file(path), allow_pickle=False)
         if not isinstance(loaded, np.lib.npyio.NpzFile):
             raise ValueError("not a NumPy archive")
         with loaded as archive:
-            arrays = {key: archive[key] for key in archive.files if key.startswith(_SPLITS)}
+            keys = [key for key in archive.files if key.startswith(_SPLITS)]
+            arrays = {key: np.asarray(archive[key]) for key in keys}
     # A corrupt file can raise any exception.
     except Exception as error:
         raise RequestError(f"{path}: cannot be read: {error}") from None
@@ -81,6 +83,12 @@ def load_npz(path: Path) -> dict[str, InMemoryImages]:
             raise RequestError(f"{path}: {split}: {len(images)} images and {len(labels)} labels")
         splits[split] = (images, labels)
     count = 1 + max(int(labels.max()) for _, labels in splits.values())
+    absent = sorted(set(range(count)) - set(splits["train"][1].tolist()))
+    if absent:
+        raise RequestError(
+            f"{path}: class indices must be 0 to {count - 1}, but train_labels has no image of "
+            f"class {absent[0]} ({len(absent)} classes are missing)"
+        )
     digest = file_digest(path)
     names = tuple(str(number) for number in range(count))
     return {
@@ -90,6 +98,8 @@ def load_npz(path: Path) -> dict[str, InMemoryImages]:
 
 
 def _rgb(images: "np.ndarray[Any, Any]", name: str) -> "np.ndarray[Any, Any]":
+    if images.ndim == 4 and images.shape[3] == 1:
+        images = images[..., 0]
     is_gray = images.ndim == 3
     shape = images.shape
     if images.dtype != np.uint8 or not (is_gray or (images.ndim == 4 and shape[3] == 3)):

@@ -1,13 +1,56 @@
 """Custom images in tar archives."""
 
-from pathlib import Path
+import io
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import numpy as np
+import torch
 
 from lskd_cli.config import Data
+from lskd_cli.data.sets.file_images import FileImages
+from lskd_cli.data.sets.image_formats import is_image_name
 from lskd_cli.data.sets.in_memory import ImagesIdentity
-from lskd_cli.data.sets.reader_images import ReaderImages, reader_images
 from lskd_cli.data.sets.splits import DataSplits
 from lskd_cli.errors import RequestError
+from lskd_cli.io.atomic import regular_file
 from lskd_cli.io.download import Progress
+
+_GZIP = b"\x1f\x8b"
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+
+
+@dataclass
+class TarImages(FileImages):
+    """Images in one or several archives.
+
+    Attributes:
+        archives: (N,) path of the archive of each image.
+        offsets: (N,) position of the encoded image in its archive, in bytes.
+        sizes: (N,) its length in bytes.
+    """
+
+    archives: "np.ndarray[Any, Any]"
+    offsets: "np.ndarray[Any, Any]"
+    sizes: "np.ndarray[Any, Any]"
+
+    def open_file(self, index: int) -> IO[bytes]:
+        with regular_file(Path(str(self.archives[index]))).open("rb") as archive:
+            archive.seek(int(self.offsets[index]))
+            return io.BytesIO(archive.read(int(self.sizes[index])))
+
+    def subset(self, indices: "np.ndarray[Any, Any]") -> "TarImages":
+        """The images with the given indices."""
+        part = super().subset(indices)
+        return replace(
+            part,
+            archives=self.archives[indices],
+            offsets=self.offsets[indices],
+            sizes=self.sizes[indices],
+        )
 
 
 def load(data: Data, folder: Path, progress: Progress) -> DataSplits:
@@ -32,11 +75,8 @@ def _list_images(folder: Path) -> DataSplits:
     """The images of ``train.tar`` and ``val.tar``, which contain a folder for each class.
 
     ``train/`` and ``val/`` may instead contain a tar archive for each class.
-
-    Raises:
-        RequestError: an archive is missing or corrupt, or the classes differ.
     """
-    train, val = (_read_tar(folder, split) for split in ("train", "val"))
+    train, val = (_read_split(folder, split) for split in ("train", "val"))
     if train.classes != val.classes:
         raise RequestError(
             f"{folder}: the archives of train and val have different classes "
@@ -45,19 +85,55 @@ def _list_images(folder: Path) -> DataSplits:
     return DataSplits(train, val)
 
 
-def _read_tar(folder: Path, split: str) -> ReaderImages:
+def _read_split(folder: Path, split: str) -> TarImages:
     path = folder / f"{split}.tar"
-    path = path if path.exists() else folder / split
-    if not path.exists():
-        raise RequestError(f"{folder / split}.tar: no such archive")
-    from timm.data.readers.reader_image_in_tar import ReaderImageInTar
+    archives = [path] if path.exists() else sorted((folder / split).glob("*.tar"))
+    if not archives:
+        compressed = [p for p in folder.glob(f"{split}.*") if p.name.endswith(_COMPRESSED)]
+        reason = f"{compressed[0].name} is compressed; decompress it" if compressed else "no file"
+        raise RequestError(f"{path}: no such archive ({reason})")
+    is_single = archives == [path]
+    found = [
+        (PurePosixPath(name).parent.name if is_single else archive.stem, name, archive, start, size)
+        for archive in archives
+        for name, start, size in _members(archive)
+    ]
+    if not found:
+        raise RequestError(f"{path if is_single else folder / split}: contains no images")
+    classes = tuple(sorted({name for name, *_ in found}))
+    indices = {name: index for index, name in enumerate(classes)}
+    # As in a folder: class by class, and sorted by name within each.
+    found.sort(key=lambda member: (member[0], member[1]))
+    names = [name if is_single else f"{label}/{name}" for label, name, *_ in found]
+    return TarImages(
+        path if is_single else folder / split,
+        np.array([name.encode("utf-8", "surrogateescape") for name in names]),
+        torch.tensor([indices[label] for label, *_ in found]),
+        classes,
+        torch.device("cpu"),
+        np.array([str(archive) for _, _, archive, _, _ in found]),
+        np.array([start for *_, start, _ in found]),
+        np.array([size for *_, size in found]),
+    )
 
+
+def _members(path: Path) -> Iterator[tuple[str, int, int]]:
+    """Name, position and size of the images of an archive.
+
+    Raises:
+        RequestError: the archive is compressed, truncated or corrupt.
+    """
     try:
-        # Without timm's caches: open files must not be shared by workers, nor pickles be loaded.
-        reader = ReaderImageInTar(str(path), cache_tarfiles=False, cache_tarinfo=False)
-    # A corrupt archive can raise any exception.
-    except Exception as error:
+        end = regular_file(path).stat().st_size
+        with path.open("rb") as file:
+            if file.read(2) == _GZIP:
+                raise RequestError(f"{path}: is compressed with gzip; decompress it")
+            file.seek(0)
+            with tarfile.open(fileobj=file, mode="r:") as archive:
+                for member in archive:
+                    if member.offset_data + member.size > end:
+                        raise RequestError(f"{path}: truncated: {member.name} ends after the file")
+                    if member.isfile() and is_image_name(member.name.removeprefix("./")):
+                        yield member.name, member.offset_data, member.size
+    except (OSError, tarfile.TarError) as error:
         raise RequestError(f"{path}: cannot be read: {error}") from None
-    names = sorted(reader.class_name_to_idx, key=reader.class_name_to_idx.__getitem__)
-    files = [reader.filename(index) for index in range(len(reader))]
-    return reader_images(path, reader, files, reader.targets, names)

@@ -5,7 +5,7 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -19,7 +19,8 @@ from lskd_cli.checkpoints import load_safetensors, save_checkpoint
 from lskd_cli.data import Images, eval_batches
 from lskd_cli.engine.inference.trained_network import TrainedNetwork
 from lskd_cli.errors import RequestError, RunError
-from lskd_cli.io.atomic import write_atomically
+from lskd_cli.io.atomic import remove_temporary_files, write_atomically
+from lskd_cli.io.locks import file_lock
 from lskd_cli.preprocessing import Preprocessing
 
 ExportFormat = Literal["onnx", "torch-export", "safetensors"]
@@ -115,8 +116,28 @@ def export_network(
             save_checkpoint(temporary, student.network.state_dict(), metadata)
         checks.append(check_export(student, load_exported(temporary, format_), images))
 
-    write_atomically(path, write)
+    with locked_output(path):
+        write_atomically(path, write)
     return checks[0]
+
+
+@contextmanager
+def locked_output(path: Path) -> Iterator[None]:
+    """Wait for other exports to a path, and remove what killed ones have left.
+
+    Raises:
+        RequestError: the path is empty, or something else than a file or folder.
+        RunError: its folder cannot be written.
+    """
+    if path.name == "" or (path.exists() and not (path.is_file() or path.is_dir())):
+        raise RequestError(f"--out {path}: must be the path of a file or folder")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(file_lock(path, wait=True))
+        except OSError as error:
+            raise RunError(f"{path.parent}: cannot be written: {error.strerror}") from None
+        remove_temporary_files(path.parent, path.name)
+        yield
 
 
 def load_exported(path: Path, format_: ExportFormat) -> Run:
@@ -205,8 +226,9 @@ def _write_torch_export(student: TrainedNetwork, path: Path, metadata: dict[str,
         program = torch.export.export(
             _Logits(student.network).eval(), _example(student), dynamic_shapes=_dynamic_batch()
         )
-        with path.open("wb") as file:
-            torch.export.save(program, file, extra_files={_METADATA: json.dumps(metadata)})
+        content = io.BytesIO()  # on a full disk, torch itself aborts the process
+        torch.export.save(program, content, extra_files={_METADATA: json.dumps(metadata)})
+    path.write_bytes(content.getbuffer())
 
 
 def _import_onnx(package: str) -> Any:

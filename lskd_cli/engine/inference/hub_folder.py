@@ -1,8 +1,8 @@
 """A folder with a network as the Hugging Face Hub expects it."""
 
 import json
+import re
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from timm.models import save_for_hf
 from lskd_cli.checkpoints import load_safetensors
 from lskd_cli.config import Preset, method_title
 from lskd_cli.data import Images
-from lskd_cli.engine.inference.export import ExportCheck, Run, check_export
+from lskd_cli.engine.inference.export import ExportCheck, Run, check_export, locked_output
 from lskd_cli.engine.inference.trained_network import TrainedNetwork
 from lskd_cli.errors import RequestError, RunError
+from lskd_cli.io.printable import escape_markdown
 from lskd_cli.models import split_external
 from lskd_cli.run_info import RunInfo
 
@@ -49,18 +50,23 @@ def export_folder(
         RequestError: the folder exists.
         RunError: the folder cannot be written, or gives other logits.
     """
-    if folder.exists():
-        raise RequestError(f"{folder}: exists; remove it, or choose another folder with --out")
+    temporary = folder.with_name(f".{folder.name}.tmp")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
-            temporary = Path(name) / folder.name
-            temporary.mkdir()
-            _write_network(student, license_, temporary)
-            check = check_export(student, load_hub_folder(temporary, student), images)
-            card = model_card(student, license_, check, preset, info)
-            (temporary / CARD).write_text(card, encoding="utf-8")
-            shutil.move(temporary, folder)
+        with locked_output(folder):
+            if folder.exists():
+                raise RequestError(
+                    f"{folder}: exists; remove it, or choose another folder with --out"
+                )
+            shutil.rmtree(temporary, ignore_errors=True)  # of a killed export
+            try:
+                temporary.mkdir(parents=True)
+                _write_network(student, license_, temporary)
+                check = check_export(student, load_hub_folder(temporary, student), images)
+                card = model_card(student, license_, check, preset, info)
+                (temporary / CARD).write_text(card, encoding="utf-8")
+                temporary.rename(folder)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
     return check
@@ -126,7 +132,7 @@ def model_card(
         metric_value=round(check.top1 / 100, 4),
         metric_name=f"top-1 on {check.images} test images",
     )
-    title = student.metadata.get("preset", student.model)
+    title = _cell(student.metadata.get("preset", student.model))
     data = ModelCardData(
         license=license_,
         library_name="timm" if is_timm else "lskd",
@@ -150,7 +156,11 @@ def model_card(
         rows["Versions"] = ", ".join(f"{name} {version}" for name, version in info.versions.items())
         rows["Device"] = info.device
     table = "\n".join(f"| {key} | {_cell(value)} |" for key, value in rows.items())
-    command = f"\n## Command\n\n```console\n{info.command}\n```\n" if info is not None else ""
+    command = ""
+    if info is not None:
+        text = info.command.replace("\n", " ")
+        fence = "`" * (3 + max(map(len, re.findall("`+", text)), default=0))
+        command = f"\n## Command\n\n{fence}console\n{text}\n{fence}\n"
     return (
         f"---\n{data.to_yaml()}\n---\n\n# {title}\n\n"
         f"An image classifier that was trained with lskd.\n\n| | |\n| --- | --- |\n{table}\n"
@@ -174,7 +184,7 @@ def _training_rows(preset: Preset) -> Mapping[str, str]:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return escape_markdown(text.replace("\n", " "))
 
 
 _USE_TIMM = """```python

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import joblib
 import torch
-from PIL import Image
 from torch import Tensor
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from lskd_cli.data.sets.image_formats import is_image_name, open_image
 from lskd_cli.engine.inference.trained_network import Prediction, TrainedNetwork
 from lskd_cli.errors import RequestError
 from lskd_cli.io.atomic import regular_file
@@ -50,8 +49,9 @@ def find_images(paths: Sequence[Path]) -> Iterator[Path]:
         for folder, subfolders, files in os.walk(path):
             subfolders.sort()
             for name in sorted(files):
-                if name.lower().endswith(IMG_EXTENSIONS):
-                    yield Path(folder) / name
+                file = Path(folder) / name
+                if is_image_name(str(file.relative_to(path))):
+                    yield file
 
 
 def predict_files(
@@ -81,7 +81,7 @@ def predict_files(
 def _prepare(student: TrainedNetwork, path: Path) -> Tensor | str:
     """The preprocessed image, or why it cannot be read."""
     try:
-        with Image.open(regular_file(path)) as image:
+        with open_image(regular_file(path)) as image:
             return student.prepare(image)
     # A corrupt file can raise any exception.
     except Exception as error:

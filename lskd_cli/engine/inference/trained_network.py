@@ -15,11 +15,12 @@ from lskd_cli.checkpoints import Checkpoint, load_weights
 from lskd_cli.config import Data, Preset, check_dataset, find_dataset, load_data, load_preset
 from lskd_cli.data import center_view, identify_images, num_classes
 from lskd_cli.data.batch import Normalizer
+from lskd_cli.data.sets.image_formats import to_rgb
 from lskd_cli.engine.devices.runtime import Runtime, resolve_runtime, set_tf32
 from lskd_cli.errors import RequestError
 from lskd_cli.models import PRETRAINED, Network, create_model, teacher_image_size
 from lskd_cli.preprocessing import Preprocessing
-from lskd_cli.run_paths import PRESET, WeightsName, weights_file
+from lskd_cli.run_paths import PRESET, WEIGHT_FILES, WeightsName, weights_file
 
 
 class Prediction(NamedTuple):
@@ -72,9 +73,12 @@ class TrainedNetwork:
 
     @property
     def num_classes(self) -> int:
-        """Number of classes of the weights."""
-        stored = self.metadata.get("num_classes", "")
-        return int(stored) if stored.isdecimal() else num_classes(self.data)
+        """Number of classes of the weights.
+
+        Raises:
+            RequestError: the metadata is corrupt.
+        """
+        return self.checkpoint.num_classes() or num_classes(self.data)
 
     @cached_property
     def class_names(self) -> list[str]:
@@ -110,7 +114,7 @@ class TrainedNetwork:
 
     def prepare(self, image: Image.Image) -> Tensor:
         """The (3, S, S) uint8 center of an image, which ``probabilities`` normalizes."""
-        pixels: Tensor = pil_to_tensor(center_view(image.convert("RGB"), self.preprocessing))
+        pixels: Tensor = pil_to_tensor(center_view(to_rgb(image), self.preprocessing))
         return pixels
 
     @torch.inference_mode()
@@ -132,7 +136,17 @@ class TrainedNetwork:
         Args:
             images: at least one image, of any size and mode.
             top_k: number of classes for each image, at most all.
+
+        Raises:
+            TypeError: an image is no Pillow image.
+            ValueError: there is no image, or ``top_k`` is not positive.
         """
+        if not images or not all(isinstance(image, Image.Image) for image in images):
+            kinds = sorted({type(image).__name__ for image in images})
+            error = TypeError if kinds else ValueError
+            raise error(f"images: must be Pillow images, not {', '.join(kinds) or 'nothing'}")
+        if top_k < 1:
+            raise ValueError(f"top_k: must be at least 1, not {top_k}")
         return self.top_k(self.probabilities(images), top_k)
 
     def top_k(self, probabilities: Tensor, top_k: int) -> list[list[Prediction]]:
@@ -192,13 +206,13 @@ def load_trained_network(
     if preset.exists() and not is_pretrained:
         data = load_preset(preset, allow_unknown_method=True).data
     elif find_dataset(dataset).is_custom:
-        stored = checkpoint.metadata.get("num_classes")
+        stored = checkpoint.num_classes()
         classes = stored or len(identify_images(dataset, data_dir).classes)
         data = load_data("imagenet", model)
         with torch.device("meta"):
             size = teacher_image_size(model, data.image_size)
             image_size = create_model(model, image_size=size).image_size
-        update = {"name": dataset, "num_classes": int(classes), "image_size": image_size}
+        update = {"name": dataset, "num_classes": classes, "image_size": image_size}
         data = data.model_copy(update=update)
     else:
         data = load_data(dataset, model)
@@ -223,6 +237,10 @@ def load_student(
         RequestError: the weights cannot be read or do not fit their network, or the class names do
             not fit its classes.
     """
+    if weights not in WEIGHT_FILES:
+        raise RequestError(f"weights: must be one of {', '.join(WEIGHT_FILES)}, not {weights!r}")
+    if isinstance(class_names, str):
+        raise RequestError("class_names: must be a list of names, not a string")
     student = load_trained_network(Path(run), weights=weights, class_names=class_names)
     student.class_names  # noqa: B018 (raises here)
     return student.to(resolve_runtime(device))

@@ -1,10 +1,11 @@
 """Finding the weights of a teacher, and checking that they fit a preset."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from lskd_cli.checkpoints import Checkpoint, check_classes, load_checkpoint
-from lskd_cli.config import Preset, list_networks, load_preset
+from lskd_cli.config import Preset, find_dataset, list_networks, load_preset
 from lskd_cli.data import ImagesIdentity, num_classes
 from lskd_cli.engine.inference.trained_network import TrainedNetwork, trained_teacher
 from lskd_cli.engine.runs.run_folder import RunFolder
@@ -12,6 +13,27 @@ from lskd_cli.errors import RequestError
 from lskd_cli.run_paths import PRESET, STUDENT, list_runs
 
 TEACHER_RUNS = ("teacher-", "finetune-")  # prefixes of the presets that train teachers
+
+
+class TeacherMissingError(RequestError):
+    """The weights of a teacher are in none of the places where they are looked for."""
+
+
+def missing_teachers(
+    presets: Iterable[Preset], checkpoints_dir: Path, runs_dir: Path
+) -> list[Preset]:
+    """The presets that train the missing teachers of presets of embedded data sets."""
+    missing = {}
+    for preset in presets:
+        if preset.teacher is None or not find_dataset(preset.data.name).is_embedded:
+            continue
+        try:
+            find_teacher(preset, checkpoints_dir, runs_dir)
+        except TeacherMissingError:
+            missing.update({trainer.name: trainer for trainer in _teacher_presets(preset)[:1]})
+        except RequestError:
+            continue  # the preparation of the run reports it
+    return list(missing.values())
 
 
 def find_teacher(preset: Preset, checkpoints_dir: Path, runs_dir: Path) -> Checkpoint:
@@ -50,7 +72,7 @@ def find_teacher(preset: Preset, checkpoints_dir: Path, runs_dir: Path) -> Check
                     )
     if shortened:
         raise RequestError(f"teacher {preset.teacher} ({classes} classes): {shortened[0]}")
-    raise RequestError(
+    raise TeacherMissingError(
         f"teacher {preset.teacher} ({classes} classes) is neither in {checkpoints_dir} nor a "
         f"finished teacher-* or finetune-* run in {runs_dir}; {_remedies(preset)}"
     )

@@ -85,20 +85,21 @@ def load_initial_weights(preset: Preset) -> InitialWeights | None:
     network = create_model(preset.student, num_classes(preset.data), size)
     classifier = classifier_parameters(preset.student, size)
     expected = network.state_dict()
+    matching = checkpoint.weights_for(network)
     weights = {
         name: tensor
-        for name, tensor in checkpoint.weights.items()
+        for name, tensor in matching.items()
         if name in expected and tensor.shape == expected[name].shape
     }
     missing = [name for name in expected if name not in weights]
     wrong = [name for name in missing if name not in classifier]
     if wrong:
-        actual = checkpoint.weights.get(wrong[0])
+        actual = matching.get(wrong[0])
         found = "missing" if actual is None else f"{tuple(actual.shape)}"
         raise RequestError(
             f"{checkpoint.path}: does not fit {preset.student}: {wrong[0]} is {found}, expected "
             f"{tuple(expected[wrong[0]].shape)} ({len(wrong)} of {len(expected)} tensors differ); "
             "only the classifier may differ"
         )
-    left_out = [name for name in checkpoint.weights if name not in expected]
+    left_out = [name for name in matching if name not in expected]
     return InitialWeights(checkpoint, weights, missing, left_out, classifier)

@@ -93,7 +93,7 @@ def check_loggers(names: Iterable[str]) -> None:
     """
     for name in names:
         if find_spec(name) is None:
-            raise RequestError(f"--log {name}: not installed; run pip install {name}")
+            raise RequestError(f"--logger {name}: not installed; run pip install {name}")
 
 
 def open_loggers(
@@ -109,7 +109,7 @@ def open_loggers(
         try:
             loggers.append(LOGGERS[name](preset, folder, finished_epochs))
         except Exception as error:  # a disk, a network or a library may raise any exception
-            raise RequestError(f"--log {name}: {error}") from error
+            raise RequestError(f"--logger {name}: {error}") from error
     return loggers
 
 

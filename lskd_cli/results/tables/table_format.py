@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from tabulate import tabulate
 
+from lskd_cli.io.printable import escape_markdown
 from lskd_cli.results.runs import EpochName
 from lskd_cli.results.seed_stats import SeedStats, Sign
 
@@ -187,8 +188,11 @@ def as_latex(tables: Sequence[Table]) -> str:
 
 
 def _tabulate(table: Table, format_name: str) -> str:
+    cells = table.cells()
+    if format_name == "pipe":
+        cells = [[escape_markdown(text) for text in row] for row in cells]
     return tabulate(
-        table.cells(),
+        cells,
         [column.heading for column in table.columns],
         tablefmt=format_name,
         colalign=["left" if column.is_text else "right" for column in table.columns],

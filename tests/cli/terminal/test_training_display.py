@@ -26,7 +26,7 @@ def test_a_terminal_shows_bars_losses_and_accuracies(
     last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.getvalue()).split("resnet20 → resnet8")[-1]
     assert re.search(r"training .* 300/300", last)
     assert re.search(r"epoch 2/2 .* 150/150", last)
-    assert re.search(r"run +loss +0\.1 ce +kd +train top-1 +test top-1 +best +lr", last)
+    assert re.search(r"run +loss +0\.1 ce +weighted kd +train top-1 +test top-1 +best +lr", last)
     assert re.search(r"kd-digits\+stand +\d+\.\d{4} .*\(epoch [12]\)", last)
 
 

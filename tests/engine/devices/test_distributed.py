@@ -236,10 +236,10 @@ def test_several_processes_take_one_step_at_a_time_on_any_device() -> None:
 
 def test_a_wrong_request_is_reported_by_one_process(tmp_path: Path) -> None:
     folders = [f"--{name}-dir={tmp_path / name}" for name in ("data", "checkpoints", "runs")]
-    command = ["train", "--preset", "kd-digits", *folders, "--device=cpu"]
+    command = ["train", "--preset", "kd-r56-r20", *folders, "--device=cpu"]
     assert _group(tmp_path, run_lskd, *command) == [2, 2]
     messages = "".join((tmp_path / f"err{rank}").read_text() for rank in (0, 1))
-    assert messages.count("error teacher resnet20 (10 classes) is neither in") == 1
+    assert messages.count("error teacher resnet56 (100 classes) is neither in") == 1
 
 
 def test_a_single_process_needs_no_communication() -> None:

@@ -72,10 +72,10 @@ def test_a_failing_logger_is_disabled_with_one_warning() -> None:
 
 def test_what_cannot_be_logged_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(loggers, "find_spec", lambda name: None)
-    with pytest.raises(RequestError, match=r"--log wandb: not installed; run pip install wandb"):
+    with pytest.raises(RequestError, match=r"--logger wandb: not installed; run pip install wandb"):
         check_loggers(["wandb"])
     (tmp_path / "tensorboard").write_text("in the way")
-    with pytest.raises(RequestError, match="--log tensorboard: "):
+    with pytest.raises(RequestError, match="--logger tensorboard: "):
         open_loggers(["tensorboard"], digits_preset(), tmp_path, 0)
 
 
@@ -83,7 +83,7 @@ def test_what_cannot_be_logged_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_train_and_compare_log_every_run(capsys: Capture, tmp_path: Path) -> None:
     where = training_options(tmp_path)
     folders = ("--runs-dir", where.runs_dir, "--checkpoints-dir", where.checkpoints_dir)
-    fixed = ("--device", "cpu", "--precision", "fp32", "--epochs", 2, "--log", "tensorboard")
+    fixed = ("--device", "cpu", "--precision", "fp32", "--epochs", 2, "--logger", "tensorboard")
     result = lskd(capsys, "compare", "--train", "--preset", "kd-digits", *folders, *fixed)
     assert result.code == 0, result.err
     for name in ("kd-digits", "kd-digits+stand"):

@@ -1,0 +1,62 @@
+"""What the public loss function refuses."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from lskd_cli.distillers import distillation_loss
+
+METHODS = ("kd", "dkd", "dist", "rld", "ttm", "wttm", "luminet", "normkd")
+S, T, Y = torch.randn(8, 10), torch.randn(8, 10), torch.arange(8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((S.long(), T, Y), TypeError, "student_logits: must be a floating-point tensor, not"),
+        (
+            (S, T.tolist(), Y),
+            TypeError,
+            "teacher_logits: must be a floating-point tensor",
+        ),
+        ((S, T, Y.double()), TypeError, "target: must be a tensor of integers"),
+        ((S[:0], T[:0], Y[:0]), ValueError, "at least one image"),
+        ((S[:, :1], T[:, :1], Y * 0), ValueError, "two classes"),
+        ((S[None], T[None], Y[None]), ValueError, r"must be \(B, C\)"),
+        ((S, T[:1], Y), ValueError, r"the shape of student_logits, \(8, 10\), not \(1, 10\)"),
+        ((S, torch.randn(8, 20), Y), ValueError, "teacher_logits: must have the shape"),
+        ((S, T, Y[:, None]), ValueError, r"target: must be \(8,\), not \(8, 1\)"),
+        ((S, T, Y - 100), ValueError, "target: must be 0 to 9, not -100"),
+        ((S, T, Y + 5), ValueError, "target: must be 0 to 9, not 12"),
+        ((S.to("meta"), T, Y), ValueError, "must be on one device"),
+    ],
+)
+@pytest.mark.parametrize("method", METHODS)
+def test_wrong_tensors_are_refused(
+    method: str, arguments: tuple[Any, ...], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        distillation_loss(method, *arguments)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_gradient_reaches_the_teacher(method: str) -> None:
+    student, teacher = S.clone().requires_grad_(), T.clone().requires_grad_()
+    distillation_loss(method, student, teacher, Y).backward()
+    assert student.grad is not None
+    assert teacher.grad is None
+
+
+def test_two_classes_are_not_standardized() -> None:
+    pair = S[:, :2], T[:, :2], Y % 2
+    assert distillation_loss("kd", *pair).isfinite()
+    with pytest.raises(ValueError, match=r"always -0\.71 and 0\.71"):
+        distillation_loss("kd", *pair, standardized=True)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_large_logits_of_half_precision_stay_finite(method: str, dtype: torch.dtype) -> None:
+    sign = torch.where(torch.arange(80).view(8, 10) % 3 == 0, 2e4, -2e4).to(dtype)
+    assert distillation_loss(method, sign, -sign, Y).isfinite()
