@@ -6,7 +6,6 @@ import hashlib
 import json
 import pathlib
 import pickle
-import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,17 +22,16 @@ from torch import Tensor
 from lskd_cli.config import Data
 from lskd_cli.errors import RequestError
 from lskd_cli.io.atomic import write_atomically
-from lskd_cli.io.download import file_digest, is_url, public_url
-from lskd_cli.io.printable import short_repr, shorten
+from lskd_cli.io.download import file_digest
+from lskd_cli.io.printable import short_repr
 from lskd_cli.models import (
-    PRETRAINED,
     Network,
     create_model,
     library_preprocessing,
     load_pretrained,
 )
 from lskd_cli.preprocessing import Preprocessing
-from lskd_cli.run_paths import weights_file
+from lskd_cli.run_paths import PRETRAINED, check_exists, weights_file
 
 
 def _plain_dict(factory: object = None) -> dict[Any, Any]:
@@ -317,15 +315,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         RequestError: the file is missing, corrupt, of another format, or contains code.
     """
-    try:
-        is_file = path.is_file()
-    except OSError:  # the path is too long
-        is_file = False
-    url = re.sub("^(https?|ftp):/+", r"\1://", str(path))  # as a path, it has lost a slash
-    if is_url(url):
-        raise RequestError(f"{public_url(url)}: not a file; download it first")
-    if not is_file:
-        raise RequestError(f"{shorten(str(path))}: no such checkpoint")
+    check_exists(path)
+    if not path.is_file():
+        raise RequestError(f"{path}: not a file")
     try:
         with path.open("rb") as file:
             start = file.read(_TAR_OFFSET + len(_TAR_MAGIC))

@@ -1,14 +1,18 @@
 """Paths of the files of runs: ``RUNS/NAME/seedN/FILE``."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
 from lskd_cli.errors import RequestError
+from lskd_cli.io.download import is_url, public_url
+from lskd_cli.io.printable import shorten
 
 PRESET, RUN, METRICS = "preset.yaml", "run.json", "metrics.jsonl"
 METHOD, MODEL = "method.py", "model.py"  # sources of a method and a user-provided network
 STUDENT, BEST, EMA = "student.safetensors", "best.safetensors", "ema.safetensors"
 RESUME = "resume.pt"
+PRETRAINED = "pretrained"  # names the weights of timm or torchvision where a file is expected
 WeightsName = Literal["last", "best", "ema"]
 WEIGHT_FILES: dict[WeightsName, str] = {"last": STUDENT, "best": BEST, "ema": EMA}
 
@@ -22,6 +26,23 @@ def list_seeds(folder: Path) -> list[Path]:
 def list_runs(runs_dir: Path, pattern: str = "*") -> list[Path]:
     """Runs of all presets whose names match a glob pattern."""
     return [run for folder in sorted(runs_dir.glob(pattern)) for run in list_seeds(folder)]
+
+
+def check_exists(path: Path) -> None:
+    """Check a path of weights or of a run, before modules are imported that take seconds.
+
+    Raises:
+        RequestError: there is no such file or folder, or the path is a URL.
+    """
+    url = re.sub("^(https?|ftp):/+", r"\1://", str(path))  # as a path, it has lost a slash
+    if is_url(url):
+        raise RequestError(f"{public_url(url)}: not a file; download it first")
+    try:
+        exists = path.exists()
+    except OSError:  # the path is too long
+        exists = False
+    if not exists and str(path) != PRETRAINED:
+        raise RequestError(f"{shorten(str(path))}: no such run or weight file")
 
 
 def weights_file(path: Path, weights: WeightsName = "last") -> Path:

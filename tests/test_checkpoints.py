@@ -131,7 +131,7 @@ def test_a_corrupt_or_compressed_pickle_is_refused(
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="no such checkpoint"):
+    with pytest.raises(RequestError, match="no such run or weight file"):
         load_checkpoint(tmp_path / "none.safetensors")
 
 

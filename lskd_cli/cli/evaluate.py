@@ -11,7 +11,7 @@ from lskd_cli.cli.terminal.console import info, out, print_json
 from lskd_cli.cli.terminal.rich_tables import as_rich_table
 from lskd_cli.errors import RequestError
 from lskd_cli.results.tables.eval_tables import result_lines, result_table
-from lskd_cli.run_paths import WeightsName
+from lskd_cli.run_paths import WeightsName, check_exists
 
 
 def evaluate(
@@ -62,6 +62,8 @@ def evaluate(
     if teacher is None:
         needs_teacher = ("teacher_model", "temperature")
         options.refuse_options(context, needs_teacher, "only valid with --teacher")
+    for path in [*networks, *([teacher] if teacher else [])]:
+        check_exists(path)
     from lskd_cli.cli.terminal.progress import ProgressBar
     from lskd_cli.engine.devices.runtime import resolve_runtime
     from lskd_cli.engine.inference.network_evaluation import evaluate_networks

@@ -9,6 +9,7 @@ from rich.table import Table
 from lskd_cli.cli import options
 from lskd_cli.cli.terminal.console import info, out, print_json
 from lskd_cli.errors import RequestError
+from lskd_cli.run_paths import check_exists
 
 if TYPE_CHECKING:
     from lskd_cli.engine.inference.export_run import ExportedRun
@@ -50,6 +51,7 @@ def export(
     """
     if opset is not None and format_ != "onnx":
         raise RequestError("--opset: only valid with --format onnx")
+    check_exists(run)
     options.load_model_files(model_files)
     names = options.read_class_names(class_names)
     from lskd_cli.cli.terminal.progress import ProgressBar

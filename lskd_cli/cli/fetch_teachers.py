@@ -8,7 +8,9 @@ from rich.table import Table
 
 from lskd_cli.cli import options
 from lskd_cli.cli.terminal.console import info, out, print_json
+from lskd_cli.config import load_preset
 from lskd_cli.errors import RequestError
+from lskd_cli.teachers.catalogue import ARCHIVE_URL, CATALOGUE, IMAGENET
 
 
 def fetch_teachers(
@@ -16,7 +18,7 @@ def fetch_teachers(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME]...",
+            metavar="NAME",
             help="Teachers, or all of cifar100 (the default) or imagenet.",
         ),
     ] = None,
@@ -42,8 +44,6 @@ def fetch_teachers(
 
     Example: [bold]lskd fetch-teachers resnet32x4 --from ~/cifar_teachers.tar[/]
     """
-    from lskd_cli.teachers import CATALOGUE, IMAGENET
-
     paths = {name: teacher.path(checkpoints_dir) for name, teacher in CATALOGUE.items()}
     paths |= {name: teacher.path(checkpoints_dir) for name, teacher in IMAGENET.items()}
     if list_:
@@ -72,7 +72,8 @@ def _fetch(
     names: list[str], checkpoints_dir: Path, source: str | None, sha256: str | None, fresh: bool
 ) -> None:
     from lskd_cli.cli.terminal.progress import ProgressBar
-    from lskd_cli.teachers import ARCHIVE_URL, CATALOGUE, IMAGENET, fetch, fetch_imagenet
+    from lskd_cli.teachers.cifar import fetch
+    from lskd_cli.teachers.imagenet import fetch_imagenet
 
     cifar = [name for name in names if name in CATALOGUE]
     imagenet = [name for name in names if name in IMAGENET]
@@ -90,9 +91,6 @@ def _fetch(
 
 
 def _list_teachers(paths: dict[str, Path], as_json: bool) -> None:
-    from lskd_cli.config import load_preset
-    from lskd_cli.teachers import IMAGENET
-
     published = {}
     for name in paths:
         prefix = "teacher-imagenet" if name in IMAGENET else "teacher"

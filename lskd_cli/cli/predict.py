@@ -14,6 +14,7 @@ from lskd_cli.cli import options
 from lskd_cli.cli.terminal.console import info
 from lskd_cli.errors import RequestError, RunError
 from lskd_cli.io.printable import printable_line
+from lskd_cli.run_paths import check_exists
 
 _MAX_REPORTED = 10  # unreadable files that are named
 
@@ -40,6 +41,7 @@ def predict(
 
     Example: [bold]lskd predict runs/kd-own/seed0 photos --format csv[/]
     """
+    check_exists(run)
     options.load_model_files(model_files)
     names = options.read_class_names(class_names)
     from lskd_cli.cli.terminal.progress import ProgressBar

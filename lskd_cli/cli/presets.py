@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 from rich.table import Table
+from tabulate import tabulate
 
 from lskd_cli.cli import completion
 from lskd_cli.cli.options import MethodFiles, command_help, load_method_files
@@ -63,21 +64,13 @@ def list_(
         published = {p.name: p.published.model_dump(exclude={"log"}) for p in selected}
         print_json(published)
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("preset", "teacher", "student", "data"):
-        table.add_column(heading)
-    table.add_column("published", justify="right")
-    table.add_column("+stand", justify="right")
-    for preset in selected:
-        values = (preset.published.top1, preset.published.top1_stand)
-        table.add_row(
-            preset.name,
-            preset.teacher or "",
-            preset.student,
-            preset.data.name,
-            *("" if value is None else f"{value:.2f}" for value in values),
-        )
-    out.print(table)
+    rows = [
+        (p.name, p.teacher, p.student, p.data.name, p.published.top1, p.published.top1_stand)
+        for p in selected
+    ]
+    headings = ("preset", "teacher", "student", "data", "published", "+stand")
+    # rich needs a second for these hundreds of rows.
+    print(tabulate(rows, headings, tablefmt="plain", floatfmt=".2f"))  # noqa: T201
 
 
 def show(name: Name, settings: Settings = None, method_files: MethodFiles = None) -> None:

@@ -9,6 +9,7 @@ import typer
 from lskd_cli.cli import options
 from lskd_cli.cli.terminal.console import info, print_json
 from lskd_cli.errors import RequestError, RunError
+from lskd_cli.results.runs import find_runs
 
 
 def report(
@@ -60,24 +61,24 @@ def report(
         options.refuse_options(context, only_logits, "not valid with --no-logits")
     options.load_model_files(model_files)
     selected_classes = options.parse_ints("--classes", classes) if classes else []
+    searched = ", ".join(map(str, runs or [runs_dir]))
+    nothing = f"no run with a finished epoch in {searched}; train one with 'lskd train'"
+    warn = cache(info)  # every message once, however often the runs are read
+    if not watch and not find_runs(runs_dir, runs or [], warn):
+        raise RequestError(nothing)
     from lskd_cli.cli.report_outputs import group_outputs
     from lskd_cli.cli.report_watch import run_sections, watch_runs
     from lskd_cli.engine.devices.runtime import resolve_runtime
     from lskd_cli.results.report import report_figures
     from lskd_cli.results.report.page import PAGE, finish_watching, overview, write_page
-    from lskd_cli.results.runs import find_runs
 
     _check_writable(out_dir)
-    warn = cache(info)  # every message once, however often the runs are read
     if watch:
         is_complete = watch_runs(runs_dir, runs or [], warn, out_dir, accuracy)
         logits = logits and is_complete
     started = [run for run in find_runs(runs_dir, runs or [], warn) if run.history]
     if not started:
-        searched = ", ".join(map(str, runs or [runs_dir]))
-        raise RequestError(
-            f"no run with a finished epoch in {searched}; train one with 'lskd train'"
-        )
+        raise RequestError(nothing)
     sections = run_sections(started)
     if logits:
         runtime = resolve_runtime(device)

@@ -14,25 +14,15 @@ _MAX_SIZE = 1 << 20  # characters; a preset has about 1,000
 _MAX_DEPTH = 20  # levels of nesting; a preset has three
 
 
-class _Loader(yaml.SafeLoader):
+# The loader of libyaml is many times faster; a build of PyYAML may lack it.
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_SafeLoader):  # type: ignore[misc]
     """The safe loader with the floats of YAML 1.2; YAML 1.1 reads 5e-4 as a string.
 
-    Aliases, repeated keys and deep nesting are refused: a few bytes with aliases can describe
-    gigabytes, and of two values of one key the last one would be used silently.
+    Repeated keys are refused: the last value would be used silently.
     """
-
-    depth = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent):
-            raise yaml.YAMLError(f"alias *{event.anchor}: aliases are not supported")
-        if self.depth >= _MAX_DEPTH:
-            raise yaml.YAMLError(f"more than {_MAX_DEPTH} levels of nesting")
-        self.depth += 1
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen = set()
@@ -64,6 +54,20 @@ _Loader.add_implicit_resolver(
 )
 
 
+def _check_structure(text: str) -> None:
+    """Refuse aliases, a few bytes of which can describe gigabytes, and deep nesting."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.YAMLError(f"alias *{event.anchor}: aliases are not supported")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _MAX_DEPTH:
+            raise yaml.YAMLError(f"more than {_MAX_DEPTH} levels of nesting")
+
+
 def parse(text: str, source: str) -> Any:
     """The value of a YAML text.
 
@@ -73,6 +77,7 @@ def parse(text: str, source: str) -> Any:
     try:
         if len(text) > _MAX_SIZE:
             raise ValueError(f"longer than {_MAX_SIZE} characters")
+        _check_structure(text)
         value = yaml.load(text, Loader=_Loader)
     # PyYAML raises ValueError for impossible dates, and other errors for keys that are lists.
     except (yaml.YAMLError, ValueError, TypeError, AttributeError) as error:

@@ -1,7 +1,7 @@
 """Networks, created by their published names."""
 
 from lskd_cli.models.custom import check_custom_model, load_model_file, model_source, register_model
-from lskd_cli.models.libraries import PRETRAINED, split_external
+from lskd_cli.models.libraries import split_external
 from lskd_cli.models.output import FeatureShapes, Network, Output
 from lskd_cli.models.pretrained import library_preprocessing, load_pretrained
 from lskd_cli.models.registry import (
@@ -15,7 +15,6 @@ from lskd_cli.models.registry import (
 )
 
 __all__ = [
-    "PRETRAINED",
     "FeatureShapes",
     "Network",
     "Output",

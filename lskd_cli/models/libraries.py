@@ -1,7 +1,6 @@
 """Names of the networks of other libraries, without importing these."""
 
 LIBRARIES = ("torchvision", "timm")
-PRETRAINED = "pretrained"  # names the library's own weights where a file is expected
 
 
 def split_external(model: str) -> tuple[str, str]:

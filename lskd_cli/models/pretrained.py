@@ -6,8 +6,9 @@ from typing import Any
 from torch import Tensor
 
 from lskd_cli.errors import RequestError, RunError
-from lskd_cli.models.libraries import PRETRAINED, split_external
+from lskd_cli.models.libraries import split_external
 from lskd_cli.preprocessing import INTERPOLATIONS, Preprocessing
+from lskd_cli.run_paths import PRETRAINED
 
 
 def library_preprocessing(model: str) -> Preprocessing | None:

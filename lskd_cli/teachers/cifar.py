@@ -4,7 +4,6 @@ import shutil
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from lskd_cli.config import load_preset
@@ -12,53 +11,11 @@ from lskd_cli.errors import RequestError, RunError
 from lskd_cli.io.download import ArchiveError, Progress, download_lock, file_digest
 from lskd_cli.preprocessing import Preprocessing
 from lskd_cli.teachers.archive import store_teacher, use_source
+from lskd_cli.teachers.catalogue import CATALOGUE, PublishedTeacher
 
-# 364 MB; all rows of the benchmark were run with these teachers.
-ARCHIVE_URL = (
-    "https://github.com/megvii-research/mdistiller/releases/download/checkpoints/cifar_teachers.tar"
-)
 _DATASET, _NUM_CLASSES = "cifar100", 100
 _ARCHIVE, _UNPACKED = "cifar_teachers.tar", ".cifar_teachers"
 _MAX_MEMBER_SIZE = 1 << 30  # bytes; the largest published member has about 100 MB
-
-
-@dataclass(frozen=True)
-class PublishedTeacher:
-    """One member of the archive.
-
-    Attributes:
-        name: name of the network.
-        sha256: SHA-256 of the member, if it is known. The publisher of the archive lists none; that
-            of resnet32x4 is the one that several public reproductions pin.
-    """
-
-    name: str
-    sha256: str | None = None
-
-    @property
-    def member(self) -> str:
-        """Path of the member in the archive."""
-        return f"cifar_teachers/{self.name}_vanilla/ckpt_epoch_240.pth"
-
-    def path(self, folder: Path) -> Path:
-        """Path of the converted file in a checkpoints folder."""
-        return folder / f"{self.name}.safetensors"
-
-
-CATALOGUE = {
-    teacher.name: teacher
-    for teacher in (
-        PublishedTeacher("resnet56"),
-        PublishedTeacher("resnet110"),
-        PublishedTeacher(
-            "resnet32x4",
-            sha256="22aa12e2b632b19ddde155ccf2388671842ddd304824b3095e0a7fff364beb4f",
-        ),
-        PublishedTeacher("ResNet50"),
-        PublishedTeacher("wrn_40_2"),
-        PublishedTeacher("vgg13"),
-    )
-}
 
 
 def fetch(

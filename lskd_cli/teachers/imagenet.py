@@ -1,64 +1,13 @@
 """Download and conversion of the ImageNet teachers: torchvision's IMAGENET1K_V1 weights."""
 
-import re
-from dataclasses import dataclass
 from pathlib import Path
-
-from torchvision.models import ResNet34_Weights, ResNet50_Weights, WeightsEnum
 
 from lskd_cli.io.download import ArchiveError, Progress, download_lock, file_digest, public_url
 from lskd_cli.models.pretrained import preprocessing_from_torchvision
 from lskd_cli.teachers.archive import store_teacher, use_source
+from lskd_cli.teachers.catalogue import IMAGENET, ImageNetTeacher
 
 _NUM_CLASSES = 1000
-
-
-@dataclass(frozen=True)
-class ImageNetTeacher:
-    """Weights that torchvision publishes.
-
-    Attributes:
-        name: name of the network, the same as in torchvision.
-        weights: torchvision's entry of the weights.
-    """
-
-    name: str
-    weights: WeightsEnum
-
-    @property
-    def url(self) -> str:
-        """URL of the file."""
-        return str(self.weights.url)
-
-    @property
-    def file_name(self) -> str:
-        """Published name of the file."""
-        return self.url.rpartition("/")[2]
-
-    @property
-    def digest_prefix(self) -> str:
-        """First digits of the file's SHA-256, which its name contains."""
-        match = re.search(r"-([0-9a-f]{8,})\.pth$", self.file_name)
-        assert match is not None, self.file_name
-        return match[1]
-
-    @property
-    def top1(self) -> float:
-        """Published top-1 accuracy in percent."""
-        return float(self.weights.meta["_metrics"]["ImageNet-1K"]["acc@1"])
-
-    def path(self, folder: Path) -> Path:
-        """Path of the converted file in a checkpoints folder."""
-        return folder / f"imagenet-{self.name}.safetensors"
-
-
-IMAGENET = {
-    teacher.name: teacher
-    for teacher in (
-        ImageNetTeacher("resnet34", ResNet34_Weights.IMAGENET1K_V1),
-        ImageNetTeacher("resnet50", ResNet50_Weights.IMAGENET1K_V1),
-    )
-}
 
 
 def fetch_imagenet(

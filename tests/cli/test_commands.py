@@ -399,7 +399,7 @@ WRONG_REQUESTS = {
     ),
     "a teacher's file that is not there": (
         ("--preset", "kd-digits", "--teacher-checkpoint", "none.safetensors"),
-        "none.safetensors: no such checkpoint",
+        "none.safetensors: no such run or weight file",
     ),
     "no teacher": (
         ("--preset", "kd-digits", "--teacher", "null"),
@@ -499,7 +499,7 @@ def test_a_teacher_of_another_number_of_classes_is_refused(capsys: Capture, tmp_
         (("compare", "--epochs", "3", "--fresh"), "--epochs, --fresh: only valid with --train"),
         (("compare", "--train", "-p", "kd-digits", "--set", "seed=3"), "use --seeds with --train"),
         (("compare", "nowhere"), "nowhere: contains no run"),
-        (("eval", "nowhere"), "nowhere: no such checkpoint"),
+        (("eval", "nowhere"), "nowhere: no such run or weight file"),
         (("report", "nowhere"), "nowhere: contains no run"),
         (("presets", "show", "kd"), "unknown preset 'kd'"),
     ],

@@ -10,7 +10,7 @@ import torch
 
 from lskd_cli.checkpoints import load_checkpoint
 from lskd_cli.models import create_model
-from lskd_cli.teachers.imagenet import IMAGENET, ImageNetTeacher
+from lskd_cli.teachers.catalogue import IMAGENET, ImageNetTeacher
 from tests.cli.helpers import lskd
 from tests.servers import FileServer, serving
 
@@ -35,7 +35,7 @@ def pickled() -> bytes:
 @pytest.fixture
 def server(pickled: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
     _Local.file_name = f"resnet34-{hashlib.sha256(pickled).hexdigest()[:8]}.pth"
-    local = _Local("resnet34", IMAGENET["resnet34"].weights)
+    local = _Local("resnet34", IMAGENET["resnet34"].weights_name)
     monkeypatch.setitem(IMAGENET, "resnet34", local)
     with serving({f"models/{_Local.file_name}": pickled}) as files:
         yield files

@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from lskd_cli import teachers
 from lskd_cli.checkpoints import load_checkpoint
 from lskd_cli.config import load_preset
 from lskd_cli.io.download import with_source
 from lskd_cli.models import create_model
 from lskd_cli.preprocessing import Preprocessing
-from lskd_cli.teachers import cifar
+from lskd_cli.teachers import catalogue
 from tests.cli.helpers import lskd
 from tests.malicious_files import Evil
 from tests.servers import serving
@@ -30,7 +29,7 @@ Capture = pytest.CaptureFixture[str]
 def _unpinned(monkeypatch: pytest.MonkeyPatch) -> None:
     """The archives of these tests hold other weights than the published ones."""
     monkeypatch.setitem(
-        teachers.CATALOGUE, "resnet32x4", cifar.PublishedTeacher("resnet32x4", sha256=None)
+        catalogue.CATALOGUE, "resnet32x4", catalogue.PublishedTeacher("resnet32x4", sha256=None)
     )
 
 
@@ -66,12 +65,12 @@ def _files(folder: Path) -> list[str]:
 
 
 def test_all_six_teachers_are_stored_with_their_metadata(tmp_path: Path, capsys: Capture) -> None:
-    archive = make_archive({MEMBER.format(name): _checkpoint(name) for name in teachers.CATALOGUE})
+    archive = make_archive({MEMBER.format(name): _checkpoint(name) for name in catalogue.CATALOGUE})
     with serving({"teachers.tar": archive}) as server:
         source = server.url("teachers.tar")
         result = lskd(capsys, "fetch-teachers", "--from", source, "--checkpoints-dir", tmp_path)
     assert result.code == 0, result.err
-    assert _files(tmp_path) == sorted(f"{name}.safetensors" for name in teachers.CATALOGUE)
+    assert _files(tmp_path) == sorted(f"{name}.safetensors" for name in catalogue.CATALOGUE)
     checkpoint = load_checkpoint(tmp_path / "resnet56.safetensors")
     checkpoint.load_network("resnet56", 100)
     digest = hashlib.sha256(_checkpoint("resnet56")).hexdigest()
@@ -226,8 +225,8 @@ def test_a_bad_archive_ends_with_a_line_and_leaves_nothing(
 def test_a_pinned_teacher_with_other_bytes_is_refused(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pinned = cifar.PublishedTeacher("resnet56", sha256="ab" * 32)
-    monkeypatch.setitem(teachers.CATALOGUE, "resnet56", pinned)
+    pinned = catalogue.PublishedTeacher("resnet56", sha256="ab" * 32)
+    monkeypatch.setitem(catalogue.CATALOGUE, "resnet56", pinned)
     local = tmp_path / "t.tar"
     local.write_bytes(make_archive({MEMBER.format("resnet56"): _checkpoint("resnet56")}))
     folder = tmp_path / "checkpoints"

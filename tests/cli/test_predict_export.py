@@ -14,11 +14,13 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from lskd_cli import load_student
 from lskd_cli.checkpoints import load_checkpoint, save_checkpoint
 from lskd_cli.cli import main
 from lskd_cli.engine.inference import export as export_module
+from lskd_cli.errors import RequestError
 from lskd_cli.preprocessing import Preprocessing
 from tests.cli.helpers import Result, lskd
 
@@ -147,6 +149,48 @@ def _expected(run: Path, images: torch.Tensor) -> torch.Tensor:
         return load_student(run).network(images)
 
 
+@pytest.mark.parametrize("format_", ["onnx", "torch-export", "safetensors", "hub"])
+def test_what_was_exported_predicts_the_same(
+    run: Path, photos: Path, tmp_path: Path, capsys: Capture, format_: str
+) -> None:
+    suffix = {"onnx": ".onnx", "torch-export": ".pt2", "safetensors": ".safetensors", "hub": ""}
+    path = tmp_path / f"exported{suffix[format_]}"
+    result = lskd(capsys, "export", run, "--format", format_, "--out", path)
+    assert result.code == 0, result.err
+    expected = json.loads(_predict(capsys, run, photos, "--format=json").out)
+    found = json.loads(_predict(capsys, path, photos, "--format=json").out)
+    for one, other in zip(expected, found, strict=True):
+        assert one["image"] == other["image"]
+        for before, after in zip(one["predictions"], other["predictions"], strict=True):
+            assert before["class"] == after["class"]
+            assert before["probability"] == pytest.approx(after["probability"], abs=1e-5)
+    if format_ in ("onnx", "torch-export"):
+        again = lskd(capsys, "export", path, "--format=safetensors", "--out", tmp_path / "b")
+        assert again.code == 2
+        assert "is already exported; give the run folder or its weights" in again.err
+
+
+def test_a_file_of_another_exporter_is_refused(tmp_path: Path) -> None:
+    images, logits = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1])
+        for name in ("images", "logits")
+    )
+    node = onnx.helper.make_node("Identity", ["images"], ["logits"])
+    graph = onnx.helper.make_graph([node], "identity", [images], [logits])
+    opset = onnx.helper.make_operatorsetid("", 18)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
+    onnx.save(model, tmp_path / "other.onnx")
+    with pytest.raises(RequestError, match=r"other\.onnx: was not written by 'lskd export'"):
+        load_student(tmp_path / "other.onnx")
+    (tmp_path / "corrupt.onnx").write_bytes(b"nothing")
+    with pytest.raises(RequestError, match=r"corrupt\.onnx: cannot be read: "):
+        load_student(tmp_path / "corrupt.onnx")
+    (tmp_path / "config.json").write_text("{}")
+    save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(RequestError, match=r"config\.json: was not written by 'lskd export'"):
+        load_student(tmp_path)
+
+
 def test_an_onnx_file_has_metadata_and_a_dynamic_batch(
     run: Path, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -223,6 +267,8 @@ def test_timm_loads_the_hub_folder_of_its_network(tmp_path: Path, capsys: Captur
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(loaded(images), network.eval()(images))
+    torch.testing.assert_close(load_student(folder).network(images), loaded(images))
+    assert load_student(folder).preprocessing == view
     config = timm.data.resolve_model_data_config(loaded)
     assert list(config["mean"]) == [0.3, 0.3, 0.3]
     assert config["crop_pct"] == 0.9

@@ -11,7 +11,8 @@ import torch
 from lskd_cli.checkpoints import load_checkpoint
 from lskd_cli.io import download
 from lskd_cli.models import create_model
-from lskd_cli.teachers import CATALOGUE, fetch
+from lskd_cli.teachers.catalogue import CATALOGUE
+from lskd_cli.teachers.cifar import fetch
 from tests.engine.helpers import silent
 from tests.faults.outcome import Outcome, ends_well
 from tests.malicious_files import Evil

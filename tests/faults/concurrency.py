@@ -9,7 +9,7 @@ from typing import Any
 
 from lskd_cli.data.sets import digits
 from lskd_cli.errors import RequestError
-from lskd_cli.teachers import fetch
+from lskd_cli.teachers.cifar import fetch
 from tests.data.test_cifar_download import cifar_archive, load_cifar
 from tests.digits import digits_loader
 from tests.engine.helpers import digits_preset, silent, train, training_options

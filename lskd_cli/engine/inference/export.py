@@ -4,10 +4,9 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +16,15 @@ from torch import Tensor, nn
 
 from lskd_cli.checkpoints import load_safetensors, save_checkpoint
 from lskd_cli.data import Images, eval_batches
+from lskd_cli.engine.inference.exported import (
+    METADATA,
+    ONNX,
+    TORCH_EXPORT,
+    Run,
+    import_onnx,
+    run_onnx,
+    run_torch_export,
+)
 from lskd_cli.engine.inference.trained_network import TrainedNetwork
 from lskd_cli.errors import RequestError, RunError
 from lskd_cli.io.atomic import remove_temporary_files, write_atomically
@@ -24,15 +32,12 @@ from lskd_cli.io.locks import file_lock
 from lskd_cli.preprocessing import Preprocessing
 
 ExportFormat = Literal["onnx", "torch-export", "safetensors"]
-Run = Callable[[Tensor], Tensor]  # from (B, 3, S, S) normalized images to (B, classes) logits
-
 SUFFIXES: dict[ExportFormat, str] = {
-    "onnx": ".onnx",
-    "torch-export": ".pt2",
+    "onnx": ONNX,
+    "torch-export": TORCH_EXPORT,
     "safetensors": ".safetensors",
 }
 MAX_IMAGES = 1000  # of the comparison
-_METADATA = "metadata.json"  # in a file of torch.export
 # Largest difference of a logit from the network's, relative to the largest logit. Other kernels
 # round differently; a wrong weight or operation gives differences of about 1.
 _TOLERANCE = 1e-3
@@ -143,13 +148,9 @@ def locked_output(path: Path) -> Iterator[None]:
 def load_exported(path: Path, format_: ExportFormat) -> Run:
     """A function that runs an exported file."""
     if format_ == "onnx":
-        runtime = _import_onnx("onnxruntime")
-        session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+        return run_onnx(path)[0]
     if format_ == "torch-export":
-        with path.open("rb") as file:  # of any name
-            module: Run = torch.export.load(file).module()
-        return module
+        return run_torch_export(path)[0]
     checkpoint = load_safetensors(path)
     stored = checkpoint.metadata
     size = Preprocessing.from_json(stored["preprocessing"]).image_size
@@ -194,9 +195,9 @@ def _dynamic_batch() -> dict[str, Any]:
 def _write_onnx(
     student: TrainedNetwork, path: Path, metadata: dict[str, str], opset: int | None
 ) -> None:
-    onnx = _import_onnx("onnx")
-    _import_onnx("onnxscript")
-    _import_onnx("onnxruntime")
+    onnx = import_onnx("onnx")
+    import_onnx("onnxscript")
+    import_onnx("onnxruntime")
     with _quiet(), _export_errors(student):
         program = torch.onnx.export(
             _Logits(student.network).eval(),
@@ -227,17 +228,8 @@ def _write_torch_export(student: TrainedNetwork, path: Path, metadata: dict[str,
             _Logits(student.network).eval(), _example(student), dynamic_shapes=_dynamic_batch()
         )
         content = io.BytesIO()  # on a full disk, torch itself aborts the process
-        torch.export.save(program, content, extra_files={_METADATA: json.dumps(metadata)})
+        torch.export.save(program, content, extra_files={METADATA: json.dumps(metadata)})
     path.write_bytes(content.getbuffer())
-
-
-def _import_onnx(package: str) -> Any:
-    try:
-        return import_module(package)
-    except ImportError:
-        raise RequestError(
-            f"--format onnx: {package} is not installed; pip install 'lskd-cli[onnx]'"
-        ) from None
 
 
 @contextmanager

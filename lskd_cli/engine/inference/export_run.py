@@ -65,6 +65,8 @@ def export_run(
         RequestError: the network cannot be exported, or images or packages are missing.
         RunError: the result gives other logits, or cannot be written.
     """
+    if student.exported is not None:
+        raise RequestError(f"{run}: is already exported; give the run folder or its weights")
     images = load_splits(student.data, data_dir, progress, skip_bad).test
     check_classes(student.checkpoint, images.classes)
     license_ = license_ or student.metadata.get("license")

@@ -16,14 +16,15 @@ from timm.models import save_for_hf
 from lskd_cli.checkpoints import load_safetensors
 from lskd_cli.config import Preset, method_title
 from lskd_cli.data import Images
-from lskd_cli.engine.inference.export import ExportCheck, Run, check_export, locked_output
+from lskd_cli.engine.inference.export import ExportCheck, check_export, locked_output
+from lskd_cli.engine.inference.exported import CONFIG, WEIGHTS, Run
 from lskd_cli.engine.inference.trained_network import TrainedNetwork
 from lskd_cli.errors import RequestError, RunError
 from lskd_cli.io.printable import escape_markdown
 from lskd_cli.models import split_external
 from lskd_cli.run_info import RunInfo
 
-WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+CARD = "README.md"
 
 
 def export_folder(
@@ -109,6 +110,7 @@ def _write_network(student: TrainedNetwork, license_: str, folder: Path) -> None
         "num_classes": len(names),
         "label_names": names,
         "preprocessing": json.loads(view.to_json()),
+        "dataset": student.data.name,
         "license": license_,
     }
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -17,10 +17,11 @@ from lskd_cli.data import center_view, identify_images, num_classes
 from lskd_cli.data.batch import Normalizer
 from lskd_cli.data.sets.image_formats import to_rgb
 from lskd_cli.engine.devices.runtime import Runtime, resolve_runtime, set_tf32
+from lskd_cli.engine.inference.exported import read_exported
 from lskd_cli.errors import RequestError
-from lskd_cli.models import PRETRAINED, Network, create_model, teacher_image_size
+from lskd_cli.models import Network, create_model, teacher_image_size
 from lskd_cli.preprocessing import Preprocessing
-from lskd_cli.run_paths import PRESET, WEIGHT_FILES, WeightsName, weights_file
+from lskd_cli.run_paths import PRESET, PRETRAINED, WEIGHT_FILES, WeightsName, weights_file
 
 
 class Prediction(NamedTuple):
@@ -41,6 +42,7 @@ class TrainedNetwork:
         image_size: input size in pixels of weights that do not store their preprocessing; None for
             that of the data.
         given_names: names of the classes that replace those in the metadata.
+        exported: runs an exported file instead of a network with these weights.
     """
 
     checkpoint: Checkpoint
@@ -48,6 +50,7 @@ class TrainedNetwork:
     data: Data
     image_size: int | None = None
     given_names: Sequence[str] | None = None
+    exported: Network | None = None
 
     @cached_property
     def network(self) -> Network:
@@ -58,6 +61,8 @@ class TrainedNetwork:
         Raises:
             RequestError: the weights belong to another network.
         """
+        if self.exported is not None:
+            return self.exported
         size = self.preprocessing.image_size
         return self.checkpoint.load_network(self.model, self.num_classes, size)
 
@@ -176,7 +181,7 @@ def load_trained_network(
     """The weights of a run folder or of a file, with their network and data settings.
 
     Args:
-        path: a run folder, a file, or ``pretrained``.
+        path: a run folder, a file, ``pretrained``, or what ``lskd export`` has written.
         model: the network; None if it is stored in the checkpoint.
         dataset: the data set; None for the one stored in the checkpoint, or else cifar100.
         weights: which weights of a run.
@@ -189,9 +194,12 @@ def load_trained_network(
     is_pretrained = str(path) == PRETRAINED
     if is_pretrained and model is None:
         raise RequestError(f"{path}: add --model NAME, or --teacher-model NAME")
-    if not is_pretrained:
-        path = weights_file(path, weights)
-    checkpoint = load_weights(path, model)
+    exported = None if is_pretrained else read_exported(path)
+    if exported is not None:
+        path, checkpoint = exported.checkpoint.path, exported.checkpoint
+    else:
+        path = path if is_pretrained else weights_file(path, weights)
+        checkpoint = load_weights(path, model)
     model = model or checkpoint.metadata.get("model")
     if model is None:
         raise RequestError(
@@ -216,7 +224,8 @@ def load_trained_network(
         data = data.model_copy(update=update)
     else:
         data = load_data(dataset, model)
-    return TrainedNetwork(checkpoint, model, data, given_names=class_names)
+    network = exported.network if exported else None
+    return TrainedNetwork(checkpoint, model, data, given_names=class_names, exported=network)
 
 
 def load_student(
@@ -228,7 +237,8 @@ def load_student(
     """Load a trained student, or any other network, from its run folder or weight file.
 
     Args:
-        run: a run folder, or a file that stores its network, as all files that lskd writes do.
+        run: a run folder, a file that stores its network, as all files that lskd writes do, or a
+            folder or file that ``lskd export`` has written.
         weights: which weights of a run folder: ``last``, ``best`` or ``ema``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         class_names: replace the names in the weight file.
