@@ -46,6 +46,7 @@ class RunInfo(BaseModel):
         joint_runs: paths of the runs that were trained together.
         method_title: label of the method in tables.
         added_parameters: parameters of the method besides the student's.
+        data_dir: folder of the images, as it was given.
         images_sha256: digest of the file names of an image folder.
         teacher: path of the teacher's weights.
         teacher_sha256: digest of this file.
@@ -77,6 +78,7 @@ class RunInfo(BaseModel):
     )
     method_title: Text | None = None
     added_parameters: int = 0
+    data_dir: Text | None = None
     images_sha256: Text | None = None
     teacher: Text | None = None
     teacher_sha256: Text | None = None

@@ -64,6 +64,7 @@ def evaluate(
         options.refuse_options(context, needs_teacher, "only valid with --teacher")
     for path in [*networks, *([teacher] if teacher else [])]:
         check_exists(path)
+    data_dir = options.recorded_data_dir(context, networks[0], data_dir)
     from lskd_cli.cli.terminal.progress import ProgressBar
     from lskd_cli.engine.devices.runtime import resolve_runtime
     from lskd_cli.engine.inference.network_evaluation import evaluate_networks

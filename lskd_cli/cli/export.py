@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 def export(
+    context: typer.Context,
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder or weight file.")],
     format_: Annotated[
         Literal["onnx", "torch-export", "safetensors", "hub"],
@@ -52,6 +53,7 @@ def export(
     if opset is not None and format_ != "onnx":
         raise RequestError("--opset: only valid with --format onnx")
     check_exists(run)
+    data_dir = options.recorded_data_dir(context, run, data_dir)
     options.load_model_files(model_files)
     names = options.read_class_names(class_names)
     from lskd_cli.cli.terminal.progress import ProgressBar

@@ -12,6 +12,7 @@ from lskd_cli.config import load_method_file
 from lskd_cli.errors import RequestError
 from lskd_cli.io.atomic import regular_file
 from lskd_cli.results.runs import EpochName
+from lskd_cli.run_info import read_run_info
 from lskd_cli.run_paths import WeightsName
 
 PresetNames = Annotated[
@@ -124,6 +125,19 @@ def read_class_names(path: Path | None) -> list[str] | None:
             return file.read(_MAX_CLASS_NAMES).rstrip("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"--class-names {path}: cannot be read: {error}") from None
+
+
+def recorded_data_dir(context: typer.Context, run: Path, data_dir: Path) -> Path:
+    """The folder of the images of a run, unless the user names another one.
+
+    Raises:
+        RequestError: the run.json of the run is corrupt.
+    """
+    source = context.get_parameter_source("data_dir")
+    info = read_run_info(run if run.is_dir() else run.parent)
+    if source is None or source.name != "DEFAULT" or info is None or info.data_dir is None:
+        return data_dir
+    return Path(info.data_dir)
 
 
 def parse_ints(option: str, text: str) -> list[int]:

@@ -84,7 +84,8 @@ def report(
         runtime = resolve_runtime(device)
         tsne = report_figures.TsneOptions(selected_classes, points)
         for section in sections:
-            outputs = group_outputs(section.group, data_dir, runtime, sample)
+            folder = options.recorded_data_dir(context, section.group.runs[0].path, data_dir)
+            outputs = group_outputs(section.group, folder, runtime, sample)
             if outputs is not None:
                 section.figures += report_figures.logit_figures(
                     section.group, outputs, sample, tsne, info

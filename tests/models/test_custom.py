@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,16 @@ FEW = ("--limit-train=200", "--epochs=1")
 
 
 @pytest.fixture(autouse=True)
-def forget_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name, entry in MODELS.items() if entry.file is not None]:
-        monkeypatch.delitem(MODELS, name)
-    feature_shapes.cache_clear()
+def forget(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Forgets the networks of files; it is called before every test."""
+
+    def forget() -> None:
+        for name in [name for name, entry in MODELS.items() if entry.file is not None]:
+            monkeypatch.delitem(MODELS, name)
+        feature_shapes.cache_clear()
+
+    forget()
+    return forget
 
 
 def _file(folder: Path, text: str = CODE) -> Path:
@@ -35,7 +42,10 @@ def _file(folder: Path, text: str = CODE) -> Path:
 
 
 def test_the_example_trains_with_logits_and_features(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    forget: Callable[[], None],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = _file(tmp_path)
@@ -43,6 +53,10 @@ def test_the_example_trains_with_logits_and_features(
         result = lskd(capsys, *command, *(FEW if command[0] != "eval" else ()))
         assert result.code == 0, result.err
     assert "fitnet-digits" in result.out
+    forget()
+    result = lskd(capsys, "eval", "runs/kd-digits/seed0")
+    assert result.code == 2
+    assert "its network tiny_net needs --model-file runs/kd-digits/seed0/model.py" in result.err
     run = tmp_path / "runs" / "fitnet-digits" / "seed0"
     assert (run / "model.py").read_text() == CODE
     info = run / "run.json"

@@ -19,9 +19,16 @@ from lskd_cli.data.sets.image_formats import to_rgb
 from lskd_cli.engine.devices.runtime import Runtime, resolve_runtime, set_tf32
 from lskd_cli.engine.inference.exported import read_exported
 from lskd_cli.errors import RequestError
-from lskd_cli.models import Network, create_model, teacher_image_size
+from lskd_cli.models import Network, create_model, is_model, teacher_image_size
 from lskd_cli.preprocessing import Preprocessing
-from lskd_cli.run_paths import PRESET, PRETRAINED, WEIGHT_FILES, WeightsName, weights_file
+from lskd_cli.run_paths import (
+    MODEL,
+    PRESET,
+    PRETRAINED,
+    WEIGHT_FILES,
+    WeightsName,
+    weights_file,
+)
 
 
 class Prediction(NamedTuple):
@@ -206,6 +213,10 @@ def load_trained_network(
             f"{path}: the checkpoint does not store its network; add --model NAME, or "
             "--teacher-model NAME"
         )
+    source = path.with_name(MODEL)
+    if not is_pretrained and source.exists() and not is_model(model):
+        # Evaluating a run must not execute what its folder contains.
+        raise RequestError(f"{path}: its network {model} needs --model-file {source}")
     default = "imagenet" if is_pretrained else checkpoint.metadata.get("dataset", "cifar100")
     dataset = dataset or default
     check_dataset("--dataset", dataset)

@@ -108,6 +108,7 @@ def _details(
         "graphs": runtime.graphs,
         "compiled": runtime.compiled,
         "processes": joint_run.group.world_size,
+        "data_dir": str(joint_run.options.data_dir),
         "images_sha256": images_digest(joint_run.splits),
         "joint_runs": [other.preset.run_path for other in students],
         "added_parameters": student.added_parameters,
