@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -150,6 +151,7 @@ def _stop_or_fail(steps: int, fail: bool) -> None:
 
 
 def main(scenario: str, root: Path) -> None:
+    warnings.simplefilter("error", FutureWarning)
     torch.set_num_threads(1)
     digits.load = digits_loader(151, 51)
     if scenario in ("equal", "features"):

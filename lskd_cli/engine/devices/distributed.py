@@ -140,11 +140,12 @@ class ProcessGroup:
         """
         if self.world_size == 1:
             return module
+        wrapped = DistributedDataParallel(module, find_unused_parameters=not all_params_used)
         # Buffers are not broadcast in every step: training reads no running statistics
         # (broadcast_buffers synchronizes them later), and memories are equal in all processes.
-        return DistributedDataParallel(
-            module, find_unused_parameters=not all_params_used, broadcast_buffers=False
-        )
+        # The argument of this name is deprecated; the attribute exists in all versions.
+        wrapped.broadcast_buffers = False
+        return wrapped
 
     def broadcast_buffers(self, module: nn.Module) -> None:
         """Copy the buffers of the main process, which a saved state contains, to all others."""
