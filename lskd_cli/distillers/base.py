@@ -131,17 +131,18 @@ def linear_warmup(loss: Tensor, config: Any, epoch: Tensor) -> Tensor:
 
 
 def kl_divergence(student: Tensor, teacher: Tensor) -> Tensor:
-    """KL(softmax(t) || softmax(s)) of (B, C) logits, mean over the batch: a scalar."""
-    return _kl_terms(student, teacher, "batchmean")
+    """KL(softmax(t) || softmax(s)) of (..., C) logits, mean over all but the classes: a scalar."""
+    num_rows = student.numel() // student.shape[-1]
+    return _kl_terms(student, teacher, "sum") / num_rows
 
 
 def kl_divergences(student: Tensor, teacher: Tensor) -> Tensor:
-    """(B,) KL(softmax(t) || softmax(s)) of each sample of (B, C) logits."""
-    return _kl_terms(student, teacher, "none").sum(dim=1)
+    """(...) KL(softmax(t) || softmax(s)) of each row of (..., C) logits."""
+    return _kl_terms(student, teacher, "none").sum(dim=-1)
 
 
 def _kl_terms(student: Tensor, teacher: Tensor, reduction: str) -> Tensor:
-    log_q, log_p = F.log_softmax(student, dim=1), F.log_softmax(teacher, dim=1)
+    log_q, log_p = F.log_softmax(student, dim=-1), F.log_softmax(teacher, dim=-1)
     return F.kl_div(log_q, log_p, reduction=reduction, log_target=True)
 
 

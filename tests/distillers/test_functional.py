@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lskd_cli.distillers import distillation_loss
+from lskd_cli.distillers.kd import kd_loss
 
 METHODS = ("kd", "dkd", "dist", "rld", "ttm", "wttm", "luminet", "normkd")
 S, T, Y = torch.randn(8, 10), torch.randn(8, 10), torch.arange(8)
@@ -60,3 +61,16 @@ def test_two_classes_are_not_standardized() -> None:
 def test_large_logits_of_half_precision_stay_finite(method: str, dtype: torch.dtype) -> None:
     sign = torch.where(torch.arange(80).view(8, 10) % 3 == 0, 2e4, -2e4).to(dtype)
     assert distillation_loss(method, sign, -sign, Y).isfinite()
+
+
+@pytest.mark.parametrize("standardized", [False, True])
+def test_kd_takes_sequences_and_reductions(standardized: bool) -> None:
+    student, teacher = torch.randn(2, 4, 3, 7, generator=torch.Generator().manual_seed(0))
+    rows = kd_loss(student, teacher, 3.0, standardized, reduction="none")
+    assert rows.shape == (4, 3)
+    for index in ((0, 0), (1, 2), (3, 1)):
+        one = kd_loss(student[index][None], teacher[index][None], 3.0, standardized)
+        torch.testing.assert_close(rows[index], one)
+    torch.testing.assert_close(kd_loss(student, teacher, 3.0, standardized), rows.mean())
+    total = kd_loss(student, teacher, 3.0, standardized, reduction="sum")
+    torch.testing.assert_close(total, rows.sum())
