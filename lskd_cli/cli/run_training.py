@@ -175,6 +175,12 @@ def _train(joint_run: JointRun, should_stop: Callable[[], bool], loggers: Sequen
 
 
 def _print_start(joint_run: JointRun, students: Sequence[StudentTrainer]) -> None:
+    images, data = len(joint_run.splits.train), joint_run.data
+    if not data.drop_last and images % data.batch_size == 1:
+        info(
+            f"{images - 1} of {images} images are used in each epoch: the last batch would have a "
+            "single image, which batch norms cannot normalize"
+        )
     for student in students:
         path, (epoch, step) = joint_run.folder(student.preset).path, student.position
         if (epoch, step) > (1, 0) and not student.is_finished:

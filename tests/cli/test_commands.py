@@ -186,6 +186,12 @@ def test_the_teacher_of_embedded_images_is_trained_first(
     assert (tmp_path / "runs/teacher-digits/seed0/student.safetensors").exists()
 
 
+def test_a_single_image_that_is_left_out_is_reported(capsys: Capture, tmp_path: Path) -> None:
+    result = _train(capsys, tmp_path, "kd-digits", "--epochs", 1, "--batch-size", 149)
+    assert result.code == 0, result.err
+    assert "149 of 150 images are used in each epoch: the last batch would have a" in result.err
+
+
 def test_names_are_completed() -> None:
     assert list(completion.presets("ctkd-v13")) == ["ctkd-v13-mv2", "ctkd-v13-v8"]
     assert list(completion.models("resnet8")) == ["resnet8", "resnet8x4"]
