@@ -67,3 +67,14 @@ def test_stored_weights_are_preferred_to_runs(tmp_path: Path) -> None:
     weights = create_model("resnet20", 10).state_dict()
     save_checkpoint(stored, weights, {"model": "resnet20", "dataset": "digits"})
     assert _find(tmp_path) == stored
+
+
+def test_a_file_of_another_data_set_is_not_used(tmp_path: Path) -> None:
+    weights = create_model("resnet20", 10).state_dict()
+    file = tmp_path / "checkpoints" / "resnet20.safetensors"
+    metadata = {"model": "resnet20", "num_classes": "10", "dataset": "imagefolder"}
+    save_checkpoint(file, weights, metadata)
+    with pytest.raises(RequestError, match="is neither in"):
+        _find(tmp_path)
+    save_checkpoint(file, weights, metadata | {"dataset": "digits"})
+    assert _find(tmp_path) == file

@@ -181,6 +181,7 @@ def test_the_classifier_of_other_classes_of_the_same_number_is_replaced(tmp_path
     initial = load_initial_weights(digits_preset("kd", False, 2, f"init={path}"))
     assert initial is not None
     assert initial.for_classes(list("abcdefghij")) is initial
+    assert initial.for_classes(list("bacdefghij")).replaced  # the same names in another order
     other = initial.for_classes([str(digit) for digit in range(10)])
     assert other.replaced == ["fc.bias", "fc.weight"]
     assert "fc.weight" not in other.weights

@@ -156,6 +156,9 @@ def test_the_average_follows_the_decay(num_updates: int, decay: float) -> None:
     averaged = trainer.ema.network.parameters()
     for old, new, mean in zip(before, trainer.student.parameters(), averaged, strict=True):
         torch.testing.assert_close(mean, decay * old + (1 - decay) * new)
+    statistics = trainer.student.state_dict()["bn1.running_mean"]  # initially 0
+    averaged_statistics = trainer.ema.network.state_dict()["bn1.running_mean"]
+    torch.testing.assert_close(averaged_statistics, (1 - decay) * statistics)
 
 
 def test_a_process_with_one_image_cannot_mix_it() -> None:
