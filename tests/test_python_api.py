@@ -95,3 +95,8 @@ def test_the_package_is_imported_without_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = lskd_cli.nothing
+
+
+def test_a_path_that_is_too_long_does_not_exist() -> None:
+    with pytest.raises(RequestError, match="no such run or weight file"):
+        load_student("a" * 5000)

@@ -27,6 +27,7 @@ from lskd_cli.run_paths import (
     PRETRAINED,
     WEIGHT_FILES,
     WeightsName,
+    check_exists,
     weights_file,
 )
 
@@ -201,6 +202,7 @@ def load_trained_network(
     is_pretrained = str(path) == PRETRAINED
     if is_pretrained and model is None:
         raise RequestError(f"{path}: add --model NAME, or --teacher-model NAME")
+    check_exists(path)
     exported = None if is_pretrained else read_exported(path)
     if exported is not None:
         path, checkpoint = exported.checkpoint.path, exported.checkpoint
