@@ -12,9 +12,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lskd_cli.checkpoints import load_checkpoint, read_pickled_weights, save_checkpoint
+from lskd_cli.checkpoints import load_checkpoint, save_checkpoint
 from lskd_cli.errors import RequestError, RunError
 from lskd_cli.models import create_model
+from lskd_cli.pickled_weights import read_pickled_weights
 from tests.malicious_files import Evil
 
 METADATA = {"model": "resnet8", "num_classes": "100", "dataset": "cifar100", "top1": "60.00"}

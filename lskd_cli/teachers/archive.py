@@ -4,11 +4,12 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from lskd_cli.checkpoints import Checkpoint, read_pickled_weights, save_checkpoint
+from lskd_cli.checkpoints import Checkpoint, save_checkpoint
 from lskd_cli.errors import RequestError, RunError
 from lskd_cli.io.atomic import remove_temporary_files
 from lskd_cli.io.download import ArchiveError, Progress, downloaded, is_url, public_url
 from lskd_cli.models import create_model
+from lskd_cli.pickled_weights import read_pickled_weights
 
 
 def use_source(source: str, target: Path, progress: Progress, use: Callable[[Path], None]) -> None:

@@ -19,11 +19,7 @@ from filelock import Timeout
 from torch import Tensor
 
 from lskd_cli import __version__
-from lskd_cli.checkpoints import (
-    check_torch_archive,
-    first_non_finite,
-    save_checkpoint,
-)
+from lskd_cli.checkpoints import first_non_finite, save_checkpoint
 from lskd_cli.config import Preset, method_title, to_yaml
 from lskd_cli.distillers import method_source
 from lskd_cli.errors import RequestError
@@ -35,6 +31,7 @@ from lskd_cli.io.atomic import (
 )
 from lskd_cli.io.locks import file_lock
 from lskd_cli.models import model_source
+from lskd_cli.pickled_weights import check_torch_archive
 from lskd_cli.run_info import Metrics, RunInfo, read_run_info, write_metrics, write_run_info
 from lskd_cli.run_paths import BEST, METHOD, MODEL, PRESET, RESUME, WEIGHT_FILES, WeightsName
 
