@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from lskd_cli.cli import completion
 from lskd_cli.config import load_method_file
 from lskd_cli.errors import RequestError
 from lskd_cli.io.atomic import regular_file
@@ -15,23 +14,9 @@ from lskd_cli.results.runs import EpochName
 from lskd_cli.run_info import read_run_info
 from lskd_cli.run_paths import WeightsName
 
-PresetNames = Annotated[
+Settings = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="PRESET",
-        autocompletion=completion.presets,
-        help="Names or YAML files of presets.",
-        show_default=False,
-    ),
-]
-PresetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--preset",
-        "-p",
-        autocompletion=completion.presets,
-        help="Name or YAML file of a preset; repeatable.",
-    ),
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the preset; repeatable."),
 ]
 DataDir = Annotated[
     Path,
@@ -134,10 +119,10 @@ def recorded_data_dir(context: typer.Context, run: Path, data_dir: Path) -> Path
         RequestError: the run.json of the run is corrupt.
     """
     source = context.get_parameter_source("data_dir")
-    info = read_run_info(run if run.is_dir() else run.parent)
-    if source is None or source.name != "DEFAULT" or info is None or info.data_dir is None:
+    if source is None or source.name != "DEFAULT":
         return data_dir
-    return Path(info.data_dir)
+    info = read_run_info(run if run.is_dir() else run.parent)
+    return data_dir if info is None or info.data_dir is None else Path(info.data_dir)
 
 
 def parse_ints(option: str, text: str) -> list[int]:

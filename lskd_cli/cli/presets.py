@@ -1,27 +1,23 @@
 """The commands ``lskd presets list``, ``show``, ``diff`` and ``validate``."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 from tabulate import tabulate
 
-from lskd_cli.cli import completion
+from lskd_cli.cli import completion, options
 from lskd_cli.cli.options import MethodFiles, command_help, load_method_files
 from lskd_cli.cli.terminal.console import info, out, print_json
 from lskd_cli.config import list_presets, load_preset, to_yaml
+from lskd_cli.config.differences import find_differences
 from lskd_cli.errors import RequestError, RunError
 
 app = typer.Typer(no_args_is_help=True, help="List, show, compare and validate presets.")
 Name = Annotated[
     str,
     typer.Argument(autocompletion=completion.presets, help="Name or YAML file of a preset."),
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the preset; repeatable."),
 ]
 
 
@@ -73,7 +69,7 @@ def list_(
     print(tabulate(rows, headings, tablefmt="plain", floatfmt=".2f"))  # noqa: T201
 
 
-def show(name: Name, settings: Settings = None, method_files: MethodFiles = None) -> None:
+def show(name: Name, settings: options.Settings = None, method_files: MethodFiles = None) -> None:
     """Print a preset as one complete YAML file, which --preset accepts.
 
     Example: [bold]lskd presets show kd-r32x4-r8x4 > mine.yaml[/]
@@ -88,25 +84,13 @@ def diff(first: Name, second: Name, method_files: MethodFiles = None) -> None:
     Example: [bold]lskd presets diff kd-r32x4-r8x4 dkd-r32x4-r8x4[/]
     """
     load_method_files(method_files)
-    one, two = (_flat(load_preset(name).model_dump(exclude_none=True)) for name in (first, second))
+    one, two = (load_preset(name).model_dump(exclude_none=True) for name in (first, second))
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("key", first, second):
         table.add_column(escape(heading), overflow="fold")
-    for key in dict.fromkeys([*one, *two]):
-        if one.get(key) != two.get(key):
-            table.add_row(key, *(escape(str(values.get(key, ""))) for values in (one, two)))
+    for key, *values in find_differences(one, two):
+        table.add_row(key, *("" if value is None else escape(str(value)) for value in values))
     out.print(table)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values by their dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def validate(

@@ -1,5 +1,6 @@
 """The command ``lskd report``."""
 
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,7 @@ import typer
 from lskd_cli.cli import options
 from lskd_cli.cli.terminal.console import info, print_json
 from lskd_cli.errors import RequestError, RunError
-from lskd_cli.results.runs import find_runs
+from lskd_cli.results.runs import Run, find_runs
 
 
 def report(
@@ -61,11 +62,8 @@ def report(
         options.refuse_options(context, only_logits, "not valid with --no-logits")
     options.load_model_files(model_files)
     selected_classes = options.parse_ints("--classes", classes) if classes else []
-    searched = ", ".join(map(str, runs or [runs_dir]))
-    nothing = f"no run with a finished epoch in {searched}; train one with 'lskd train'"
     warn = cache(info)  # every message once, however often the runs are read
-    if not watch and not find_runs(runs_dir, runs or [], warn):
-        raise RequestError(nothing)
+    started = [] if watch else _started_runs(runs_dir, runs or [], warn)
     from lskd_cli.cli.report_outputs import group_outputs
     from lskd_cli.cli.report_watch import run_sections, watch_runs
     from lskd_cli.engine.devices.runtime import resolve_runtime
@@ -76,9 +74,7 @@ def report(
     if watch:
         is_complete = watch_runs(runs_dir, runs or [], warn, out_dir, accuracy)
         logits = logits and is_complete
-    started = [run for run in find_runs(runs_dir, runs or [], warn) if run.history]
-    if not started:
-        raise RequestError(nothing)
+        started = _started_runs(runs_dir, runs or [], warn)
     sections = run_sections(started)
     if logits:
         runtime = resolve_runtime(device)
@@ -106,6 +102,21 @@ def report(
     info(f"{page}: {len(started)} runs")
     for file in files:
         info(str(file))
+
+
+def _started_runs(runs_dir: Path, runs: Sequence[Path], warn: Callable[[str], None]) -> list[Run]:
+    """The runs that have finished an epoch.
+
+    Raises:
+        RequestError: there are none.
+    """
+    started = [run for run in find_runs(runs_dir, runs, warn) if run.history]
+    if not started:
+        searched = ", ".join(map(str, runs or [runs_dir]))
+        raise RequestError(
+            f"no run with a finished epoch in {searched}; train one with 'lskd train'"
+        )
+    return started
 
 
 def _check_writable(folder: Path) -> None:

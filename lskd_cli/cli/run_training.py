@@ -176,9 +176,10 @@ def _train(joint_run: JointRun, should_stop: Callable[[], bool], loggers: Sequen
 
 def _print_start(joint_run: JointRun, students: Sequence[StudentTrainer]) -> None:
     images, data = len(joint_run.splits.train), joint_run.data
-    if not data.drop_last and images % data.batch_size == 1:
+    used = epoch_size(images, data, joint_run.group.shard)
+    if used < images and not data.drop_last:
         info(
-            f"{images - 1} of {images} images are used in each epoch: the last batch would have a "
+            f"{used} of {images} images are used in each epoch: the last batch would have a "
             "single image, which batch norms cannot normalize"
         )
     for student in students:

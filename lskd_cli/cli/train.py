@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lskd_cli.cli import options
+from lskd_cli.cli import completion, options
 from lskd_cli.cli.terminal.console import out, print_json
 from lskd_cli.cli.training_options import Loggers, with_training_options
 from lskd_cli.config import Preset, PresetOptions, TrainingOptions, requested_preset, to_yaml
@@ -22,9 +22,25 @@ _NOT_IN_DRY_RUN = (
 @with_training_options
 def train(
     context: typer.Context,
-    names: options.PresetNames = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PRESET",
+            autocompletion=completion.presets,
+            help="Names or YAML files of presets.",
+            show_default=False,
+        ),
+    ] = None,
     *,
-    presets: options.PresetOption = None,
+    presets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--preset",
+            "-p",
+            autocompletion=completion.presets,
+            help="Name or YAML file of a preset; repeatable.",
+        ),
+    ] = None,
     changes: PresetOptions,
     training: TrainingOptions,
     stand: Annotated[

@@ -34,10 +34,7 @@ Loggers = Annotated[
 
 # The option of each field of ``PresetOptions`` and ``TrainingOptions`` that both commands have.
 _OPTIONS: dict[str, Any] = {
-    "settings": Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the preset; repeatable."),
-    ],
+    "settings": options.Settings,
     "lr": Annotated[float | None, typer.Option(help="Initial learning rate.")],
     "batch_size": Annotated[int | None, typer.Option(help="Images of a step, over all processes.")],
     "weight_decay": Annotated[float | None, typer.Option(help="Weight decay of the optimizer.")],

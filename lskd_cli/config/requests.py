@@ -8,7 +8,7 @@ from lskd_cli.config.datasets import check_dataset, find_dataset
 from lskd_cli.config.loading import load_preset
 from lskd_cli.config.methods.registry import is_feature_method
 from lskd_cli.config.overrides import Override
-from lskd_cli.config.schema import NO_LOGITS, TWO_CLASSES, Preset
+from lskd_cli.config.schema import NO_LOGITS, Preset
 from lskd_cli.errors import RequestError
 
 
@@ -123,10 +123,8 @@ def check_standardizable(option: str, preset: Preset) -> None:
         )
     if preset.stand is None:
         raise RequestError(f"{option}: method {preset.method.name} has no standardized form")
-    if preset.data.has_two_classes:
-        raise RequestError(f"{option}: {TWO_CLASSES}")
-    if not preset.can_standardize:
-        raise RequestError(f"{option}: {NO_LOGITS.format(preset.method.name)}")
+    if preset.logits_problem is not None:
+        raise RequestError(f"{option}: {preset.logits_problem}")
 
 
 def _check_dataset(name: str) -> None:

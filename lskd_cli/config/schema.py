@@ -214,17 +214,21 @@ class Preset(ConfigModel):
             text = detail["msg"].removeprefix("Input ")
             value = short_repr(detail["input"])
             raise ValueError(f"stand.{key}: {text}, not {value}") from None
-        if self.stand.enabled and not self.method.uses_logits:
-            raise ValueError(f"stand.enabled: {NO_LOGITS.format(self.method.name)}")
-        if self.stand.enabled and self.data.has_two_classes:
-            raise ValueError(f"stand.enabled: {TWO_CLASSES}")
+        if self.stand.enabled and self.logits_problem is not None:
+            raise ValueError(f"stand.enabled: {self.logits_problem}")
         return self
+
+    @property
+    def logits_problem(self) -> str | None:
+        """Why nothing can be learned from standardized logits; None if it can."""
+        if self.data.has_two_classes:
+            return TWO_CLASSES
+        return None if self.method.uses_logits else NO_LOGITS.format(self.method.name)
 
     @property
     def can_standardize(self) -> bool:
         """Whether there are settings of the standardization, and logits that it can standardize."""
-        has_logits = self.method.uses_logits and not self.data.has_two_classes
-        return self.stand is not None and has_logits
+        return self.stand is not None and self.logits_problem is None
 
     @property
     def standardized(self) -> bool:
@@ -264,7 +268,6 @@ class Preset(ConfigModel):
         """
         if self.stand is None:
             raise ValueError(f"method {self.method.name} has no teacher logits to standardize")
-        if enabled and not self.can_standardize:
-            is_binary = self.data.has_two_classes
-            raise ValueError(TWO_CLASSES if is_binary else NO_LOGITS.format(self.method.name))
+        if enabled and self.logits_problem is not None:
+            raise ValueError(self.logits_problem)
         return self.model_copy(update={"stand": self.stand.model_copy(update={"enabled": enabled})})

@@ -1,5 +1,6 @@
 """Text from outside (files, servers, file names) in a form that is safe to print."""
 
+import html
 from typing import Any
 
 _MAX_REPR = 80  # characters
@@ -24,9 +25,7 @@ def printable_line(text: str) -> str:
 
 def escape_markdown(text: str) -> str:
     """The text with the characters escaped that end a cell of a table or start HTML."""
-    for character, replacement in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|")):
-        text = text.replace(character, replacement)
-    return text
+    return html.escape(text, quote=False).replace("|", "\\|")
 
 
 def short_repr(value: Any) -> str:

@@ -7,7 +7,8 @@ imported when a preset names the network.
 import inspect
 import re
 import tokenize
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -157,7 +158,8 @@ def check_custom_model(name: str, network: Network, num_classes: int) -> None:
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise RequestError(f"model {name}: has no trainable parameters")
     tensors = network.state_dict(keep_vars=True)
-    shared = [key for key, tensor in tensors.items() if _is_shared(tensor, tensors)]
+    uses = Counter(map(id, tensors.values()))
+    shared = [key for key, tensor in tensors.items() if uses[id(tensor)] > 1]
     if shared:
         raise RequestError(f"model {name}: shares the parameter {shared[0]} between modules")
     was_training = network.training
@@ -170,10 +172,6 @@ def check_custom_model(name: str, network: Network, num_classes: int) -> None:
             f"model {name}: must return logits of shape (1, {num_classes}) for one image, not "
             f"{found}"
         )
-
-
-def _is_shared(tensor: Tensor, tensors: Mapping[str, Tensor]) -> bool:
-    return sum(other is tensor for other in tensors.values()) > 1
 
 
 def model_source(name: str) -> str | None:

@@ -1,11 +1,12 @@
 """Whether the run in a folder is the requested one, so that it can be resumed or left as it is."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lskd_cli.checkpoints import Checkpoint
 from lskd_cli.config import Preset, load_preset
+from lskd_cli.config.differences import find_differences
 from lskd_cli.engine.runs.run_folder import RunFolder, plugin_sources
 from lskd_cli.errors import RequestError
 from lskd_cli.io.atomic import regular_file
@@ -47,7 +48,7 @@ def check_resumable(
     saved = _training_settings(load_preset(folder.path / PRESET))
     differences = [
         f"saved {_OPTIONS.get(key, key)} {_describe(old)}, requested {_describe(new)}"
-        for key, old, new in _differences(saved, _training_settings(preset))
+        for key, old, new in find_differences(saved, _training_settings(preset))
     ]
     for name, source in plugin_sources(preset).items():
         file = folder.path / name
@@ -107,14 +108,3 @@ def _training_settings(preset: Preset) -> dict[str, Any]:
     """The settings of a preset that have an effect on the training."""
     unused = {"published"} if preset.standardized else {"published", "stand"}
     return preset.model_dump(exclude=unused)
-
-
-def _differences(
-    saved: dict[str, Any], requested: dict[str, Any], prefix: str = ""
-) -> Iterator[tuple[str, Any, Any]]:
-    for key in {**saved, **requested}:
-        old, new = saved.get(key), requested.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            yield from _differences(old, new, f"{prefix}{key}.")
-        elif old != new:
-            yield f"{prefix}{key}", old, new

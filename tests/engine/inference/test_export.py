@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from lskd_cli.checkpoints import save_checkpoint
 from lskd_cli.data import load_splits
@@ -47,22 +48,25 @@ def _student(folder: Path, model: str) -> TrainedNetwork:
     return load_trained_network(path)
 
 
-def _check_batches(folder: Path, model: str, format_: ExportFormat) -> None:
+def _outputs(folder: Path, model: str, format_: ExportFormat) -> list[tuple[Tensor, Tensor]]:
+    """Logits of the exported file and of the network for batches of 1, 2 and 5 images."""
     student = _student(folder, model)
     path = folder / "exported"
     images = load_splits(student.data, folder, lambda done, total: None).test
     export_network(student, path, format_, "mit", images)
     run = load_exported(path, format_)
     size = student.preprocessing.image_size
+    outputs = []
     for batch in (1, 2, 5):
         images = torch.randn(batch, 3, size, size)
         with torch.no_grad():
-            expected = student.network(images)
-        torch.testing.assert_close(run(images), expected, rtol=1e-3, atol=1e-3)
+            outputs.append((run(images), student.network(images)))
+    return outputs
 
 
 def test_a_transformer_takes_batches_of_any_size(tmp_path: Path) -> None:
-    _check_batches(tmp_path, "pit_tiny", "torch-export")
+    for found, expected in _outputs(tmp_path, "pit_tiny", "torch-export"):
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.slow
@@ -71,7 +75,8 @@ def test_a_transformer_takes_batches_of_any_size(tmp_path: Path) -> None:
 def test_every_network_takes_batches_of_any_size(
     tmp_path: Path, model: str, format_: ExportFormat
 ) -> None:
-    _check_batches(tmp_path, model, format_)
+    for found, expected in _outputs(tmp_path, model, format_):
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_a_file_that_is_no_regular_file_is_never_replaced(tmp_path: Path) -> None:
