@@ -21,6 +21,16 @@ SMALL_IMAGES = "data.image_size=16"
 CPU = Runtime(torch.device("cpu"), "fp32")
 
 
+class Hears(Callback):
+    """Collects warnings."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def on_warning(self, message: str) -> None:
+        self.heard.append(message)
+
+
 def silent(done: int, total: int | None) -> None:
     pass
 

@@ -15,12 +15,11 @@ from lskd_cli.engine.devices.graph_check import TOLERANCES, StepState
 from lskd_cli.engine.devices.runtime import Runtime
 from lskd_cli.engine.devices.types import Warn
 from lskd_cli.engine.training import loop
-from lskd_cli.engine.training.callback import Callback
 from lskd_cli.engine.training.student_trainer import StudentTrainer
 from lskd_cli.models import create_model
 from tests.digits import few_digits
 from tests.engine.fake_graph_recorder import FakeGraphRecorder
-from tests.engine.helpers import CPU, after, digest, digits_preset, metrics, run_path, train
+from tests.engine.helpers import CPU, Hears, after, digest, digits_preset, metrics, run_path, train
 
 pytestmark = pytest.mark.usefixtures("tiny_digits")
 EPOCHS = 4  # one of them runs before the capture
@@ -144,13 +143,6 @@ def test_a_failed_capture_is_reported_once_and_training_continues_eagerly(
     class Refuses(FakeGraphRecorder):
         def capture(self, function: Callable[[], None]) -> Callable[[], None]:
             raise RuntimeError("operation not permitted when stream is capturing\nmore")
-
-    class Hears(Callback):
-        def __init__(self) -> None:
-            self.heard: list[str] = []
-
-        def on_warning(self, message: str) -> None:
-            self.heard.append(message)
 
     hears = Hears()
     _use(monkeypatch, lambda warn: GraphRunner(Refuses(), 1, warn, 0.02))

@@ -13,13 +13,13 @@ from lskd_cli.checkpoints import load_checkpoint
 from lskd_cli.config import Preset
 from lskd_cli.engine.devices.distributed import SINGLE_PROCESS, ProcessGroup
 from lskd_cli.engine.planning.prepare import prepare
-from lskd_cli.engine.training.callback import Callback
 from lskd_cli.engine.training.student_trainer import StudentTrainer
 from lskd_cli.errors import Interrupted
 from lskd_cli.models import create_model
 from tests.distillers.test_features import METHODS
 from tests.engine.helpers import (
     CPU,
+    Hears,
     after,
     digest,
     digits_preset,
@@ -72,13 +72,6 @@ def test_students_of_a_joint_run_share_the_teachers_features(tmp_path: Path) -> 
 
 
 def test_a_method_without_cuda_graphs_is_reported(tmp_path: Path) -> None:
-    class Hears(Callback):
-        def __init__(self) -> None:
-            self.heard: list[str] = []
-
-        def on_warning(self, message: str) -> None:
-            self.heard.append(message)
-
     hears = Hears()
     train([_preset("kdsvd")], tmp_path, hears, runtime=replace(CPU, graphs=True))
     assert hears.heard == ["--graphs: method kdsvd does not support CUDA graphs; disabled"]
