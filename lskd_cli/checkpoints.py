@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load as deserialize
 from safetensors.torch import save as serialize
 from torch import Tensor
 
@@ -326,11 +327,13 @@ def load_safetensors(path: Path) -> Checkpoint:
         RequestError: the file is corrupt or of another format.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = file.metadata() or {}
-        if _DIGEST in metadata and metadata[_DIGEST] != _content_digest(*_split(path.read_bytes())):
-            raise RequestError(f"{path}: corrupt: its content does not match its digest")
-    except (SafetensorError, OSError) as error:
+        # Not mapped into memory: the process would be killed if the file were truncated meanwhile.
+        content = path.read_bytes()
+        weights = deserialize(content)
+    except (SafetensorError, OSError, KeyError) as error:
         raise RequestError(f"{path}: not a readable safetensors file: {error}") from None
+    header, tensors = _split(content)
+    metadata = header.get("__metadata__", {})
+    if _DIGEST in metadata and metadata[_DIGEST] != _content_digest(header, tensors):
+        raise RequestError(f"{path}: corrupt: its content does not match its digest")
     return Checkpoint(path, weights, {k: v for k, v in metadata.items() if k != _DIGEST})

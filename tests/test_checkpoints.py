@@ -37,6 +37,14 @@ def test_weights_and_metadata_come_back(tmp_path: Path) -> None:
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
+def test_loaded_weights_do_not_depend_on_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "resnet8.safetensors"
+    save_checkpoint(path, _weights(), METADATA)
+    checkpoint = load_checkpoint(path)
+    path.write_bytes(bytes(path.stat().st_size))
+    assert all(torch.equal(t, _weights()[name]) for name, t in checkpoint.weights.items())
+
+
 def test_equal_weights_give_equal_files(tmp_path: Path) -> None:
     for number in range(5):
         save_checkpoint(tmp_path / f"{number}", _weights(), METADATA)

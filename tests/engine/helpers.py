@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from lskd_cli.engine.devices.runtime import Runtime
 from lskd_cli.engine.planning.prepare import prepare
 from lskd_cli.engine.training.callback import Callback
 from lskd_cli.engine.training.train import train_joint_run
+from lskd_cli.io.atomic import write_atomically
 from lskd_cli.models import create_model
 
 SMALL_IMAGES = "data.image_size=16"
@@ -79,7 +79,11 @@ def train(
     )
     if cache_dir is not None:
         assert cache_dir.name == "logits"
-        shutil.copy(options.checkpoints_dir / "resnet20.safetensors", cache_dir.parent)
+        # Copied atomically, because other processes may read the copy.
+        content = (options.checkpoints_dir / "resnet20.safetensors").read_bytes()
+        write_atomically(
+            cache_dir.parent / "resnet20.safetensors", lambda path: path.write_bytes(content)
+        )
         options = replace(options, checkpoints_dir=cache_dir.parent, teacher_cache=True)
     with prepare(presets, options, runtime, silent) as plan:
         for joint_run in plan.joint_runs:
