@@ -45,11 +45,13 @@ def predict(
     options.load_model_files(model_files)
     names = options.read_class_names(class_names)
     from lskd_cli.cli.terminal.progress import ProgressBar
+    from lskd_cli.data.sets.image_formats import ImageFilter
     from lskd_cli.engine.inference.prediction import find_images, predict_files
     from lskd_cli.engine.inference.trained_network import load_student
 
     student = load_student(run, weights, device, names)
-    total = sum(1 for _ in find_images(images))
+    is_image = ImageFilter()
+    total = sum(1 for _ in find_images(images, is_image))
     if total == 0:
         raise RequestError(f"{', '.join(map(str, images))}: contains no images")
     bad: list[str] = []
@@ -57,7 +59,7 @@ def predict(
     def results() -> Iterator[tuple[Path, list[Any]]]:
         done = 0
         with ProgressBar("predicting", in_bytes=False) as bar:
-            for batch in predict_files(student, find_images(images), top_k):
+            for batch in predict_files(student, find_images(images, ImageFilter()), top_k):
                 for item in batch:
                     if item.error is None:
                         yield item.path, item.predictions
@@ -67,6 +69,8 @@ def predict(
                 bar(done, total)
 
     _WRITERS[format_](results())
+    for line in is_image.describe():
+        info(line)
     for line in bad[:_MAX_REPORTED]:
         info(f"left out: {line}")
     if bad:

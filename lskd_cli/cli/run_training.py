@@ -96,6 +96,8 @@ def train_presets(
         _resume_hint(options.fresh),
         stop_requests() as should_stop,
     ):
+        for note in plan.notes():
+            info(note)
         for path in plan.archived:
             info(f"previous run moved to {path}")
         for folder in plan.finished:

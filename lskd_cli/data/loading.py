@@ -35,9 +35,13 @@ def load_splits(data: Data, folder: Path, progress: Progress, skip_bad: bool = F
         RunError: the download failed.
     """
     splits: DataSplits = _module(data.name).load(data, folder, progress)
-    train, test, val = splits.train, splits.test, splits.val
+    train, test, val, notes = splits.train, splits.test, splits.val, splits.notes
     if isinstance(train, FileImages) and isinstance(test, FileImages):
+        listed = len(train) + len(test)
         train, test = validate_files(folder, [train, test], progress, skip_bad)
+        unreadable = listed - len(train) - len(test)
+        if unreadable:
+            notes = [*notes, f"unreadable images that are left out: {unreadable}"]
     _check_classes(data, train.classes, folder)
     if data.val_split > 0 and val is not None:
         raise RequestError("data.val_split: the archive has validation images; leave it out")
@@ -45,7 +49,7 @@ def load_splits(data: Data, folder: Path, progress: Progress, skip_bad: bool = F
         train, val = stratified_split(train, data.val_split, "data.val_split")
     if data.limit_train is not None and data.limit_train < len(train):
         _, train = stratified_split(train, data.limit_train, "data.limit_train")
-    return DataSplits(train, test, val)
+    return DataSplits(train, test, val, notes=[f"{folder}: {note}" for note in notes])
 
 
 def identify_images(name: str, folder: Path) -> ImagesIdentity:

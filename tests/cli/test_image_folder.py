@@ -176,7 +176,9 @@ def test_bad_images_are_left_out_when_asked(tmp_path: Path, folder: Path, capsys
     assert refused.code == 2
     assert "1 unreadable images" in refused.err
     assert not list((tmp_path / "runs").glob("*/seed0"))
-    assert _train(capsys, tmp_path, "alone-r20", folder, *own, "--skip-bad-images").code == 0
+    trained = _train(capsys, tmp_path, "alone-r20", folder, *own, "--skip-bad-images")
+    assert trained.code == 0
+    assert trained.err.count(f"{folder}: unreadable images that are left out: 1\n") == 1
 
 
 @pytest.mark.parametrize(

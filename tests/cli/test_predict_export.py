@@ -103,6 +103,7 @@ def test_unreadable_images_are_reported_and_left_out(
     assert "left out: " in result.err
     assert "cannot identify image file" in result.err
     assert "2 of 5 images could not be read" in result.err
+    assert "files that are left out because they are no images: 1 with .txt" in result.err
     result = _predict(capsys, run, photos / "b.png", "--format=json")
     assert result.code == 1
     assert json.loads(result.out) == []

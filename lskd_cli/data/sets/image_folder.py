@@ -9,7 +9,7 @@ from torchvision.datasets.folder import make_dataset
 
 from lskd_cli.config import Data
 from lskd_cli.data.sets.file_images import FolderImages, join_names
-from lskd_cli.data.sets.image_formats import is_hidden, is_image_name
+from lskd_cli.data.sets.image_formats import ImageFilter, is_hidden
 from lskd_cli.data.sets.in_memory import ImagesIdentity
 from lskd_cli.data.sets.splits import DataSplits
 from lskd_cli.errors import RequestError
@@ -24,14 +24,15 @@ def load(data: Data, folder: Path, progress: Progress) -> DataSplits:
             number of them.
     """
     folder = _root(data.name, folder)
-    train, val = (_list_images(folder / split) for split in ("train", "val"))
+    is_image = ImageFilter()
+    train, val = (_list_images(folder / split, is_image) for split in ("train", "val"))
     if train.classes != val.classes:
         only_in_one = sorted(set(train.classes) ^ set(val.classes))
         raise RequestError(
             f"{folder}: train/ has {len(train.classes)} classes and val/ has {len(val.classes)}; "
             f"only one of them has {join_names(only_in_one)}"
         )
-    return DataSplits(train, val)
+    return DataSplits(train, val, notes=is_image.describe())
 
 
 def identify(name: str, folder: Path) -> ImagesIdentity:
@@ -70,14 +71,14 @@ def class_names(root: Path) -> list[str]:
     return names
 
 
-def _list_images(root: Path) -> FolderImages:
+def _list_images(root: Path, is_image: ImageFilter) -> FolderImages:
     """The images of all classes, in the order of torchvision's ``ImageFolder``."""
     classes = class_names(root)
     prefix = len(str(root)) + 1
     samples = make_dataset(
         str(root),
         {name: index for index, name in enumerate(classes)},
-        is_valid_file=lambda path: is_image_name(path[prefix:]),
+        is_valid_file=lambda path: is_image(path[prefix:]),
         allow_empty=True,
     )
     used = {target for _, target in samples}

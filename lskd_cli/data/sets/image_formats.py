@@ -1,5 +1,6 @@
 """What counts as an image, and how its pixels become RGB: the same in all readers and commands."""
 
+from collections import Counter
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -20,6 +21,7 @@ SUFFIXES = (
 )  # fmt: skip
 _SYSTEM_FOLDERS = ("__MACOSX",)  # of archives that macOS writes
 _MAX_16_BITS = 65535
+_MAX_ENDINGS = 5  # that a message names
 
 
 def is_hidden(path: str) -> bool:
@@ -28,9 +30,33 @@ def is_hidden(path: str) -> bool:
     return any(part.startswith(".") or part in _SYSTEM_FOLDERS for part in parts)
 
 
-def is_image_name(path: str) -> bool:
-    """Whether a relative path names an image: by its ending, and not hidden."""
-    return path.lower().endswith(SUFFIXES) and not is_hidden(path)
+class ImageFilter:
+    """Selects the names of images, and counts other files by their ending.
+
+    Attributes:
+        skipped: number of files of each ending that no image has; hidden files are not counted.
+    """
+
+    def __init__(self) -> None:
+        self.skipped: Counter[str] = Counter()
+
+    def __call__(self, path: str) -> bool:
+        """Whether a relative path names an image: by its ending, and not hidden."""
+        if is_hidden(path):
+            return False
+        if path.lower().endswith(SUFFIXES):
+            return True
+        self.skipped[PurePosixPath(path).suffix.lower() or "no ending"] += 1
+        return False
+
+    def describe(self) -> list[str]:
+        """A line about the files that are no images; none if there are none."""
+        if not self.skipped:
+            return []
+        common = self.skipped.most_common(_MAX_ENDINGS)
+        endings = ", ".join(f"{count} with {ending}" for ending, count in common)
+        more = ", ..." if len(self.skipped) > len(common) else ""
+        return [f"files that are left out because they are no images: {endings}{more}"]
 
 
 def open_image(file: IO[bytes] | Path) -> Image.Image:

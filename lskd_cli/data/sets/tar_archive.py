@@ -12,7 +12,7 @@ import torch
 
 from lskd_cli.config import Data
 from lskd_cli.data.sets.file_images import FileImages
-from lskd_cli.data.sets.image_formats import is_image_name
+from lskd_cli.data.sets.image_formats import ImageFilter
 from lskd_cli.data.sets.in_memory import ImagesIdentity
 from lskd_cli.data.sets.splits import DataSplits
 from lskd_cli.errors import RequestError
@@ -76,16 +76,17 @@ def _list_images(folder: Path) -> DataSplits:
 
     ``train/`` and ``val/`` may instead contain a tar archive for each class.
     """
-    train, val = (_read_split(folder, split) for split in ("train", "val"))
+    is_image = ImageFilter()
+    train, val = (_read_split(folder, split, is_image) for split in ("train", "val"))
     if train.classes != val.classes:
         raise RequestError(
             f"{folder}: the archives of train and val have different classes "
             f"({len(train.classes)} and {len(val.classes)})"
         )
-    return DataSplits(train, val)
+    return DataSplits(train, val, notes=is_image.describe())
 
 
-def _read_split(folder: Path, split: str) -> TarImages:
+def _read_split(folder: Path, split: str, is_image: ImageFilter) -> TarImages:
     path = folder / f"{split}.tar"
     archives = [path] if path.exists() else sorted((folder / split).glob("*.tar"))
     if not archives:
@@ -96,7 +97,7 @@ def _read_split(folder: Path, split: str) -> TarImages:
     found = [
         (PurePosixPath(name).parent.name if is_single else archive.stem, name, archive, start, size)
         for archive in archives
-        for name, start, size in _members(archive)
+        for name, start, size in _members(archive, is_image)
     ]
     if not found:
         raise RequestError(f"{path if is_single else folder / split}: contains no images")
@@ -117,7 +118,7 @@ def _read_split(folder: Path, split: str) -> TarImages:
     )
 
 
-def _members(path: Path) -> Iterator[tuple[str, int, int]]:
+def _members(path: Path, is_image: ImageFilter) -> Iterator[tuple[str, int, int]]:
     """Name, position and size of the images of an archive.
 
     Raises:
@@ -133,7 +134,7 @@ def _members(path: Path) -> Iterator[tuple[str, int, int]]:
                 for member in archive:
                     if member.offset_data + member.size > end:
                         raise RequestError(f"{path}: truncated: {member.name} ends after the file")
-                    if member.isfile() and is_image_name(member.name.removeprefix("./")):
+                    if member.isfile() and is_image(member.name.removeprefix("./")):
                         yield member.name, member.offset_data, member.size
     except (OSError, tarfile.TarError) as error:
         raise RequestError(f"{path}: cannot be read: {error}") from None

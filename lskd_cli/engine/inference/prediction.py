@@ -11,7 +11,7 @@ import joblib
 import torch
 from torch import Tensor
 
-from lskd_cli.data.sets.image_formats import is_image_name, open_image
+from lskd_cli.data.sets.image_formats import ImageFilter, open_image
 from lskd_cli.engine.inference.trained_network import Prediction, TrainedNetwork
 from lskd_cli.errors import RequestError
 from lskd_cli.io.atomic import regular_file
@@ -34,8 +34,12 @@ class ImagePrediction:
     error: str | None = None
 
 
-def find_images(paths: Sequence[Path]) -> Iterator[Path]:
+def find_images(paths: Sequence[Path], is_image: ImageFilter) -> Iterator[Path]:
     """The given files, and all images below the given folders, in the order of their names.
+
+    Args:
+        paths: files and folders.
+        is_image: selects the images of folders.
 
     Raises:
         RequestError: a path does not exist.
@@ -50,7 +54,7 @@ def find_images(paths: Sequence[Path]) -> Iterator[Path]:
             subfolders.sort()
             for name in sorted(files):
                 file = Path(folder) / name
-                if is_image_name(str(file.relative_to(path))):
+                if is_image(str(file.relative_to(path))):
                     yield file
 
 

@@ -28,6 +28,11 @@ class TrainingPlan:
         """Paths of the unfinished runs."""
         return [run.preset.run_path for joint in self.joint_runs for run in joint.runs]
 
+    def notes(self) -> list[str]:
+        """Lines about images that are left out, each once."""
+        lines = (line for joint in self.joint_runs for line in joint.splits.notes)
+        return list(dict.fromkeys(lines))
+
 
 def presets_by_path(presets: Sequence[Preset], runs_dir: Path) -> dict[Path, Preset]:
     """Presets by the folders of their runs; the same preset given twice is one run.

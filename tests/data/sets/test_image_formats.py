@@ -12,7 +12,7 @@ from PIL import Image
 
 from lskd_cli.config import Data, load_preset
 from lskd_cli.data import DataSplits, load_splits
-from lskd_cli.data.sets.image_formats import SUFFIXES, is_image_name, open_image, to_rgb
+from lskd_cli.data.sets.image_formats import SUFFIXES, ImageFilter, open_image, to_rgb
 from lskd_cli.errors import RequestError
 from tests.engine.helpers import silent
 
@@ -81,9 +81,35 @@ def test_postscript_starts_no_program(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_hidden_and_system_files_are_no_images() -> None:
-    assert all(is_image_name(f"class/IMAGE{suffix.upper()}") for suffix in SUFFIXES)
-    for name in ("._0.png", ".ipynb_checkpoints/0.png", "__MACOSX/a/0.png", "a/notes.txt", "0.eps"):
-        assert not is_image_name(name), name
+    is_image = ImageFilter()
+    assert all(is_image(f"class/IMAGE{suffix.upper()}") for suffix in SUFFIXES)
+    for name in ("._0.png", ".ipynb_checkpoints/0.png", "__MACOSX/a/0.png"):
+        assert not is_image(name), name
+    assert is_image.describe() == []
+
+
+def test_files_that_are_no_images_are_counted_by_ending() -> None:
+    is_image = ImageFilter()
+    for name in ("a/0.eps", "a/1.EPS", "a/LICENSE", "a/.hidden.txt", "a/0.png"):
+        is_image(name)
+    assert is_image.describe() == [
+        "files that are left out because they are no images: 2 with .eps, 1 with no ending"
+    ]
+    for number in range(9):
+        is_image(f"a/0.{number}")
+    (line,) = is_image.describe()
+    assert "no images: 2 with .eps, 1 with " in line
+    assert line.endswith(", ...")
+
+
+@pytest.mark.parametrize("kind", ["imagefolder", "tar"])
+def test_readers_name_what_they_leave_out(tmp_path: Path, kind: str) -> None:
+    _folder(tmp_path, ("a", "b"))
+    for split in ("train", "val"):
+        (tmp_path / split / "a" / "notes.txt").write_text("no image")
+    _tar(tmp_path, tmp_path)
+    note = f"{tmp_path}: files that are left out because they are no images: 2 with .txt"
+    assert _load(kind, tmp_path).notes == [note]
 
 
 def test_all_readers_find_the_same_images_in_the_same_order(tmp_path: Path) -> None:
