@@ -45,6 +45,17 @@ class DataShard:
         start = count * self.rank // self.world_size
         return slice(start, count * (self.rank + 1) // self.world_size)
 
+    def batch_slice(self, count: int) -> builtins.slice:
+        """The images of this process in a training batch of ``count`` images, at least one.
+
+        Without enough images for all processes, the last processes repeat the last image, with
+        weight 0, because all processes take part in every step.
+        """
+        if count >= self.world_size:
+            return self.slice(count)
+        start = min(self.rank, count - 1)
+        return slice(start, start + 1)
+
     def size(self, count: int) -> int:
         """Number of images of this process among ``count`` images."""
         images = self.slice(count)

@@ -61,7 +61,7 @@ class CropLoader(Loader):
         first = step * self.data.batch_size
         count = self.count(step, step + num_steps)
         spec = self.epoch_spec.select(slice(first, first + count))
-        spec = spec.select(self.shard.slice(count))
+        spec = spec.select(self.shard.batch_slice(count))
         spec.weight = self.process_weight(len(spec.index), step)
         return spec
 

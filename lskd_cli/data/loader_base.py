@@ -61,7 +61,8 @@ class Loader(ABC):
     def process_weight(self, num_images: int, step: int) -> float:
         """Weight of this process's mean loss in the mean over processes.
 
-        It is 1 unless processes have different numbers of images, at the end of an epoch.
+        It is 1 unless processes have different numbers of images, at the end of an epoch, and 0 for
+        a process without an image of its own.
 
         Args:
             num_images: number of images of this process in the step.
@@ -69,7 +70,10 @@ class Loader(ABC):
         """
         if self.shard.world_size == 1:
             return 1.0
-        return num_images * self.shard.world_size / self.count(step, step + 1)
+        count = self.count(step, step + 1)
+        if self.shard.rank >= count:
+            return 0.0
+        return num_images * self.shard.world_size / count
 
     def start_epoch(self, epoch: int, views: Collection[View], first_step: int) -> None:
         """Prepare an epoch (counted from 1) from a step (counted from 0) on."""
@@ -134,11 +138,6 @@ def epoch_size(num_images: int, data: Data, shard: DataShard) -> int:
         )
     if remainder == 1 and not data.drop_last:
         return num_images - 1  # batch norms need more than one image
-    if 0 < remainder < world_size and not data.drop_last:
-        raise RequestError(
-            f"data.drop_last: the last batch of an epoch has {remainder} images for {world_size} "
-            "processes; drop it with --set data.drop_last=true"
-        )
     return num_images - remainder if data.drop_last else num_images
 
 
@@ -148,4 +147,4 @@ def rank_batches(
     """Image indices of every step of an epoch (counted from 1) for one process."""
     order = epoch_permutation(num_images, data, epoch)[: epoch_size(num_images, data, shard)]
     batches = order.split(data.batch_size)[first_step:]  # type: ignore[no-untyped-call]
-    return [batch[shard.slice(len(batch))] for batch in batches]
+    return [batch[shard.batch_slice(len(batch))] for batch in batches]

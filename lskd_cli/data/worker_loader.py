@@ -153,7 +153,7 @@ class WorkerLoader(Loader):
         count = self.count(step, step + 1)
         seed = strong_seed(self.data.seed, self.sampler.epoch, step)
         params = sample_strong_params(count, torch.Generator().manual_seed(seed))
-        images = self.shard.slice(count)
+        images = self.shard.batch_slice(count)
         return params.map(lambda tensor: tensor[images].to(self.device, non_blocking=True))
 
 

@@ -44,14 +44,29 @@ class Meters:
         return [self.sums, self.steps, self.bad_step, self.bad_losses]
 
     @torch.no_grad()
-    def update(self, losses: Mapping[str, Tensor], logits: Tensor, target: Tensor) -> None:
-        """Add a step: scalar losses by name, (B, C) logits and (B,) class indices."""
+    def update(
+        self,
+        losses: Mapping[str, Tensor],
+        logits: Tensor,
+        target: Tensor,
+        is_counted: bool = True,
+    ) -> None:
+        """Add a step.
+
+        Args:
+            losses: scalars by name.
+            logits: (B, C).
+            target: (B,) class indices.
+            is_counted: whether the images count; those of a process without images of its own do
+                not.
+        """
         if list(losses) != self.names:
             self._allocate(list(losses))
         values = torch.stack([loss.detach().double() for loss in losses.values()])
         correct = (logits.argmax(dim=1) == target).sum()
         images = torch.full_like(correct, len(target))
-        self.sums += torch.cat([values * len(target), torch.stack([correct, images]).double()])
+        sums = torch.cat([values * len(target), torch.stack([correct, images]).double()])
+        self.sums += sums * is_counted
         self.steps += 1
         is_first_bad = ~values.isfinite().all() & (self.bad_step == 0)
         self.bad_step.copy_(torch.where(is_first_bad, self.steps, self.bad_step))

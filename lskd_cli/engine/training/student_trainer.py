@@ -209,7 +209,8 @@ class StudentTrainer:
             self.optimizer.step()
             if self.ema is not None:
                 self.ema.update(self.student)
-            self.meters.update(losses, torch.cat(logits), step_batch.target)
+            is_counted = batch.weight > 0  # not an image of another process
+            self.meters.update(losses, torch.cat(logits), step_batch.target, is_counted)
 
     def _steps(
         self, batch: Batch, teacher: TeacherOutputs

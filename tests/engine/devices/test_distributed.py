@@ -129,6 +129,16 @@ def test_two_processes_train_on_every_image_once(
     assert sorted(index for step in steps[:3] for index in step) == list(range(151))
 
 
+def test_four_processes_share_a_last_batch_of_three_images(tmp_path: Path) -> None:
+    roots = {processes: tmp_path / str(processes) for processes in (1, 4)}
+    for processes, root in roots.items():
+        _target(root, "idle", processes)
+    (preset,) = scenario_presets("idle")
+    (one,), (four,) = (metrics(run_path(root, preset)) for root in roots.values())
+    for key in ("train_loss", "train_top1", "test_loss"):
+        assert four[key] == pytest.approx(one[key], rel=1e-4), key
+
+
 def test_two_processes_evaluate_every_test_image_once(one_and_two: tuple[Path, Path]) -> None:
     for preset in scenario_presets("equal"):
         one, two = (metrics(run_path(root, preset))[-1] for root in one_and_two)
