@@ -17,7 +17,7 @@ from rich.console import Console
 
 from lskd_cli.checkpoints import save_checkpoint
 from lskd_cli.cli import completion
-from lskd_cli.config import load_preset
+from lskd_cli.config import Preset, load_preset
 from lskd_cli.engine.planning import teacher_files
 from lskd_cli.engine.training import train
 from lskd_cli.models import create_model
@@ -176,8 +176,10 @@ def test_a_preset_is_named_without_an_option_and_changed_by_short_ones(
 def test_the_teacher_of_embedded_images_is_trained_first(
     capsys: Capture, tmp_path: Path, small_digits: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short = load_preset("teacher-digits").with_epochs(1)
-    monkeypatch.setattr(teacher_files, "_teacher_presets", lambda preset: [short])
+    def load_short(name: str, **options: bool) -> Preset:
+        return load_preset(name, **options).with_epochs(1)
+
+    monkeypatch.setattr(teacher_files, "load_preset", load_short)
     folders = [f"--{name}-dir={tmp_path / name}" for name in ("checkpoints", "runs")]
     result = lskd(capsys, "train", "kd-digits", "--epochs", 1, "--device", "cpu", *folders)
     assert result.code == 0, result.err

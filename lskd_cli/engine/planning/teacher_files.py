@@ -23,17 +23,18 @@ def missing_teachers(
     presets: Iterable[Preset], checkpoints_dir: Path, runs_dir: Path
 ) -> list[Preset]:
     """The presets that train the missing teachers of presets of embedded data sets."""
-    missing = {}
+    missing: dict[str, None] = {}
     for preset in presets:
         if preset.teacher is None or not find_dataset(preset.data.name).is_embedded:
             continue
         try:
             find_teacher(preset, checkpoints_dir, runs_dir)
         except TeacherMissingError:
-            missing.update({trainer.name: trainer for trainer in _teacher_presets(preset)[:1]})
+            missing |= dict.fromkeys(trainer.name for trainer in _teacher_presets(preset)[:1])
         except RequestError:
             continue  # the preparation of the run reports it
-    return list(missing.values())
+    # With their methods, which are not imported for presets that are only searched.
+    return [load_preset(name) for name in missing]
 
 
 def find_teacher(preset: Preset, checkpoints_dir: Path, runs_dir: Path) -> Checkpoint:

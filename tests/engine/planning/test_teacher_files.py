@@ -1,14 +1,18 @@
 """Finding the weights of a teacher."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from lskd_cli.checkpoints import save_checkpoint
 from lskd_cli.config import Preset, load_preset, to_yaml
-from lskd_cli.engine.planning.teacher_files import find_teacher
+from lskd_cli.config.methods import registry as method_registry
+from lskd_cli.distillers import registry as distiller_registry
+from lskd_cli.engine.planning.teacher_files import find_teacher, missing_teachers
 from lskd_cli.errors import RequestError
 from lskd_cli.models import create_model
+from tests.registries import own_registries
 
 STUDENT = load_preset("kd-digits")
 
@@ -31,6 +35,18 @@ def _find(root: Path) -> Path:
 def test_a_finished_run_of_the_teacher_preset_is_used(tmp_path: Path) -> None:
     folder = _finished_run(tmp_path / "runs", load_preset("teacher-digits"))
     assert _find(tmp_path) == folder / "student.safetensors"
+
+
+def test_the_method_of_a_missing_teacher_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "lskd_cli.distillers.none", raising=False)
+    with own_registries():
+        method_registry._configs.pop("none", None)
+        distiller_registry._distillers.pop("none", None)
+        (teacher,) = missing_teachers([load_preset("kd-digits")], tmp_path, tmp_path)
+        assert teacher.name == "teacher-digits"
+        distiller_registry.distiller_class(teacher.method.name)
 
 
 @pytest.mark.parametrize(
