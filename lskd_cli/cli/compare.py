@@ -162,7 +162,7 @@ def _train(
     from lskd_cli.cli.run_training import list_folders, runtime_context, train_presets
 
     with runtime_context(training) as runtime:
-        train_presets(presets, training, runtime, loggers)
+        train_presets(presets, training, runtime, loggers, with_estimate=True)
     return list(dict.fromkeys(folder.path for folder in list_folders(presets, training)))
 
 

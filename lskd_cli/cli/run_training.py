@@ -21,6 +21,7 @@ from lskd_cli.engine.planning.prepare import prepare
 from lskd_cli.engine.planning.teacher_files import missing_teachers
 from lskd_cli.engine.runs.run_folder import RunFolder
 from lskd_cli.engine.training.callback import Callback
+from lskd_cli.engine.training.cost import TrainingCost, joint_run_cost
 from lskd_cli.engine.training.joint_run import JointRun
 from lskd_cli.engine.training.loggers import (
     LoggingCallback,
@@ -31,6 +32,7 @@ from lskd_cli.engine.training.loggers import (
 from lskd_cli.engine.training.student_trainer import StudentTrainer
 from lskd_cli.engine.training.train import train_joint_run
 from lskd_cli.errors import Interrupted, RequestError, RunError
+from lskd_cli.results.tables.table_format import format_duration
 
 Failures = dict[str, str]  # messages by the paths of the runs
 
@@ -56,6 +58,7 @@ def train_presets(
     runtime: Runtime,
     loggers: Sequence[LoggerName] | None = None,
     joint: bool = True,
+    with_estimate: bool = False,
 ) -> Failures:
     """Train all presets that are not finished.
 
@@ -70,6 +73,7 @@ def train_presets(
         joint: train runs together that share data, epochs and teacher, and stop at the first
             failure. Otherwise every run is trained separately, and a failure does not stop the
             others (except with torchrun, whose processes cannot continue after it).
+        with_estimate: print an estimate of time and memory first.
 
     Returns:
         Error messages of runs that failed, only with ``joint=False``.
@@ -102,6 +106,8 @@ def train_presets(
             info(f"previous run moved to {path}")
         for folder in plan.finished:
             info(f"{folder.path}: already finished; use --fresh to retrain")
+        if with_estimate and plan.joint_runs:
+            info(describe_cost([joint_run_cost(joint_run) for joint_run in plan.joint_runs]))
         for number, joint_run in enumerate(plan.joint_runs, start=1):
             if should_stop():
                 raise Interrupted("stopped between two runs")
@@ -250,6 +256,18 @@ def _heading(run: JointRun) -> str:
 
 def _numbers(values: Sequence[float]) -> str:
     return ", ".join(f"{value:g}" for value in values)
+
+
+def describe_cost(costs: Sequence[TrainingCost]) -> str:
+    """Time and memory of joint runs that are trained one after the other, in one line."""
+    steps, seconds = (
+        sum(values) for values in zip(*((c.num_steps, c.seconds) for c in costs), strict=True)
+    )
+    memory = max(cost.memory or 0 for cost in costs)
+    return (
+        f"estimate: {format_duration(seconds)} for {steps:,} steps, without reading and evaluating "
+        f"images{f'; memory {memory / 1e9:.1f} GB' if memory else ''}"
+    )
 
 
 def list_folders(presets: Sequence[Preset], options: TrainingOptions) -> list[RunFolder]:

@@ -1,7 +1,7 @@
 """The command ``lskd train``."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
@@ -12,11 +12,6 @@ from lskd_cli.cli.training_options import Loggers, with_training_options
 from lskd_cli.config import Preset, PresetOptions, TrainingOptions, requested_preset, to_yaml
 from lskd_cli.config.requests import select_shard
 from lskd_cli.errors import RequestError
-
-# Options without an effect on --dry-run, which reads and writes no run.
-_NOT_IN_DRY_RUN = (
-    "teacher_checkpoint", "graphs", "compiled", "teacher_cache", "logs", "fresh", "as_json",
-)  # fmt: skip
 
 
 @with_training_options
@@ -70,7 +65,8 @@ def train(
         bool,
         typer.Option(
             "--dry-run",
-            help="Print the preset and run one step on random data; write nothing.",
+            help="Print the preset, run a few steps on random images, and estimate time and "
+            "memory; write nothing.",
         ),
     ] = False,
     logs: Loggers = None,
@@ -93,8 +89,6 @@ def train(
         raise RequestError("name a preset; 'lskd presets list' shows all presets")
     if seed is not None and seeds is not None:
         raise RequestError("--seed and --seeds are mutually exclusive")
-    if dry_run:
-        options.refuse_options(context, _NOT_IN_DRY_RUN, "not valid with --dry-run")
     options.load_method_files(method_files)
     options.load_model_files(model_files)
     changes = replace(changes, stand=stand, base_temp=base_temp, kd_weight=kd_weight)
@@ -111,7 +105,7 @@ def train(
     from lskd_cli.cli.run_training import list_folders, runtime_context, train_presets
 
     if dry_run:
-        _dry_run(runs, training)
+        _dry_run(runs, training, as_json)
         return
     with runtime_context(training) as runtime:
         if len(runs) > 1 or shard is not None:
@@ -126,13 +120,25 @@ def train(
             print_json({"run": str(folder.path), **values})
 
 
-def _dry_run(presets: Sequence[Preset], training: TrainingOptions) -> None:
-    from lskd_cli.cli.run_training import runtime_context
+def _dry_run(presets: Sequence[Preset], training: TrainingOptions, as_json: bool) -> None:
+    from lskd_cli.checkpoints import load_weights
+    from lskd_cli.cli.run_training import describe_cost, runtime_context
+    from lskd_cli.engine.planning.teacher_files import load_teacher
+    from lskd_cli.engine.training.cost import preset_cost
     from lskd_cli.engine.training.dry_run import dry_run
 
+    records = []
     with runtime_context(training) as runtime:
         for preset in presets:
-            metrics = dry_run(preset, runtime).items()
-            values = ", ".join(f"{name} {value:.4g}" for name, value in metrics)
-            out.print(to_yaml(preset), end="", markup=False, highlight=False)
-            out.print(f"# one step on random data: {values}", markup=False, highlight=False)
+            if training.teacher_checkpoint and preset.teacher:
+                load_teacher(load_weights(training.teacher_checkpoint, preset.teacher), preset)
+            losses = dry_run(preset, runtime)
+            cost = preset_cost(preset, training.data_dir, runtime)
+            records.append({"preset": preset.model_dump(), "losses": losses, **asdict(cost)})
+            if not as_json:
+                values = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+                out.print(to_yaml(preset), end="", markup=False, highlight=False)
+                out.print(f"# one step on random images: {values}", markup=False, highlight=False)
+                out.print(f"# {describe_cost([cost])}", markup=False, highlight=False)
+    if as_json:
+        print_json(records if len(records) > 1 else records[0])

@@ -19,12 +19,14 @@ class Dataset:
     Attributes:
         module: name of the module that loads the images.
         num_classes: number of classes; None for custom images, which define it.
+        num_train: number of training images; None for custom images.
         on_disk: whether DataLoader workers read the images from files instead of memory.
         is_embedded: whether the images belong to an installed package, and need no download.
     """
 
     module: str
     num_classes: int | None = None
+    num_train: int | None = None
     on_disk: bool = False
     is_embedded: bool = False
 
@@ -35,9 +37,9 @@ class Dataset:
 
 
 DATASETS = {
-    "cifar100": Dataset("cifar100", 100),
-    "digits": Dataset("digits", 10, is_embedded=True),
-    "imagenet": Dataset("image_folder", 1000, on_disk=True),
+    "cifar100": Dataset("cifar100", 100, 50_000),
+    "digits": Dataset("digits", 10, 1437, is_embedded=True),
+    "imagenet": Dataset("image_folder", 1000, 1_281_167, on_disk=True),
     "imagefolder": Dataset("image_folder", on_disk=True),
     "csv": Dataset("csv_file", on_disk=True),
     "npz": Dataset("npz_file"),

@@ -11,7 +11,7 @@ from lskd_cli.data.crop_loader import CropLoader
 from lskd_cli.data.eval_batches import center_view, eval_batches
 from lskd_cli.data.loader import create_loader
 from lskd_cli.data.loader_base import Loader, epoch_size
-from lskd_cli.data.loading import identify_images, load_splits, num_classes
+from lskd_cli.data.loading import count_train_images, identify_images, load_splits, num_classes
 from lskd_cli.data.sets.file_images import FileImages, FolderImages
 from lskd_cli.data.sets.image_folder import class_names
 from lskd_cli.data.sets.in_memory import ImagesIdentity, InMemoryImages
@@ -32,6 +32,7 @@ __all__ = [
     "Loader",
     "center_view",
     "class_names",
+    "count_train_images",
     "create_loader",
     "epoch_size",
     "eval_batches",

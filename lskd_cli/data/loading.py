@@ -21,6 +21,24 @@ def num_classes(data: Data) -> int:
     return classes
 
 
+def count_train_images(data: Data, folder: Path) -> int:
+    """Number of training images that the data settings of a preset select.
+
+    Args:
+        data: the data set, and the number or fraction of its training images to use.
+        folder: folder of custom images, or their archive, which are listed, but not decoded.
+
+    Raises:
+        RequestError: custom images cannot be listed.
+    """
+    count = find_dataset(data.name).num_train
+    if count is None:
+        splits: DataSplits = _module(data.name).load(data, folder, lambda *_: None)
+        count = len(splits.train)
+    count -= round(data.val_split * count)
+    return count if data.limit_train is None else min(count, data.limit_train)
+
+
 def load_splits(data: Data, folder: Path, progress: Progress, skip_bad: bool = False) -> DataSplits:
     """The images that the data settings of a preset select, in CPU memory or in files.
 

@@ -100,6 +100,9 @@ def test_a_dry_run_writes_nothing(capsys: Capture, tmp_path: Path) -> None:
     assert result.code == 0, result.err
     assert yaml.safe_load(result.out)["method"]["name"] == "mlkd"
     assert "train_cc" in result.out
+    assert "# estimate: 0:" in result.out
+    as_json = _train(capsys, tmp_path, "kd-digits", "--dry-run", "--fresh", "--json")
+    assert {"preset", "losses", "step_seconds", "num_steps"} < json.loads(as_json.out).keys()
     assert not (tmp_path / "runs").exists()
 
 
@@ -224,6 +227,7 @@ class TestCompare:
         command = ("--preset", "kd-digits", "--seeds", "0,1", "--epochs", 1)
         result = _train_and_compare(capsys, tmp_path, *command)
         assert result.code == 0, result.err
+        assert re.search(r"^estimate: 0:\d\d:\d\d for 3 steps, ", result.err, re.MULTILINE)
         for seed in (0, 1):
             for name in ("kd-digits", "kd-digits+stand"):
                 info = json.loads((tmp_path / f"runs/{name}/seed{seed}/run.json").read_text())
@@ -499,7 +503,6 @@ def test_a_teacher_of_another_number_of_classes_is_refused(capsys: Capture, tmp_
         (("train", "--preset", "kd-digits", "--precision", "fp8"), "Invalid value for"),
         (("compare", "--device", "cpu"), "--device: only valid with --train"),
         (("compare", "--details", "--accuracy", "last"), "--accuracy: not valid with --details"),
-        (("train", "-p", "kd-digits", "--dry-run", "--fresh"), "--fresh: not valid with --dry"),
         (("eval", "run", "--temperature", "4"), "--temperature: only valid with --teacher"),
         (("report", "--no-logits", "--sample", "3"), "--sample: not valid with --no-logits"),
         (("fetch-teachers", "--list", "--fresh"), "--fresh: not valid with --list"),

@@ -132,7 +132,8 @@ class RunFolder:
             state: dict[str, Any] = torch.load(
                 path, map_location="cpu", weights_only=True, mmap=True
             )
-            is_readable = state["version"] == STATE_VERSION
+            epoch, step = state["position"]
+            is_readable = state["version"] == STATE_VERSION and 1 <= epoch and 0 <= step
             bad = first_non_finite({**state["student"], **state["distiller"]})
         # A corrupt file can raise any exception; all mean the same to the user.
         except Exception as error:

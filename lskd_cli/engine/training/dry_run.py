@@ -1,16 +1,17 @@
 """Checks of a preset before its training: whether its networks fit, and one training step."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
 from lskd_cli.config import Preset, load_preset
-from lskd_cli.data import DataShard, InMemoryImages, Loader, create_loader, num_classes
+from lskd_cli.data import InMemoryImages, Loader, create_loader, num_classes
 from lskd_cli.distillers import method_source, uses_features
 from lskd_cli.engine.devices.cuda_graphs import WARMUP_RUNS, EagerRunner, create_runner
 from lskd_cli.engine.devices.runtime import Runtime
 from lskd_cli.engine.training.initial_weights import load_initial_weights
-from lskd_cli.engine.training.joint_step import create_joint_step
+from lskd_cli.engine.training.joint_step import create_joint_step, student_views
 from lskd_cli.engine.training.student_trainer import (
     StudentTrainer,
     create_seeded_distiller,
@@ -27,7 +28,7 @@ from lskd_cli.models import (
     teacher_image_size,
 )
 
-_IMAGES = 4  # of the training step
+_IMAGES = 4  # of each process in the training step
 
 
 def check_networks(presets: Sequence[Preset]) -> None:
@@ -69,8 +70,10 @@ def dry_run(preset: Preset, runtime: Runtime) -> dict[str, float]:
         RunError: a loss is not finite.
     """
     check_networks([preset])
-    loader, teacher, student = _first_epoch(preset, runtime, _IMAGES)
-    EagerRunner(1).run(create_joint_step(loader, teacher, [student]), loader.batch_spec(0, 1))
+    count = _IMAGES * runtime.process_group.world_size
+    with runtime.precision_context():
+        loader, teacher, (student,) = first_epoch([preset], runtime, count)
+        EagerRunner(1).run(create_joint_step(loader, teacher, [student]), loader.batch_spec(0, 1))
     student.meters.check_finite(preset.run_path, epoch=1)
     return student.meters.means()
 
@@ -87,7 +90,7 @@ def graphs_self_test(runtime: Runtime) -> list[str]:
     num_launches = WARMUP_RUNS + 2  # the first captured launch is compared with an eager one
     size = preset.data.batch_size * runner.steps_per_launch
     with runtime.precision_context():
-        loader, teacher, student = _first_epoch(preset, runtime, num_launches * size)
+        loader, teacher, (student,) = first_epoch([preset], runtime, num_launches * size)
         for number in range(num_launches):
             steps = runner.steps_per_launch
             spec = loader.batch_spec(number * steps, steps)
@@ -97,28 +100,49 @@ def graphs_self_test(runtime: Runtime) -> list[str]:
     return warnings
 
 
-def _first_epoch(
-    preset: Preset, runtime: Runtime, num_images: int
-) -> tuple[Loader, Teacher | None, StudentTrainer]:
-    """The loader of random images, an untrained teacher and a student in their first epoch."""
-    size = preset.data.image_size
-    generator = torch.Generator().manual_seed(preset.seed)
+def first_epoch(
+    presets: Sequence[Preset], runtime: Runtime, num_images: int
+) -> tuple[Loader, Teacher | None, list[StudentTrainer]]:
+    """Random images, an untrained teacher, and the students of a joint run in their first epoch.
+
+    Args:
+        presets: presets with the same data and teacher; those with a teacher come first.
+        runtime: device, precision and process group.
+        num_images: number of random images.
+
+    Returns:
+        The loader of the images, the teacher, and the students.
+    """
+    data = presets[0].data
+    size = data.image_size
+    generator = torch.Generator().manual_seed(presets[0].seed)
     shape = (num_images, size, size, 3)
     pixels = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
-    targets = torch.arange(num_images) % num_classes(preset.data)
+    targets = torch.arange(num_images) % num_classes(data)
     images = InMemoryImages(pixels, targets).to(runtime.device)
-    batch_size = min(preset.data.batch_size, num_images)
-    data = preset.data.model_copy(update={"batch_size": batch_size})
-    loader = create_loader(images, data, DataShard(num_workers=1))
-    network = _untrained_teacher(preset)
-    initial = load_initial_weights(preset)
-    student = StudentTrainer(preset, runtime, network, images.targets, initial)
+    shard = replace(runtime.process_group.shard, num_workers=1)
+    data = data.model_copy(update={"batch_size": min(data.batch_size, num_images)})
+    loader = create_loader(images, data, shard)
+    network = _untrained_teacher(presets[0])
+    students = [
+        StudentTrainer(
+            preset,
+            runtime,
+            network if preset.teacher else None,
+            images.targets,
+            load_initial_weights(preset),
+        )
+        for preset in presets
+    ]
+    views = student_views(students)
     teacher = None
     if network is not None:
-        teacher = Teacher(network, runtime, student.distiller.required_features)
-    student.start_epoch()
-    loader.start_epoch(1, student.distiller.views, 0)
-    return loader, teacher, student
+        features = {item for s in students for item in s.distiller.required_features}
+        teacher = Teacher(network, runtime, features)
+    for student in students:
+        student.start_epoch()
+    loader.start_epoch(1, views, 0)
+    return loader, teacher, students
 
 
 def _untrained_teacher(preset: Preset) -> Network | None:
