@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from lskd_cli.errors import RequestError, RunError
+from lskd_cli.io.hub import offline_if_unreachable
 from lskd_cli.models.libraries import split_external
 from lskd_cli.preprocessing import INTERPOLATIONS, Preprocessing
 from lskd_cli.run_paths import PRETRAINED
@@ -75,7 +76,8 @@ def load_pretrained(model: str) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _timm_weights(name: str) -> tuple[Any, Mapping[str, str]]:
     import timm
 
-    network = timm.create_model(name, pretrained=True)
+    with offline_if_unreachable():
+        network = timm.create_model(name, pretrained=True)
     config = network.pretrained_cfg
     details = {"num_classes": str(network.num_classes)}
     return network, details | ({"license": config["license"]} if config.get("license") else {})

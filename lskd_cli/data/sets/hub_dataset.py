@@ -1,6 +1,7 @@
 """Data sets of the Hugging Face Hub, or local folders in its layout."""
 
 import io
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -14,6 +15,7 @@ from lskd_cli.data.sets.in_memory import ImagesIdentity
 from lskd_cli.data.sets.splits import DataSplits
 from lskd_cli.errors import RequestError
 from lskd_cli.io.download import Progress
+from lskd_cli.io.hub import offline_if_unreachable
 
 _VAL_SPLITS = ("validation", "val", "valid", "test")
 _LABELS = ("label", "labels", "fine_label")
@@ -80,7 +82,9 @@ def _load(name: str, cache: str) -> DataSplits:
         raise RequestError(
             "--dataset hfds: datasets is not installed; pip install 'lskd-cli[hfds]'"
         ) from None
-    loaded = load_dataset(name.partition("/")[2], cache_dir=cache)
+    source = name.partition("/")[2]
+    with nullcontext() if Path(source).exists() else offline_if_unreachable():
+        loaded = load_dataset(source, cache_dir=cache)
     splits = list(loaded)
     val = next((split for split in _VAL_SPLITS if split in splits), None)
     features = loaded[splits[0]].features

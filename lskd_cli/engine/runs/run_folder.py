@@ -133,7 +133,7 @@ class RunFolder:
                 path, map_location="cpu", weights_only=True, mmap=True
             )
             epoch, step = state["position"]
-            is_readable = state["version"] == STATE_VERSION and 1 <= epoch and 0 <= step
+            is_readable = state["version"] == STATE_VERSION and epoch >= 1 and step >= 0
             bad = first_non_finite({**state["student"], **state["distiller"]})
         # A corrupt file can raise any exception; all mean the same to the user.
         except Exception as error:
