@@ -33,8 +33,9 @@ def doctor(
     else:
         for section, entries in diagnosis.items():
             out.print(f"[bold]{section.replace('_', ' ')}[/]")
-            for name, value in entries.items():
-                line = printable(f"  {name:24} {value}")
-                out.print(line, markup=False, highlight=False, soft_wrap=True)
+            for name, value in (entries or {"none found": ""}).items():
+                lines = f"{name:24} {value}".strip().splitlines()
+                for line in [lines[0], *(f"{'':24} {more}" for more in lines[1:])]:
+                    out.print(f"  {printable(line)}", markup=False, highlight=False, soft_wrap=True)
     if not passed(diagnosis):
         raise RunError("the self-test failed; the output shows which part")

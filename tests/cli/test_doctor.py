@@ -59,6 +59,10 @@ def test_a_failed_self_test_has_exit_code_1(
     monkeypatch.setattr(diagnosis, "dry_run", fail)
     result = _doctor(capsys, tmp_path)
     assert result.code == 1
+    assert result.out.endswith("\nteachers\n  none found\n")
+    assert all(
+        line.startswith("  ") or line.replace(" ", "").isalpha() for line in result.out.splitlines()
+    )
     assert "failed: RuntimeError: no kernel image\n" in result.out
     assert "the self-test failed" in result.err
 
