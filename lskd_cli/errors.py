@@ -1,10 +1,11 @@
 """Exceptions that end a command, each with its exit code."""
 
 
-class RequestError(Exception):
+class RequestError(ValueError):
     """The request was wrong: nothing was trained or overwritten. Exit code 2.
 
-    The message is one line that names the file, the key and the remedy.
+    The message is one line that names the file, the key and the remedy. It is a ``ValueError`` for
+    users of the Python interface.
     """
 
     exit_code = 2

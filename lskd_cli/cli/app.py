@@ -2,6 +2,7 @@
 
 import io
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -74,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Exit codes: 0 done, 1 failed while running, 2 wrong request, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # Unusual metadata of images; images that cannot be decoded are reported by lskd.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     for stream in (sys.stdout, sys.stderr):
         # An encoding that lacks a character must not end the command.
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":

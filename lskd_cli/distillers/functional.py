@@ -40,7 +40,7 @@ def distillation_loss(
     Raises:
         RequestError: the method does not exist or is none of these, it cannot be standardized, or a
             hyper-parameter is wrong.
-        TypeError: an argument is no tensor or has another type.
+        TypeError: an argument is no dense tensor or has another type.
         ValueError: shapes or devices differ, the batch is empty, a target is no class, or there are
             two classes, of which standardized logits learn nothing.
     """
@@ -61,10 +61,11 @@ def distillation_loss(
         key = ".".join(map(str, detail["loc"]))
         raise RequestError(f"method {method}: {key}: {detail['msg']}") from None
     distiller = create(config, standardized)
+    dtype = torch.promote_types(student_logits.dtype, teacher_logits.dtype)
     inputs = StepInputs(
-        {"weak": Output(student_logits)},
-        {"weak": Output(teacher_logits.detach())},
-        target,
+        {"weak": Output(student_logits.to(dtype))},
+        {"weak": Output(teacher_logits.detach().to(dtype))},
+        target.long(),
         torch.full((), torch.inf, device=target.device),  # after every warm-up
         torch.arange(len(target), device=target.device),
     )
@@ -97,6 +98,11 @@ def _check_tensors(student: Tensor, teacher: Tensor, target: Tensor) -> None:
             f"student_logits, teacher_logits and target: must be on one device, not on "
             f"{student.device}, {teacher.device} and {target.device}"
         )
+    tensors = {"student_logits": student, "teacher_logits": teacher, "target": target}
+    for name, tensor in tensors.items():
+        if tensor.layout is not torch.strided or tensor.is_meta:
+            problem = "one without data" if tensor.is_meta else "a sparse one"
+            raise TypeError(f"{name}: must be a dense tensor, not {problem}")
     low, high = (int(value) for value in target.aminmax())
     if low < 0 or high >= student.shape[1]:
         value = low if low < 0 else high

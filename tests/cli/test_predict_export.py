@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,19 @@ def test_what_was_exported_predicts_the_same(
         again = lskd(capsys, "export", path, "--format=safetensors", "--out", tmp_path / "b")
         assert again.code == 2
         assert "is already exported; give the run folder or its weights" in again.err
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "pt2"])
+def test_a_corrupt_exported_file_is_one_line(
+    suffix: str, photos: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    file = tmp_path / f"corrupt.{suffix}"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("corrupt/version", "1")
+    result = _predict(capsys, file, photos)
+    assert result.code == 2
+    assert result.err.startswith(f"error {file}: cannot be read: ")
+    assert result.err.count("\n") == 1
 
 
 def test_a_file_of_another_exporter_is_refused(tmp_path: Path) -> None:

@@ -31,6 +31,12 @@ S, T, Y = torch.randn(8, 10), torch.randn(8, 10), torch.arange(8)
         ((S, T, Y - 100), ValueError, "target: must be 0 to 9, not -100"),
         ((S, T, Y + 5), ValueError, "target: must be 0 to 9, not 12"),
         ((S.to("meta"), T, Y), ValueError, "must be on one device"),
+        ((S, T.to_sparse(), Y), TypeError, "teacher_logits: must be a dense tensor, not a sparse"),
+        (
+            (S.to("meta"), T.to("meta"), Y.to("meta")),
+            TypeError,
+            "student_logits: must be a dense tensor, not one without data",
+        ),
     ],
 )
 @pytest.mark.parametrize("method", METHODS)
@@ -47,6 +53,20 @@ def test_no_gradient_reaches_the_teacher(method: str) -> None:
     distillation_loss(method, student, teacher, Y).backward()
     assert student.grad is not None
     assert teacher.grad is None
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_tensors_of_different_types_are_converted(method: str) -> None:
+    expected = distillation_loss(method, S.double(), T.double(), Y)
+    assert distillation_loss(method, S, T.double(), Y.int()).dtype == torch.float64
+    torch.testing.assert_close(distillation_loss(method, S, T.double(), Y.int()), expected)
+    mixed = distillation_loss(method, S.half(), T.bfloat16(), Y)
+    torch.testing.assert_close(mixed.double(), expected, rtol=0.05, atol=0.05)
+
+
+def test_a_wrong_method_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="method 'nothing': unknown"):
+        distillation_loss("nothing", S, T, Y)
 
 
 def test_two_classes_are_not_standardized() -> None:

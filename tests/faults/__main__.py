@@ -6,7 +6,10 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-PARTS = ("malformed", "archives", "concurrency", "disks", "numbers", "processes", "kills")
+PARTS = (
+    "malformed", "user_files", "python_interface", "archives", "concurrency", "disks", "numbers",
+    "worker_ends", "processes", "kills",
+)  # fmt: skip
 
 
 def main(names: list[str]) -> int:

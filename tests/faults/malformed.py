@@ -1,10 +1,7 @@
 """Malformed inputs: mutated run folders, weights, states, presets and values of options."""
 
 import json
-import random
 import shutil
-import time
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,51 +14,16 @@ from lskd_cli.results.runs import find_runs
 from lskd_cli.results.tables.comparison import make_comparison
 from lskd_cli.results.tables.details import make_details
 from tests.engine.helpers import after, digits_preset, run_path, train
-from tests.faults.outcome import Outcome, ends_well
+from tests.faults.mutation import VALUES, check, mutations
+from tests.faults.outcome import Outcome
 
-_MAX_SECONDS = 10.0
 _PER_FILE = 80
 _REFUSED = "a table without the run, or one line that names the file, within 10 s"
-_VALUES = (
-    "null", "-1", "0", "1e300", "-1e300", "1e-300", ".nan", ".inf", "true", "''", "x", "[]", "{}",
-    "[[[[]]]]", "9" * 400, "9" * 5000, "&a [*a]", "2026-02-30", "!!python/object:os.system {}",
-    "'\\x1b[31m'", "\x00", "\ud800", "{a: 1, a: 2}", "0x10", "1_000", "~", "a: b: c", "[1, 2",
-)  # fmt: skip
 
 
 def run(root: Path) -> list[Outcome]:
     """Read mutated inputs of every kind."""
     return [_run_folders(root), _states(root), _weights(root), _presets(root), _settings()]
-
-
-def _mutations(content: bytes, count: int) -> Iterator[bytes]:
-    """Flipped bits, cuts, insertions and replaced values, always the same ones."""
-    chance = random.Random(0)
-    fragments = [value.encode(errors="surrogatepass") for value in _VALUES]
-    for number in range(count):
-        changed = bytearray(content)
-        start = chance.randrange(len(content))
-        end = min(len(content), start + chance.choice((1, 4, 40)))
-        kind = number % 5
-        if kind == 0:
-            changed[start] ^= 1 << chance.randrange(8)
-        elif kind == 1:
-            del changed[start:]
-        elif kind == 2:
-            del changed[start:end]
-        elif kind == 3:
-            changed[start:end] = chance.choice(fragments)
-        else:
-            changed[start:start] = chance.choice(fragments)
-        yield bytes(changed)
-
-
-def _check(outcome: Outcome, case: str, action: Callable[[], object]) -> None:
-    start = time.monotonic()
-    problem = ends_well(action)
-    if time.monotonic() - start > _MAX_SECONDS:
-        problem = f"took {time.monotonic() - start:.0f} s"
-    outcome.check(f"{case}: {problem}", problem is None)
 
 
 def _run_folders(root: Path) -> Outcome:
@@ -80,17 +42,17 @@ def _run_folders(root: Path) -> Outcome:
         make_details(group_runs(found))
 
     for name in ("run.json", "metrics.jsonl", "preset.yaml"):
-        for index, content in enumerate(_mutations((good / name).read_bytes(), _PER_FILE)):
+        for index, content in enumerate(mutations((good / name).read_bytes(), _PER_FILE)):
             shutil.copytree(good, bad)
             (bad / name).write_bytes(content)
-            _check(outcome, f"{name} {index}", tables)
+            check(outcome, f"{name} {index}", tables)
             shutil.rmtree(bad.parent)
     info = json.loads((good / "run.json").read_text())
     for key in info:
         for value in (None, "x", -1, 1e400, [], {}, [[[]]], "\ud800", "\x1b[31m", True):
             shutil.copytree(good, bad)
             (bad / "run.json").write_text(json.dumps(info | {key: value}))
-            _check(outcome, f"run.json {key} = {value!r}", tables)
+            check(outcome, f"run.json {key} = {value!r}", tables)
             shutil.rmtree(bad.parent)
     return outcome
 
@@ -107,9 +69,9 @@ def _states(root: Path) -> Outcome:
     def load() -> None:
         assert _flat(RunFolder(folder).load_state()) == expected, "other values were taken"
 
-    for index, changed in enumerate(_mutations(content, 2 * _PER_FILE)):
+    for index, changed in enumerate(mutations(content, 2 * _PER_FILE)):
         (folder / "resume.pt").write_bytes(changed)
-        _check(outcome, f"resume.pt {index}", load)
+        check(outcome, f"resume.pt {index}", load)
     return outcome
 
 
@@ -133,9 +95,9 @@ def _weights(root: Path) -> Outcome:
         assert _flat(checkpoint.weights) == expected, "other weights were taken"
         checkpoint.load_network("resnet20", 10)
 
-    for index, changed in enumerate(_mutations(content, 2 * _PER_FILE)):
+    for index, changed in enumerate(mutations(content, 2 * _PER_FILE)):
         file.write_bytes(changed)
-        _check(outcome, f"weights {index}", load)
+        check(outcome, f"weights {index}", load)
     return outcome
 
 
@@ -143,9 +105,9 @@ def _presets(root: Path) -> Outcome:
     outcome = Outcome("a mutated preset file", "a preset, or a line for each problem")
     file = root / "mutated.yaml"
     content = to_yaml(load_preset("mlkd-r32x4-r8x4")).encode()
-    for index, changed in enumerate(_mutations(content, 2 * _PER_FILE)):
+    for index, changed in enumerate(mutations(content, 2 * _PER_FILE)):
         file.write_bytes(changed)
-        _check(outcome, f"preset {index}", lambda: load_preset(file))
+        check(outcome, f"preset {index}", lambda: load_preset(file))
     return outcome
 
 
@@ -157,7 +119,7 @@ def _settings() -> Outcome:
         "method.temperature", "stand.kd_weight", "published.top1", "a.b.c", "method.name",
     )  # fmt: skip
     for key in keys:
-        for value in _VALUES:
+        for value in VALUES:
             setting = f"{key}={value}"
-            _check(outcome, setting[:60], lambda s=setting: load_preset("kd-digits", [s]))  # type: ignore[misc]
+            check(outcome, setting[:60], lambda s=setting: load_preset("kd-digits", [s]))  # type: ignore[misc]
     return outcome

@@ -42,5 +42,5 @@ def ends_well(action: Callable[[], object]) -> str | None:
         text = str(error)
         return None if text and len(text) < 5000 else f"message of {len(text)} characters"
     except BaseException as error:
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {error}".partition("\n")[0]
     return None

@@ -2,10 +2,8 @@
 
 import io
 import json
-import logging
-import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +20,7 @@ from lskd_cli.engine.inference.exported import (
     TORCH_EXPORT,
     Run,
     import_onnx,
+    quiet,
     run_onnx,
     run_torch_export,
 )
@@ -198,7 +197,7 @@ def _write_onnx(
     onnx = import_onnx("onnx")
     import_onnx("onnxscript")
     import_onnx("onnxruntime")
-    with _quiet(), _export_errors(student):
+    with quiet(), _export_errors(student):
         program = torch.onnx.export(
             _Logits(student.network).eval(),
             _example(student),
@@ -223,7 +222,7 @@ def _write_onnx(
 
 
 def _write_torch_export(student: TrainedNetwork, path: Path, metadata: dict[str, str]) -> None:
-    with _quiet(), _export_errors(student):
+    with quiet(), _export_errors(student):
         program = torch.export.export(
             _Logits(student.network).eval(), _example(student), dynamic_shapes=_dynamic_batch()
         )
@@ -240,19 +239,3 @@ def _export_errors(student: TrainedNetwork) -> Iterator[None]:
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise RequestError(f"{student.model}: cannot be exported: {reason}") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporters' messages about conversions, which are checked afterwards."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

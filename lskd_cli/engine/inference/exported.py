@@ -1,7 +1,11 @@
 """Reading what ``lskd export`` writes: ONNX files, torch.export files, and folders for the Hub."""
 
+import io
 import json
-from collections.abc import Callable
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -92,9 +96,27 @@ def run_onnx(path: Path) -> tuple[Run, dict[str, str]]:
 def run_torch_export(path: Path) -> tuple[Run, dict[str, str]]:
     """A function that runs a file of torch.export, and the metadata of the file."""
     files = {METADATA: ""}
-    with path.open("rb") as file:  # of any name
+    with path.open("rb") as file, quiet():  # of any name
         module: Run = torch.export.load(file, extra_files=files).module()
     return module, json.loads(files[METADATA] or "{}")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the libraries' messages about conversions and files, which lskd checks itself."""
+    loggers = [
+        logging.getLogger(name) for name in ("torch.export", "torch.onnx", "onnxscript", "onnx_ir")
+    ]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def import_onnx(package: str) -> Any:
