@@ -150,7 +150,7 @@ def _killed_exports(root: Path, trained: Path) -> Outcome:
             process.join()
             again = start(run_lskd, *command, out=root / "out", err=root / "err")
             again.join()
-            left = sorted(file.name for file in folder.iterdir())
+            left = sorted(file.name for file in folder.glob("*"))
             outcome.check(f"{format_} {number}: {left}", again.exitcode == 0 and left == [name])
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
     return outcome
