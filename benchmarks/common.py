@@ -168,22 +168,22 @@ def engine_step(
 
 
 def interleaved_times(
-    actions: Mapping[str, Action], rounds: int, device: torch.device, steps: int = 1
+    actions: Mapping[str, Action], rounds: int, runtime: Runtime, steps: int = 1
 ) -> dict[str, list[float]]:
-    """Seconds per call of each action, one value per round.
+    """Seconds per call of each action, one value per round, in the precision of the runtime.
 
     The actions alternate, so that a slow phase of the machine affects all of them.
     """
     seconds: dict[str, list[float]] = {name: [] for name in actions}
-    for number in range(rounds + 1):
-        for name, action in actions.items():
-            began = time.perf_counter()
-            for _ in range(steps):
-                action()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            if number > 0:  # the first round warms up
-                seconds[name].append((time.perf_counter() - began) / steps)
+    with runtime.precision_context():
+        for number in range(rounds + 1):
+            for name, action in actions.items():
+                began = time.perf_counter()
+                for _ in range(steps):
+                    action()
+                runtime.synchronize()
+                if number > 0:  # the first round warms up
+                    seconds[name].append((time.perf_counter() - began) / steps)
     return seconds
 
 

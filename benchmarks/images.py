@@ -12,7 +12,6 @@ from itertools import count
 from pathlib import Path
 
 import joblib
-import torch
 from tabulate import tabulate
 from torch.utils.data import DataLoader
 from torchvision import transforms
@@ -73,7 +72,7 @@ def _print_workers(images: FolderImages, runtime: Runtime, rounds: int) -> None:
             actions[f"{method}, {workers}"] = partial(_epoch, loader, views)
     for action in actions.values():
         action()  # starts persistent workers
-    times = medians(interleaved_times(actions, rounds, runtime.device))
+    times = medians(interleaved_times(actions, rounds, runtime))
     table = []
     for workers in counts:
         for name in ("tutorial", "kd", "mlkd"):
@@ -119,14 +118,14 @@ def _print_waiting(images: FolderImages, runtime: Runtime, steps: int) -> None:
         wait_seconds = start = 0.0
         for step in range(1 + steps):
             if step == 1:  # the first step starts workers and warms up
-                _synchronize(runtime)
+                runtime.synchronize()
                 wait_seconds, start = 0.0, time.perf_counter()
             before = time.perf_counter()
             spec = next(specs)
             wait_seconds += time.perf_counter() - before
             with runtime.precision_context():
                 runner.run(create_joint_step(loader, teacher, [student]), spec)
-        _synchronize(runtime)
+        runtime.synchronize()
         seconds = time.perf_counter() - start
         speed = steps * BATCH / seconds
         table.append([method, speed, 1000 * seconds / steps, 100 * wait_seconds / seconds])
@@ -140,11 +139,6 @@ def _specs(loader: Loader, views: Sequence[View]) -> Iterator[BatchSpec]:
         loader.start_epoch(epoch, views, 0)
         for step in range(loader.num_steps - 1):  # full batches only
             yield loader.batch_spec(step, 1)
-
-
-def _synchronize(runtime: Runtime) -> None:
-    if runtime.device.type == "cuda":
-        torch.cuda.synchronize(runtime.device)
 
 
 if __name__ == "__main__":

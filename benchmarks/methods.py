@@ -51,7 +51,7 @@ def main() -> None:
             continue
         preset = load_preset(f"{method}-{HEADLINE.name.partition('-')[2]}")
         step, _ = engine_step([preset], images, runtime)
-        seconds = medians(interleaved_times({"kd": kd, "method": step}, options.rounds, device))
+        seconds = medians(interleaved_times({"kd": kd, "method": step}, options.rounds, runtime))
         step_memory = _memory(engine_step([preset], images, eager)[0], device) / steps_per_launch
         distiller = create_distiller(preset, create_model("resnet32x4"), images.targets)
         table.append(

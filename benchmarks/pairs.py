@@ -41,7 +41,7 @@ def main() -> None:
             preset = load_preset(f"{method}-{pair}")
             engine, steps_per_launch = engine_step([preset], images, runtime)
             actions = {"plain": plain_step(preset, images, runtime.device), "engine": engine}
-            step = medians(interleaved_times(actions, options.rounds, runtime.device))
+            step = medians(interleaved_times(actions, options.rounds, runtime))
             step["engine"] /= steps_per_launch
             table.append(
                 [

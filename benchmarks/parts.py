@@ -104,7 +104,7 @@ def rates(runtime: Runtime) -> tuple[float, float]:
         "product": lambda: torch.mm(left, right, out=left.new_empty(size, size)),
         "copy": lambda: target.copy_(source),
     }
-    seconds = interleaved_times(actions, 20, runtime.device)
+    seconds = interleaved_times(actions, 20, runtime)
     return 2 * size**3 / min(seconds["product"]), 2 * source.nbytes / min(seconds["copy"])
 
 
@@ -117,7 +117,7 @@ def main() -> None:
     preset, runtime = load_preset(options.preset), resolve_runtime()
     whole, steps_per_launch = engine_step([preset], random_images(), runtime)
     actions = parts_of(preset, runtime) | {"whole step": whole}
-    step = medians(interleaved_times(actions, options.rounds, runtime.device))
+    step = medians(interleaved_times(actions, options.rounds, runtime))
     step["whole step"] /= steps_per_launch
     step["student backward"] = step.pop("student forward and backward") - step["student forward"]
     print(f"{preset.name}, batch {preset.data.batch_size}; {machine(runtime)}")

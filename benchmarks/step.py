@@ -14,6 +14,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from benchmarks.common import (
     HEADLINE,
     STEPS_PER_EPOCH,
@@ -44,8 +46,15 @@ def variant(name: str, folder: Path) -> tuple[Action, int]:
     return engine_step(presets, images, runtime, cache)
 
 
-def peak_memory(name: str) -> float:
-    """Peak resident memory (MiB) of a process that runs one variant."""
+def peak_memory(name: str, device: torch.device) -> float:
+    """Peak memory in MiB of a variant: of the GPU, or of a process of its own on a CPU."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        with tempfile.TemporaryDirectory() as folder:
+            action, _ = variant(name, Path(folder))
+            for _ in range(5):
+                action()
+        return torch.cuda.max_memory_allocated(device) / 2**20
     command = [sys.executable, "-m", "benchmarks.step", "--memory-of", name]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
@@ -68,10 +77,10 @@ def main() -> None:
             print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
             return
         # Memory is measured first, because on Linux a new process inherits the peak of its parent.
-        memory = {name: peak_memory(name) for name in names}
+        memory = {name: peak_memory(name, runtime.device) for name in names}
         variants = {name: variant(name, Path(folder)) for name in names}
         actions = {name: action for name, (action, _) in variants.items()}
-        seconds = interleaved_times(actions, options.rounds, runtime.device, options.steps)
+        seconds = interleaved_times(actions, options.rounds, runtime, options.steps)
     step = {name: value / variants[name][1] for name, value in medians(seconds).items()}
     print(f"kd, resnet32x4 -> resnet8x4, batch {HEADLINE.data.batch_size}; {machine(runtime)}")
     for name, value in step.items():

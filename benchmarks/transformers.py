@@ -47,7 +47,7 @@ def _print_augmentation(runtime: Runtime, rounds: int) -> None:
     images = random_images(batch * num_batches).to(runtime.device)
     loader = create_loader(images, _preset("kd-r56g-deit-tiny", batch).data)
     actions: dict[str, Action] = {"epoch": partial(_epoch, loader)}
-    seconds = medians(interleaved_times(actions, rounds, runtime.device))["epoch"]
+    seconds = medians(interleaved_times(actions, rounds, runtime))["epoch"]
     speed, workers = batch * num_batches / seconds, worker_count()
     print(
         f"augmentation: {speed:.0f} images/s with {workers} workers, {speed / workers:.0f}/core\n"
@@ -77,7 +77,7 @@ def _print_steps(images: InMemoryImages, runtime: Runtime, batch: int, rounds: i
             "float32": _step(preset, images, float32),
             "engine": _step(preset, images, runtime),
         }
-        found = medians(interleaved_times(actions, rounds, runtime.device))
+        found = medians(interleaved_times(actions, rounds, runtime))
         ratio = found["float32"] / found["engine"]
         times = [1000 * found[name] for name in actions]
         rows.append([preset.student, *times, batch / found["engine"], ratio])

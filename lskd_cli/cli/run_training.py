@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from dataclasses import replace
 from datetime import timedelta
 
+import torch
+
 from lskd_cli.cli.terminal.console import info, print_error
 from lskd_cli.cli.terminal.progress import ProgressBar
 from lskd_cli.cli.terminal.signals import stop_requests
@@ -48,6 +50,8 @@ def runtime_context(options: TrainingOptions) -> Iterator[Runtime]:
         raise RequestError("--process-timeout: only valid under torchrun")
     minutes = options.process_timeout or DEFAULT_TIMEOUT.total_seconds() / 60
     runtime = resolve_runtime(options.device, options.precision, options.graphs, options.compiled)
+    if runtime.device.type == "cuda" and runtime.device.index is not None:
+        torch.cuda.set_device(runtime.device)  # for work that names no device
     with init_distributed(runtime.device.type == "cuda", timedelta(minutes=minutes)) as group:
         yield replace(runtime, process_group=group)
 

@@ -76,7 +76,7 @@ def test_captured_steps_are_compared_with_eager_ones(
         monkeypatch.setattr(recorder, "capture", lambda function: lambda: None)
 
     def create_runner(runtime: Runtime, warn: Warn) -> StepRunner:
-        return GraphRunner(recorder, 2, warn, 0.02)
+        return GraphRunner(recorder, 2, warn)
 
     monkeypatch.setattr(dry_run, "create_runner", create_runner)
     warnings = dry_run.graphs_self_test(CPU)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from tests.faults.outcome import Outcome
@@ -127,5 +128,12 @@ def _delete_images(process: subprocess.Popen[bytes], folder: Path) -> None:
 
 
 def _kill_worker(process: subprocess.Popen[bytes], folder: Path) -> None:
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    os.kill(int(children[-1]), signal.SIGKILL)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    command = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    while process.poll() is None:
+        for child in children.read_text().split():
+            # Forked workers have the command of their parent; they may end before they are killed.
+            with suppress(OSError):
+                if Path(f"/proc/{child}/cmdline").read_bytes() == command:
+                    os.kill(int(child), signal.SIGKILL)
+                    return

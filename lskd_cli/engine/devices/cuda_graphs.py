@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 
 from lskd_cli.data import BatchSpec
-from lskd_cli.engine.devices.graph_check import TOLERANCES, StepState
+from lskd_cli.engine.devices.graph_check import StepState
 from lskd_cli.engine.devices.runtime import Runtime
 from lskd_cli.engine.devices.types import Warn
 
@@ -99,22 +99,18 @@ class GraphRunner:
     counts. If they differ, all steps are executed eagerly from then on.
     """
 
-    def __init__(
-        self, recorder: GraphRecorder, steps_per_launch: int, warn: Warn, tolerance: float
-    ) -> None:
+    def __init__(self, recorder: GraphRecorder, steps_per_launch: int, warn: Warn) -> None:
         """Start without any captured graph.
 
         Args:
             recorder: captures on the device.
             steps_per_launch: number of steps that are run at once.
             warn: called once if a capture fails, or a captured step is wrong.
-            tolerance: largest difference of a captured from an eager step.
         """
         self.recorder: GraphRecorder | None = recorder
         self.parallel = recorder.parallel
         self.steps_per_launch = steps_per_launch
         self.warn = warn
-        self.tolerance = tolerance
         self.warmup_runs: dict[Hashable, int] = {}
         self.graphs: dict[Hashable, tuple[BatchSpec, Callable[[], None]]] = {}
 
@@ -160,13 +156,13 @@ class GraphRunner:
         replayed = state.copy()
         state.restore(before)
         self.recorder.warm_up(partial(run_eagerly, spec))
-        difference = replayed.difference(before, state)
-        if difference > self.tolerance:
+        problem = replayed.problem(before, state)
+        if problem is not None:
             self.recorder = None
             self.graphs.clear()
             self.warn(
-                f"--graphs: disabled: captured steps differ from eager ones by {difference:.2g} of "
-                "their change; the results are those of eager steps; please report it"
+                f"--graphs: disabled: captured steps differ from eager ones: {problem}; the "
+                "results are those of eager steps; please report it"
             )
 
     def _capture(
@@ -186,7 +182,9 @@ class GraphRunner:
             raise
         except RuntimeError as error:
             self.recorder = None
-            reason = str(error).strip().splitlines()[0]
+            # The error of an operation is the context of that of the end of the capture.
+            cause = error.__context__ if isinstance(error.__context__, RuntimeError) else error
+            reason = str(cause).strip().splitlines()[0]
             self.warn(f"--graphs: failed; falling back to eager execution: {reason}")
             return False
         finally:
@@ -223,9 +221,27 @@ class CudaGraphRecorder:
 
     def capture(self, function: Callable[[], None]) -> Callable[[], None]:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.pool):
-            function()
+        current = torch.cuda.current_stream(self.device)
+        try:
+            with (
+                torch.cuda.device(self.device),
+                # Threads that pin the batches of a DataLoader use CUDA meanwhile.
+                torch.cuda.graph(
+                    graph, self.pool, self.capture_stream, capture_error_mode="thread_local"
+                ),
+            ):
+                function()
+        except BaseException:
+            self._end_failed_capture(current)
+            raise
         return graph.replay
+
+    def _end_failed_capture(self, stream: torch.cuda.Stream) -> None:
+        """Undo what a failed capture leaves: its stream, and a generator in capture mode."""
+        torch.cuda.set_stream(stream)
+        index = torch.cuda.current_device() if self.device.index is None else self.device.index
+        fresh = torch.Generator(torch.device("cuda", index))
+        torch.cuda.default_generators[index].graphsafe_set_state(fresh.graphsafe_get_state())
 
     def parallel(self, functions: Sequence[Callable[[], None]]) -> None:
         while len(self.branch_streams) < len(functions):
@@ -248,6 +264,5 @@ def create_runner(runtime: Runtime, warn: Warn) -> StepRunner:
     is_single_gpu = runtime.device.type == "cuda" and runtime.process_group.world_size == 1
     steps_per_launch = _STEPS_PER_LAUNCH if is_single_gpu else 1
     if runtime.graphs:
-        tolerance = TOLERANCES[runtime.precision]
-        return GraphRunner(CudaGraphRecorder(runtime.device), steps_per_launch, warn, tolerance)
+        return GraphRunner(CudaGraphRecorder(runtime.device), steps_per_launch, warn)
     return EagerRunner(steps_per_launch)

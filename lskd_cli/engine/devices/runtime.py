@@ -44,6 +44,11 @@ class Runtime:
         """Context of training."""
         return set_tf32(self.precision == "tf32")
 
+    def synchronize(self) -> None:
+        """Wait until the device has finished all work, so that measured times are those of it."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
     def describe(self) -> str:
         """Device, with the number of threads of a CPU and the number of processes."""
         if self.device.type == "cuda":

@@ -83,8 +83,7 @@ def _measure(
             start = time.monotonic()
             spec = loader.batch_spec(number * steps, steps)
             runner.run(create_joint_step(loader, teacher, students), spec)
-            if on_cuda:
-                torch.cuda.synchronize(runtime.device)
+            runtime.synchronize()
             for student in students:
                 student.advance_step(steps)
             if number >= warm_up:

@@ -39,7 +39,7 @@ def create_joint_step(
     def state() -> StepState | None:
         if any(student.is_stochastic for student in students):
             return None
-        return sum((student.step_state() for student in students), StepState([], []))
+        return StepState.join([student.step_state() for student in students])
 
     rank = students[0].runtime.process_group.rank
     seeds = (loader.data.seed, *(student.preset.seed for student in students), rank)

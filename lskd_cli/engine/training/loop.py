@@ -93,6 +93,7 @@ def train_epochs(
                 _save_states(joint_run, present, timer)
             if is_stopped:
                 raise Interrupted(f"stopped at epoch {epoch}, step {end} of {loader.num_steps}")
+        runtime.synchronize()
         timer.charge(present)
         for student in present:
             _finish_epoch(joint_run, student, loader.epoch_size)
@@ -181,6 +182,7 @@ def _finish_epoch(joint_run: JointRun, student: StudentTrainer, num_images: int)
 
 
 def _save_states(joint_run: JointRun, students: Sequence[StudentTrainer], timer: _Timer) -> None:
+    joint_run.runtime.synchronize()
     timer.charge(students)
     _check_finite(students)
     for student in students:

@@ -43,6 +43,18 @@ class Meters:
         """The tensors that ``update`` changes."""
         return [self.sums, self.steps, self.bad_step, self.bad_losses]
 
+    def losses(self) -> list[Tensor]:
+        """Views of the sums of the losses, and the first ones that are not finite."""
+        return [self.sums[:-2], self.bad_losses]
+
+    def correct(self) -> Tensor:
+        """View of the number of correct predictions."""
+        return self.sums[-2]
+
+    def counts(self) -> list[Tensor]:
+        """Views of the numbers of images and steps."""
+        return [self.sums[-1], self.steps, self.bad_step]
+
     @torch.no_grad()
     def update(
         self,

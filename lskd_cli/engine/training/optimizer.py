@@ -59,6 +59,8 @@ def create_optimizer(
     if config.name == "adamw":
         # With capturable=True, the step count is a tensor too.
         optimizer = torch.optim.AdamW(groups, lr=lr, fused=True, capturable=True)
+        # PyTorch would warn that the steps before the capture are not captured.
+        optimizer._warned_capturable_if_run_uncaptured = True
     else:
         optimizer = torch.optim.SGD(
             groups, lr=lr, momentum=config.momentum, nesterov=config.nesterov, fused=True

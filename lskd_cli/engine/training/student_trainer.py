@@ -156,16 +156,20 @@ class StudentTrainer:
 
     def step_state(self) -> StepState:
         """The tensors that a step changes."""
-        optimizer_state = [
-            value
-            for parameter_state in self.optimizer.state.values()
-            for value in parameter_state.values()
-            if isinstance(value, Tensor)
-        ]
-        weights = [*self.module.parameters(), *self.module.buffers(), *optimizer_state]
-        if self.ema is not None:
-            weights += self.ema.tensors()
-        return StepState([tensor.detach() for tensor in weights], self.meters.tensors())
+        buffers = list(self.module.buffers())
+        state = [item for values in self.optimizer.state.values() for item in values.items()]
+        average = [] if self.ema is None else self.ema.tensors()
+        counts = [tensor for name, tensor in state if name == "step"]
+        values = {
+            "parameters": [parameter.detach() for parameter in self.module.parameters()],
+            "statistics": [tensor for tensor in buffers if tensor.is_floating_point()],
+            "optimizer": [v for name, v in state if name != "step" and isinstance(v, Tensor)],
+            "average": [tensor for tensor in average if tensor.is_floating_point()],
+            "losses": self.meters.losses(),
+        }
+        counts += [tensor for tensor in (*buffers, *average) if not tensor.is_floating_point()]
+        counts += [*self.meters.counts(), *([] if self.ema is None else [self.ema.num_updates])]
+        return StepState(values, counts, [self.meters.correct()])
 
     def compile(self, warn: Warn) -> None:
         """Compile the student for full batches; ``warn`` is called if that fails."""

@@ -39,8 +39,8 @@ class WeightAverage:
                 mean.copy_(value)
 
     def tensors(self) -> list[Tensor]:
-        """Everything that an update changes."""
-        return [*self._tensors(self.network), self.num_updates]
+        """The averaged parameters and buffers."""
+        return self._tensors(self.network)
 
     def state_dict(self) -> dict[str, object]:
         """The averaged weights and the number of updates."""

@@ -64,7 +64,7 @@ def test_captured_steps_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = FakeGraphRecorder()
 
     def create_runner(runtime: Runtime, warn: Warn) -> StepRunner:
-        return GraphRunner(recorder, 2, warn, 0.02)
+        return GraphRunner(recorder, 2, warn)
 
     monkeypatch.setattr(cost, "create_runner", create_runner)
     preset_cost(digits_preset(), Path(), replace(CPU, graphs=True))

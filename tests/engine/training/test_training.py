@@ -11,6 +11,7 @@ from safetensors import safe_open
 
 from lskd_cli.checkpoints import save_checkpoint
 from lskd_cli.config import Preset, TrainingOptions, load_preset
+from lskd_cli.engine.devices.runtime import Runtime
 from lskd_cli.engine.planning import teacher_files
 from lskd_cli.engine.planning.prepare import prepare
 from lskd_cli.engine.planning.training_plan import group_joint_runs
@@ -257,6 +258,19 @@ def test_a_corrupt_state_is_named_with_its_remedy(tmp_path: Path, content: bytes
     with pytest.raises(RequestError, match=r"resume\.pt: corrupt or .* --fresh restarts"):
         train([preset], tmp_path)
     assert state.read_bytes() == content
+
+
+def test_times_include_the_work_that_the_device_has_not_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def finish(runtime: Runtime) -> None:
+        time.sleep(0.5)
+
+    monkeypatch.setattr(Runtime, "synchronize", finish)
+    train([digits_preset(epochs=2)], tmp_path, checkpoint_interval=0)
+    first, second = metrics(run_path(tmp_path, digits_preset(epochs=2)))
+    # Before each of the three saved states, and at the end of the epoch.
+    assert min(first["seconds"], second["seconds"]) > 4 * 0.5
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_state(
