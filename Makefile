@@ -9,7 +9,7 @@ LOWEST_TESTS := tests/config/test_presets.py tests/cli/test_commands.py tests/cl
   tests/models/test_pretrained.py tests/results/test_figures.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-lowest test-slow test-faults test-mutations test-gpu test-browser check bench fetch-teachers headline clean
+.PHONY: help setup demo test test-lowest test-slow test-faults test-mutations test-gpu gpu-report test-browser check bench fetch-teachers headline clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,14 +39,21 @@ test-lowest: setup ## test options, presets, a training, a page and an export wi
 test-slow: setup ## run the tests that take minutes
 	$(BIN)/python -m pytest -m "slow and not gpu" -n 0
 
-test-faults: setup ## run a campaign of kills, malformed inputs, bad servers and full disks (about an hour)
+test-faults: setup ## run a campaign of kills, malformed inputs, bad servers and full disks (about 90 minutes)
 	$(BIN)/python -m tests.faults
 
 test-mutations: setup ## put small mistakes into the package, one at a time, and list which test notices each (hours)
 	$(BIN)/python -m tests.mutations
 
-test-gpu: setup ## run the tests that need a CUDA device
+test-gpu: setup ## run the tests that need a CUDA device (CPU and GPU agree, graphs, no waiting in steps)
 	$(BIN)/python -m pytest -m gpu -n 0
+
+gpu-report: setup ## write doctor, GPU tests, step times, memory and kernels to gpu-report.txt
+	-{ $(BIN)/lskd doctor; \
+	$(BIN)/python -m pytest -m "gpu and not slow" -n 0 --durations=10; \
+	$(BIN)/python -m benchmarks.step --compile; \
+	$(BIN)/python -m benchmarks.parts; \
+	$(BIN)/python -m benchmarks.kernels; } 2>&1 | tee gpu-report.txt
 
 test-browser: setup ## test the report page in Chromium (Debian: apt install chromium)
 	$(BIN)/python -m pytest -m browser -n 0

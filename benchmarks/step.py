@@ -39,6 +39,8 @@ def variant(name: str, folder: Path) -> tuple[Action, int]:
     seeds = [preset.model_copy(update={"seed": seed}) for seed in range(3) for preset in both]
     if name == "plain":
         return plain_step(HEADLINE, images, runtime.device), 1
+    if name == "eager":
+        return engine_step(both[:1], images, replace(runtime, graphs=False))
     if name == "compiled":
         return engine_step(both[:1], images, replace(runtime, compiled=True))
     presets = {"2 students": both, "6 students": seeds}.get(name, both[:1])
@@ -67,8 +69,9 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="measure compiled networks too")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    names = [*VARIANTS, *(["compiled"] if options.compile else [])]
     runtime = resolve_runtime()
+    names = [*VARIANTS, *(["eager"] if runtime.graphs else [])]
+    names += ["compiled"] if options.compile else []
     with tempfile.TemporaryDirectory() as folder:
         if options.memory_of:
             action, _ = variant(options.memory_of, Path(folder))
