@@ -55,7 +55,9 @@ def list_(
     for problem in sorted(problems):
         info(f"left out: {problem}")
     if not selected:
-        raise RunError("no preset matches")
+        raise RunError(
+            "no preset matches; 'lskd presets list' prints all presets with their networks"
+        )
     if as_json:
         published = {p.name: p.published.model_dump(exclude={"log"}) for p in selected}
         print_json(published)

@@ -77,8 +77,8 @@ class Meters:
         values = torch.stack([loss.detach().double() for loss in losses.values()])
         correct = (logits.argmax(dim=1) == target).sum()
         images = torch.full_like(correct, len(target))
-        sums = torch.cat([values * len(target), torch.stack([correct, images]).double()])
-        self.sums += sums * is_counted
+        if is_counted:
+            self.sums += torch.cat([values * len(target), torch.stack([correct, images]).double()])
         self.steps += 1
         is_first_bad = ~values.isfinite().all() & (self.bad_step == 0)
         self.bad_step.copy_(torch.where(is_first_bad, self.steps, self.bad_step))

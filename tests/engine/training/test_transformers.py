@@ -109,7 +109,7 @@ def test_captured_steps_equal_eager_ones(
     recorder = FakeGraphRecorder()
     for root, runner in (
         (tmp_path / "eager", EagerRunner(1)),
-        (tmp_path / "replayed", GraphRunner(recorder, 8, pytest.fail, 0.02)),
+        (tmp_path / "replayed", GraphRunner(recorder, 8, pytest.fail)),
     ):
         _teacher(root)
         monkeypatch.setattr(loop, "create_runner", lambda *_, runner=runner: runner)
