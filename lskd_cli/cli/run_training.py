@@ -264,9 +264,7 @@ def _numbers(values: Sequence[float]) -> str:
 
 def describe_cost(costs: Sequence[TrainingCost]) -> str:
     """Time and memory of joint runs that are trained one after the other, in one line."""
-    steps, seconds = (
-        sum(values) for values in zip(*((c.num_steps, c.seconds) for c in costs), strict=True)
-    )
+    steps, seconds = sum(cost.num_steps for cost in costs), sum(cost.seconds for cost in costs)
     memory = max(cost.memory or 0 for cost in costs)
     return (
         f"estimate: {format_duration(seconds)} for {steps:,} steps, without reading and evaluating "

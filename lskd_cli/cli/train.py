@@ -16,7 +16,6 @@ from lskd_cli.errors import RequestError
 
 @with_training_options
 def train(
-    context: typer.Context,
     names: Annotated[
         list[str] | None,
         typer.Argument(

@@ -80,7 +80,7 @@ class StepState:
             return "the numbers of steps differ"
         for kind, limit in LIMITS.items():
             parts = (state.values.get(kind, []) for state in (self, before, expected))
-            all_tensors, one_tensor = relative_differences(*parts)
+            all_tensors, one_tensor = _relative_differences(*parts)
             if all_tensors > limit or one_tensor > _TENSOR_LIMIT:
                 return f"{kind} differ by {max(all_tensors, one_tensor):.2g} of their change"
         return None
@@ -90,7 +90,7 @@ class StepState:
         return [*values, *self.counters, *self.uncompared]
 
 
-def relative_differences(
+def _relative_differences(
     actual: Sequence[Tensor], before: Sequence[Tensor], expected: Sequence[Tensor]
 ) -> tuple[float, float]:
     """Differences from the expected values, relative to the expected change.

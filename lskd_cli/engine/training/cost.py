@@ -11,11 +11,10 @@ import torch
 
 from lskd_cli.config import Preset
 from lskd_cli.data import count_train_images, epoch_size
-from lskd_cli.engine.devices.cuda_graphs import WARMUP_RUNS, create_runner
+from lskd_cli.engine.devices.cuda_graphs import WARMUP_RUNS
 from lskd_cli.engine.devices.runtime import Runtime
-from lskd_cli.engine.training.dry_run import first_epoch
+from lskd_cli.engine.training.dry_run import run_launches
 from lskd_cli.engine.training.joint_run import JointRun
-from lskd_cli.engine.training.joint_step import create_joint_step
 
 _LAUNCHES = 5  # that are measured
 _ENOUGH_SECONDS = 3.0  # after which a single process measures no further launch
@@ -68,29 +67,21 @@ def _measure(
 ) -> TrainingCost:
     data, group = presets[0].data, runtime.process_group
     steps_per_epoch = -(-epoch_size(num_images, data, group.shard) // data.batch_size)
-    on_cuda = runtime.device.type == "cuda"
-    if on_cuda:
+    if runtime.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(runtime.device)
     # The first launches allocate memory; with graphs, the next one is compared with an eager one.
     warm_up = WARMUP_RUNS + 2 if runtime.graphs else 2
     seconds: list[float] = []
-    with runtime.precision_context():
-        runner = create_runner(runtime, lambda _: None)
-        size = data.batch_size * runner.steps_per_launch
-        loader, teacher, students = first_epoch(presets, runtime, (warm_up + _LAUNCHES) * size)
-        steps = runner.steps_per_launch if loader.supports_several_steps else 1
-        for number in range(warm_up + _LAUNCHES):
-            start = time.monotonic()
-            spec = loader.batch_spec(number * steps, steps)
-            runner.run(create_joint_step(loader, teacher, students), spec)
-            runtime.synchronize()
-            for student in students:
-                student.advance_step(steps)
-            if number >= warm_up:
-                seconds.append((time.monotonic() - start) / steps)
-            # All processes take the same number of steps.
-            if group.world_size == 1 and sum(seconds) * steps > _ENOUGH_SECONDS:
-                break
+    start = time.monotonic()
+    launches = run_launches(presets, runtime, warm_up + _LAUNCHES, lambda _: None)
+    for number, (steps, _) in enumerate(launches):
+        runtime.synchronize()
+        if number >= warm_up:
+            seconds.append((time.monotonic() - start) / steps)
+        # All processes take the same number of steps.
+        if group.world_size == 1 and sum(seconds) * steps > _ENOUGH_SECONDS:
+            break
+        start = time.monotonic()
     return TrainingCost(median(seconds), epochs * steps_per_epoch, _peak_memory(runtime.device))
 
 

@@ -1,6 +1,6 @@
 """Checks of a preset before its training: whether its networks fit, and one training step."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -10,6 +10,7 @@ from lskd_cli.data import InMemoryImages, Loader, create_loader, num_classes
 from lskd_cli.distillers import method_source, uses_features
 from lskd_cli.engine.devices.cuda_graphs import WARMUP_RUNS, EagerRunner, create_runner
 from lskd_cli.engine.devices.runtime import Runtime
+from lskd_cli.engine.devices.types import Warn
 from lskd_cli.engine.training.initial_weights import load_initial_weights
 from lskd_cli.engine.training.joint_step import create_joint_step, student_views
 from lskd_cli.engine.training.student_trainer import (
@@ -86,18 +87,37 @@ def graphs_self_test(runtime: Runtime) -> list[str]:
     """
     preset = load_preset("kd-digits")
     warnings: list[str] = []
-    runner = create_runner(runtime, warnings.append)
-    num_launches = WARMUP_RUNS + 2  # the first captured launch is compared with an eager one
-    size = preset.data.batch_size * runner.steps_per_launch
-    with runtime.precision_context():
-        loader, teacher, (student,) = first_epoch([preset], runtime, num_launches * size)
-        for number in range(num_launches):
-            steps = runner.steps_per_launch
-            spec = loader.batch_spec(number * steps, steps)
-            runner.run(create_joint_step(loader, teacher, [student]), spec)
-            student.advance_step(steps)
+    # The first captured launch is compared with an eager one.
+    *_, (_, (student,)) = run_launches([preset], runtime, WARMUP_RUNS + 2, warnings.append)
     student.meters.check_finite(preset.run_path, epoch=1)
     return warnings
+
+
+def run_launches(
+    presets: Sequence[Preset], runtime: Runtime, num_launches: int, warn: Warn
+) -> Iterator[tuple[int, list[StudentTrainer]]]:
+    """Run launches of a joint run on random images.
+
+    Args:
+        presets: presets with the same data and teacher; those with a teacher come first.
+        runtime: device, precision and process group.
+        num_launches: largest number of launches.
+        warn: called if a capture fails, or a captured step is wrong.
+
+    Yields:
+        After each launch, the number of its steps, and the students.
+    """
+    runner = create_runner(runtime, warn)
+    size = presets[0].data.batch_size * runner.steps_per_launch
+    with runtime.precision_context():
+        loader, teacher, students = first_epoch(presets, runtime, num_launches * size)
+        steps = runner.steps_per_launch if loader.supports_several_steps else 1
+        for number in range(num_launches):
+            spec = loader.batch_spec(number * steps, steps)
+            runner.run(create_joint_step(loader, teacher, students), spec)
+            for student in students:
+                student.advance_step(steps)
+            yield steps, students
 
 
 def first_epoch(

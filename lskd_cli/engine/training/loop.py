@@ -15,6 +15,7 @@ from functools import partial
 
 from lskd_cli.data import create_loader
 from lskd_cli.engine.devices.cuda_graphs import StepRunner, create_runner
+from lskd_cli.engine.devices.runtime import Runtime
 from lskd_cli.engine.devices.types import Warn
 from lskd_cli.engine.inference.evaluation import evaluate
 from lskd_cli.engine.training.callback import Callback
@@ -66,7 +67,7 @@ def train_epochs(
         loader.start_epoch(epoch, student_views(present), step)
         for callback in callbacks:
             callback.on_epoch_start(epoch, step, loader.num_steps)
-        timer = _Timer()
+        timer = _Timer(runtime)
         while step < loader.num_steps:
             due = [student for student in present if student.position[1] == step]
             end = _launch_end(step, present, steps_per_launch, loader.num_steps)
@@ -93,7 +94,6 @@ def train_epochs(
                 _save_states(joint_run, present, timer)
             if is_stopped:
                 raise Interrupted(f"stopped at epoch {epoch}, step {end} of {loader.num_steps}")
-        runtime.synchronize()
         timer.charge(present)
         for student in present:
             _finish_epoch(joint_run, student, loader.epoch_size)
@@ -137,7 +137,8 @@ def _launch_end(
 class _Timer:
     """Training time since it was last charged to students, and the part spent waiting for data."""
 
-    def __init__(self) -> None:
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
         self.start = time.monotonic()
         self.data_wait_seconds = 0.0
 
@@ -151,7 +152,8 @@ class _Timer:
         self.data_wait_seconds += time.monotonic() - before
 
     def charge(self, students: Iterable[StudentTrainer]) -> None:
-        """Add the time to the current epoch of each student, and restart."""
+        """Add the time of finished work to the current epoch of each student, and restart."""
+        self.runtime.synchronize()
         seconds = self.seconds()
         for student in students:
             student.seconds += seconds
@@ -182,7 +184,6 @@ def _finish_epoch(joint_run: JointRun, student: StudentTrainer, num_images: int)
 
 
 def _save_states(joint_run: JointRun, students: Sequence[StudentTrainer], timer: _Timer) -> None:
-    joint_run.runtime.synchronize()
     timer.charge(students)
     _check_finite(students)
     for student in students:

@@ -10,7 +10,7 @@ from lskd_cli.engine.devices.cuda_graphs import GraphRunner, StepRunner
 from lskd_cli.engine.devices.runtime import Runtime
 from lskd_cli.engine.devices.types import Warn
 from lskd_cli.engine.planning.prepare import prepare
-from lskd_cli.engine.training import cost
+from lskd_cli.engine.training import dry_run
 from lskd_cli.engine.training.cost import TrainingCost, joint_run_cost, preset_cost
 from lskd_cli.engine.training.student_trainer import StudentTrainer
 from lskd_cli.errors import Interrupted
@@ -66,7 +66,7 @@ def test_captured_steps_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     def create_runner(runtime: Runtime, warn: Warn) -> StepRunner:
         return GraphRunner(recorder, 2, warn)
 
-    monkeypatch.setattr(cost, "create_runner", create_runner)
+    monkeypatch.setattr(dry_run, "create_runner", create_runner)
     preset_cost(digits_preset(), Path(), replace(CPU, graphs=True))
     assert recorder.captures == 1
     assert recorder.replays > 2
