@@ -36,8 +36,8 @@ test-lowest: setup ## test options, presets, a training, a page and an export wi
 	$(BIN)/uv pip install --quiet --python $(VENV)-lowest/bin/python --resolution lowest-direct --editable '.[dev]'
 	$(VENV)-lowest/bin/python -m pytest --disable-warnings $(LOWEST_TESTS)
 
-test-slow: setup ## run the tests that take minutes
-	$(BIN)/python -m pytest -m "slow and not gpu" -n 0
+test-slow: setup ## run the tests that take minutes, also those on a CUDA device if there is one
+	$(BIN)/python -m pytest -m slow -n 0
 
 test-faults: setup ## run a campaign of kills, malformed inputs, bad servers and full disks (about 90 minutes)
 	$(BIN)/python -m tests.faults
@@ -45,8 +45,8 @@ test-faults: setup ## run a campaign of kills, malformed inputs, bad servers and
 test-mutations: setup ## put small mistakes into the package, one at a time, and list which test notices each (hours)
 	$(BIN)/python -m tests.mutations
 
-test-gpu: setup ## run the tests that need a CUDA device (CPU and GPU agree, graphs, no waiting in steps)
-	$(BIN)/python -m pytest -m gpu -n 0
+test-gpu: setup ## run the tests on a CUDA device: losses of the CPU, graphs, no waiting in steps, two GPUs
+	$(BIN)/python -m pytest -m "gpu and not slow" -n 0
 
 gpu-report: setup ## write doctor, GPU tests, step times, memory and kernels to gpu-report.txt
 	-{ $(BIN)/lskd doctor; \

@@ -149,19 +149,21 @@ def engine_step(
         if runtime.compiled:
             student.compile(print)
     loader.start_epoch(1, student_views(students), 0)
-    specs = [
-        loader.batch_spec(start, steps) for start in range(0, loader.num_steps - steps + 1, steps)
-    ]
-    cache = TeacherCache(cache_path, teacher, preset.data, len(images)) if cache_path else None
+    starts = range(0, loader.num_steps - steps + 1, steps)
+    specs = [loader.batch_spec(start, steps) for start in starts]
+    cache = TeacherCache(cache_path, teacher, loader) if cache_path else None
     if cache:
-        for spec in specs:
-            cache(loader, spec)
-    remaining = cycle(specs)
+        cache.start_epoch()
+        for start in starts:
+            cache(start, steps)
+    remaining = cycle(zip(starts, specs, strict=True))
 
     def step() -> None:
-        spec = next(remaining)
+        start, spec = next(remaining)
         if cache:
-            spec = replace(spec, weak_logits=cache(loader, spec))
+            if start == 0:
+                cache.start_epoch()
+            spec = replace(spec, weak_logits=cache(start, steps))
         runner.run(create_joint_step(loader, teacher, students), spec)
 
     return step, steps

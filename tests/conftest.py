@@ -21,6 +21,14 @@ os.environ["LOKY_MAX_CPU_COUNT"] = "1"  # and one DataLoader worker
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
 @pytest.fixture
 def tiny_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The digits set with 40 training and 20 test images."""

@@ -58,12 +58,15 @@ class CropLoader(Loader):
         self.epoch_spec = self.draw_epoch(epoch, views)
 
     def _batch_spec(self, step: int, num_steps: int) -> BatchSpec:
-        first = step * self.data.batch_size
-        count = self.count(step, step + num_steps)
-        spec = self.epoch_spec.select(slice(first, first + count))
-        spec = spec.select(self.shard.batch_slice(count))
+        spec = self.epoch_spec.select(self.positions(step, num_steps))
         spec.weight = self.process_weight(len(spec.index), step)
         return spec
+
+    def positions(self, step: int, num_steps: int) -> slice:
+        """Positions in the epoch of the images of this process in some steps."""
+        first = step * self.data.batch_size
+        part = self.shard.batch_slice(self.count(step, step + num_steps))
+        return slice(first + part.start, first + part.stop)
 
     def draw_epoch(self, epoch: int, views: Collection[View]) -> BatchSpec:
         """Order and random numbers of an epoch (counted from 1), on the device."""

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -124,11 +124,11 @@ def _make_loss_nan(steps: int) -> None:
     update = Meters.update
     step = 0
 
-    def update_nan(meters: Meters, losses: Mapping[str, Tensor], *images: object) -> None:
+    def update_nan(meters: Meters, names: list[str], losses: Tensor, *images: object) -> None:
         nonlocal step
         step += 1
         factor = float("nan") if rank() == 1 and step == steps else 1.0
-        update(meters, {name: factor * loss for name, loss in losses.items()}, *images)  # type: ignore[arg-type]
+        update(meters, names, factor * losses, *images)  # type: ignore[arg-type]
 
     Meters.update = update_nan  # type: ignore[method-assign]
 
@@ -150,7 +150,7 @@ def _stop_or_fail(steps: int, fail: bool) -> None:
     StudentTrainer.train_steps = train_bad_step  # type: ignore[method-assign]
 
 
-def main(scenario: str, root: Path) -> None:
+def main(scenario: str, root: Path, device: str = "cpu") -> None:
     warnings.simplefilter("error", FutureWarning)
     torch.set_num_threads(1)
     # The last batch of 3 images is too small for four processes.
@@ -166,9 +166,9 @@ def main(scenario: str, root: Path) -> None:
         _make_loss_nan(2)
     if scenario in ("failed", "stopped"):
         _stop_or_fail(5, fail=scenario == "failed")
-    runtime = resolve_runtime("cpu", "fp32")
+    runtime = resolve_runtime(device, "fp32")
     timeout = SHORT_TIMEOUT if scenario == "stopped" else DEFAULT_TIMEOUT
-    with init_distributed(on_cuda=False, timeout=timeout) as group:
+    with init_distributed(device == "cuda", timeout) as group:
         presets = scenario_presets(scenario)
         try:
             runtime = replace(runtime, process_group=group)

@@ -2,7 +2,8 @@
 
 It records every operation with its tensors. A replay runs the operations again on the tensors of
 the capture, whatever Python would do now. What a CUDA graph cannot capture fails here too: reading
-a value from the device, and copying one from Python to the device.
+a value from the device, and copying one from Python to the device. As with CUDA, the end of such a
+capture fails as well, and its error follows that of the operation.
 """
 
 from collections.abc import Callable, Sequence
@@ -68,9 +69,13 @@ class FakeGraphRecorder:
 
     def capture(self, function: Callable[[], None]) -> Callable[[], None]:
         operations = _OperationRecorder()
-        with operations:
-            function()
-        operations.undo()
+        try:
+            with operations:
+                function()
+        except RuntimeError:
+            raise RuntimeError("operation failed due to a previous error during capture")  # noqa: B904
+        finally:
+            operations.undo()
         self.captures += 1
 
         def replay() -> None:

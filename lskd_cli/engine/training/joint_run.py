@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from lskd_cli.config import Data, Preset, TrainingOptions
-from lskd_cli.data import DataSplits
+from lskd_cli.data import CropLoader, DataSplits, Loader
 from lskd_cli.engine.devices.distributed import ProcessGroup
 from lskd_cli.engine.devices.runtime import Runtime
 from lskd_cli.engine.inference.trained_network import TrainedNetwork
@@ -102,10 +102,11 @@ class JointRun:
         adapt = ViewAdapter.between(self.data, self.teacher.preprocessing, self.runtime.device)
         return Teacher(self.teacher.network, self.runtime, required, adapt)
 
-    def open_teacher_cache(self, teacher: Teacher | None) -> TeacherCache | None:
+    def open_teacher_cache(self, teacher: Teacher | None, loader: Loader) -> TeacherCache | None:
         """The cache of the teacher's logits for weak views; None if it is not requested."""
         if not self.options.teacher_cache or self.teacher is None or teacher is None:
             return None
+        assert isinstance(loader, CropLoader)
         path = cache_path(
             self.options.checkpoints_dir / "logits",
             self.teacher,
@@ -113,7 +114,7 @@ class JointRun:
             self.runtime.precision,
             images_digest(self.splits),
         )
-        return TeacherCache(path, teacher, self.data, len(self.splits.train))
+        return TeacherCache(path, teacher, loader)
 
 
 def images_digest(splits: DataSplits) -> str | None:

@@ -53,8 +53,8 @@ def train_epochs(
     runtime, group = joint_run.runtime, joint_run.group
     is_cpu = runtime.device.type == "cpu"
     teacher = joint_run.create_teacher(students)
-    cache = joint_run.open_teacher_cache(teacher)
     loader = create_loader(joint_run.splits.train, joint_run.data, group.shard)
+    cache = joint_run.open_teacher_cache(teacher, loader)
     runner = _create_runner(joint_run, students, warn)
     steps_per_launch = runner.steps_per_launch if loader.supports_several_steps else 1
     if runtime.compiled:
@@ -68,13 +68,15 @@ def train_epochs(
         for callback in callbacks:
             callback.on_epoch_start(epoch, step, loader.num_steps)
         timer = _Timer(runtime)
+        if cache is not None and "weak" in teacher_views(present):
+            cache.start_epoch()
         while step < loader.num_steps:
             due = [student for student in present if student.position[1] == step]
             end = _launch_end(step, present, steps_per_launch, loader.num_steps)
             with timer.waiting_for_data():
                 spec = loader.batch_spec(step, end - step)
             if cache is not None and "weak" in teacher_views(due):
-                spec.weak_logits = cache(loader, spec)
+                spec.weak_logits = cache(step, end - step)
             runner.run(create_joint_step(loader, teacher, due), spec)
             for student in due:
                 student.advance_step(end - step)

@@ -58,7 +58,8 @@ class Meters:
     @torch.no_grad()
     def update(
         self,
-        losses: Mapping[str, Tensor],
+        names: list[str],
+        losses: Tensor,
         logits: Tensor,
         target: Tensor,
         is_counted: bool = True,
@@ -66,23 +67,24 @@ class Meters:
         """Add a step.
 
         Args:
-            losses: scalars by name.
+            names: names of L losses.
+            losses: (L,) their values.
             logits: (B, C).
             target: (B,) class indices.
             is_counted: whether the images count; those of a process without images of its own do
                 not.
         """
-        if list(losses) != self.names:
-            self._allocate(list(losses))
-        values = torch.stack([loss.detach().double() for loss in losses.values()])
-        correct = (logits.argmax(dim=1) == target).sum()
-        images = torch.full_like(correct, len(target))
+        if names != self.names:
+            self._allocate(names)
+        losses = losses.double()
         if is_counted:
-            self.sums += torch.cat([values * len(target), torch.stack([correct, images]).double()])
+            self.sums[:-2].add_(losses, alpha=len(target))
+            self.sums[-2].add_((logits.argmax(dim=1) == target).sum())
+            self.sums[-1].add_(len(target))
         self.steps += 1
-        is_first_bad = ~values.isfinite().all() & (self.bad_step == 0)
-        self.bad_step.copy_(torch.where(is_first_bad, self.steps, self.bad_step))
-        self.bad_losses.copy_(torch.where(is_first_bad, values, self.bad_losses))
+        is_first_bad = (self.bad_step == 0) & ~losses.isfinite().all()
+        self.bad_step.masked_fill_(is_first_bad, self.steps)
+        torch.where(is_first_bad, losses, self.bad_losses, out=self.bad_losses)
 
     def has_bad_step(self) -> bool:
         """Whether a loss of this process was not finite; reads from the device."""

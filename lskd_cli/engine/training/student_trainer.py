@@ -5,7 +5,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
 from itertools import pairwise
 from typing import Any
 
@@ -194,18 +194,17 @@ class StudentTrainer:
         max_rows = -(-self.preset.data.batch_size // group.world_size)
         for step_batch, step_teacher in self._steps(batch, teacher):
             self.optimizer.zero_grad()
-            losses: dict[str, Tensor] = {}
-            logits = []
+            losses, logits = [], []
             for images, fraction in _micro_batches(len(step_batch.target), config.grad_accum_steps):
                 outputs = {view: output.slice(images) for view, output in step_teacher.items()}
                 with self._grad_sync(is_last=images.stop == len(step_batch.target)):
                     student_logits, terms = self.ddp_module(
                         step_batch.slice(images), outputs, self.epoch
                     )
-                    loss = batch.weight * fraction * torch.stack(list(terms.values())).sum()
+                    values = torch.stack(list(terms.values()))
+                    loss = batch.weight * fraction * values.sum()
                     loss.backward()  # type: ignore[no-untyped-call]
-                for name, value in terms.items():
-                    losses[name] = losses.get(name, 0) + fraction * value.detach()
+                losses.append(fraction * values.detach())
                 logits.append(student_logits.detach())
             self.distiller.on_step_end(partial(group.all_gather_padded, max_rows=max_rows))
             if config.clip_grad_norm is not None:
@@ -214,7 +213,8 @@ class StudentTrainer:
             if self.ema is not None:
                 self.ema.update(self.student)
             is_counted = batch.weight > 0  # not an image of another process
-            self.meters.update(losses, torch.cat(logits), step_batch.target, is_counted)
+            means = reduce(torch.add, losses)
+            self.meters.update(list(terms), means, torch.cat(logits), step_batch.target, is_counted)
 
     def _steps(
         self, batch: Batch, teacher: TeacherOutputs

@@ -42,6 +42,9 @@ class Teacher:
         can_fuse = network.can_fuse_bn and not required_features
         fused: nn.Module = fuse(network) if can_fuse else network
         runtime.to_device(fused)
+        # Only in networks of ours: others may run layers outside autocast.
+        if runtime.precision == "bf16" and network.can_fuse_bn:
+            _round_weights(fused)
         self.adapt = adapt or ViewAdapter(network.image_size)
         self.forward: Callable[[Tensor], Output] = (
             (lambda images: network.forward_features(images).select(required_features))
@@ -66,3 +69,10 @@ class Teacher:
             with self.runtime.autocast():
                 outputs[view] = self.forward(images)
         return outputs
+
+
+def _round_weights(network: nn.Module) -> None:
+    """Store the weights that autocast would round to bfloat16 in every forward pass."""
+    for module in network.modules():
+        if type(module) in (nn.Conv2d, nn.Linear):
+            module.to(torch.bfloat16)

@@ -2,7 +2,8 @@
 
 A training image has (2 * padding + 1)^2 crops, each flipped or not: 162 views with CIFAR-100's
 padding of 4. Their logits are stored in half precision in one file, which is filled
-as views occur, and which all later students, seeds and methods with the same teacher use.
+as views occur, and which all later students, seeds and methods with the same teacher use. The
+logits of an epoch are read at its start, so that its steps do not wait for the file.
 
 Every row has its own checksum. A row that was never written, is being written by another process,
 or was torn by a crash, is computed again; there is no lock and no list of valid rows.
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 
 from lskd_cli.config import Data
-from lskd_cli.data import BatchSpec, Loader, num_classes
+from lskd_cli.data import BatchSpec, CropLoader, num_classes
 from lskd_cli.engine.inference.trained_network import TrainedNetwork
 from lskd_cli.engine.training.teacher import Teacher
 from lskd_cli.errors import RequestError, RunError
@@ -36,26 +37,26 @@ _IRRELEVANT = {"batch_size", "seed"}
 class TeacherCache:
     """Reads cached logits, and computes and stores missing ones."""
 
-    def __init__(self, path: Path, teacher: Teacher, data: Data, num_images: int) -> None:
+    def __init__(self, path: Path, teacher: Teacher, loader: CropLoader) -> None:
         """Open the file, or create it with its full size, so that training cannot fill the disk.
 
         Args:
             path: path of the file, from ``cache_path``.
             teacher: computes missing logits.
-            data: data settings of the training.
-            num_images: size of the training set.
+            loader: makes the training images.
 
         Raises:
             RequestError: the file is corrupt, or the disk is too small for it.
         """
         self.teacher = teacher
-        side = 2 * data.padding + 1
+        self.loader = loader
+        side = 2 * loader.data.padding + 1
         self.side = side
         self.num_views = side * side * 2
-        logits = ("logits", "<f2", (num_classes(data),))
+        logits = ("logits", "<f2", (num_classes(loader.data),))
         dtype: np.dtype[Any] = np.dtype([logits, ("check", "<u4")])
         self.dtype = dtype
-        shape = (num_images, self.num_views)
+        shape = (len(loader.images), self.num_views)
         with file_lock(path, wait=True):
             if not path.exists():
                 _create(path, dtype, shape)
@@ -70,33 +71,47 @@ class TeacherCache:
         if not is_valid:
             raise RequestError(f"{path}: corrupt or made from other images; remove it")
 
-    def __call__(self, loader: Loader, spec: BatchSpec) -> Tensor:
-        """(N, C) float16 logits of the weak views of a specification, on their device.
+    def start_epoch(self) -> None:
+        """Read the known logits of the epoch that the loader has started."""
+        spec = self.loader.epoch_spec
+        crop = spec.views["weak"].crop
+        assert crop is not None
+        view_number = (crop.top * self.side + crop.left) * 2 + crop.flip
+        self.numbers = (spec.index * self.num_views + view_number).cpu().tolist()
+        rows = self._read(self.numbers)
+        self.is_missing = torch.from_numpy(_checksums(rows["logits"]) != rows["check"])
+        self.logits = torch.from_numpy(rows["logits"].copy()).to(spec.index.device)
+
+    def __call__(self, step: int, num_steps: int) -> Tensor:
+        """(N, C) float16 logits of the weak views of some steps of the epoch, on their device.
+
+        Missing ones are computed and stored; only then does it wait for the device.
 
         Raises:
             RunError: a logit is too large for half precision.
         """
-        device = spec.index.device
-        crop = spec.views["weak"].crop
-        assert crop is not None
-        view_number = (crop.top * self.side + crop.left) * 2 + crop.flip
-        numbers = (spec.index * self.num_views + view_number).cpu().tolist()
-        rows = self._read(numbers)
-        missing = torch.from_numpy(_checksums(rows["logits"]) != rows["check"]).nonzero()[:, 0]
+        images = self.loader.positions(step, num_steps)
+        missing = self.is_missing[images].nonzero()[:, 0] + images.start
         if len(missing):
-            weak = BatchSpec(spec.index, {"weak": spec.views["weak"]})
-            batch = loader.make_batch(weak.select(missing.to(device)))
-            computed = self.teacher(batch.views, ["weak"])["weak"].logits.half()
-            if not computed.isfinite().all():
-                raise RunError("--teacher-cache: a logit exceeds 65504; train without the cache")
-            new_rows = np.empty(len(missing), dtype=rows.dtype)
-            new_rows["logits"] = computed.cpu().numpy()
-            new_rows["check"] = _checksums(new_rows["logits"])
-            selected = missing.numpy()
-            rows[selected] = new_rows
-            for index, row in zip(selected, new_rows, strict=True):
-                os.pwrite(self.file.fileno(), row.tobytes(), self._offset(numbers[index]))
-        return torch.from_numpy(rows["logits"].copy()).to(device)
+            self._compute(missing)
+        return self.logits[images]
+
+    def _compute(self, positions: Tensor) -> None:
+        """Compute and store the logits of some images of the epoch."""
+        on_device = positions.to(self.logits.device)
+        spec = self.loader.epoch_spec
+        weak = BatchSpec(spec.index, {"weak": spec.views["weak"]}).select(on_device)
+        views = self.loader.make_batch(weak).views
+        computed = self.teacher(views, ["weak"])["weak"].logits.half()
+        if not computed.isfinite().all():
+            raise RunError("--teacher-cache: a logit exceeds 65504; train without the cache")
+        self.logits[on_device] = computed
+        self.is_missing[positions] = False
+        rows = np.empty(len(positions), self.dtype)
+        rows["logits"] = computed.cpu().numpy()
+        rows["check"] = _checksums(rows["logits"])
+        for position, row in zip(positions.tolist(), rows, strict=True):
+            os.pwrite(self.file.fileno(), row.tobytes(), self._offset(self.numbers[position]))
 
     def _read(self, numbers: Sequence[int]) -> "np.ndarray[Any, Any]":
         """Rows by their numbers; zeros where the file ends earlier, because it was truncated.

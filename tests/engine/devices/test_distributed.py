@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from torch.distributed import TCPStore
 
 from lskd_cli.checkpoints import load_checkpoint
+from lskd_cli.config import Preset
 from lskd_cli.engine.devices.cuda_graphs import create_runner
 from lskd_cli.engine.devices.distributed import SINGLE_PROCESS, ProcessGroup
 from lskd_cli.engine.devices.runtime import Runtime
@@ -89,9 +90,9 @@ def _group(
         del store
 
 
-def _target(root: Path, scenario: str, processes: int = 2) -> None:
+def _target(root: Path, scenario: str, processes: int = 2, device: str = "cpu") -> None:
     training_options(root)  # creates the teacher before two processes search for it
-    codes = _group(root, main, scenario, root, processes=processes)
+    codes = _group(root, main, scenario, root, device, processes=processes)
     assert codes == [0] * processes, (root / "err0").read_text()[-3000:]
 
 
@@ -104,15 +105,28 @@ def one_and_two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return roots
 
 
-@pytest.mark.parametrize("number", [0, 1], ids=["kd", "dkd"])
-def test_two_processes_have_the_losses_of_one(one_and_two: tuple[Path, Path], number: int) -> None:
-    preset = scenario_presets("equal")[number]
-    one, two = (metrics(run_path(root, preset)) for root in one_and_two)
+def _assert_equal_metrics(roots: Sequence[Path], preset: Preset, tolerance: float) -> None:
+    one, two = (metrics(run_path(root, preset)) for root in roots)
     for epoch, other in zip(one, two, strict=True):
         for key, value in epoch.items():
             if "second" not in key:
-                assert other[key] == pytest.approx(value, rel=1e-4), key
+                assert other[key] == pytest.approx(value, rel=tolerance), key
     assert one[0]["train_loss"] > one[-1]["train_loss"]
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["kd", "dkd"])
+def test_two_processes_have_the_losses_of_one(one_and_two: tuple[Path, Path], number: int) -> None:
+    _assert_equal_metrics(one_and_two, scenario_presets("equal")[number], tolerance=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_two_gpus_have_the_losses_of_one(tmp_path: Path) -> None:
+    roots = [tmp_path / "one", tmp_path / "two"]
+    for processes, root in enumerate(roots, start=1):
+        _target(root, "equal", processes, "cuda")
+    for preset in scenario_presets("equal"):
+        _assert_equal_metrics(roots, preset, tolerance=1e-3)
 
 
 def test_two_processes_train_on_every_image_once(

@@ -5,7 +5,7 @@ CUDA graphs. Tolerances are relative, for the loss of each step. Even equal arit
 order diverges over time, so they grow with the number of steps.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lskd_cli.config import Preset
 from lskd_cli.data import BatchSpec, CropLoader, load_splits
 from lskd_cli.distillers.kd import kd_loss
 from lskd_cli.engine.devices.cuda_graphs import EagerRunner, StepRunner
@@ -39,19 +38,14 @@ def _loader() -> CropLoader:
     return CropLoader(load_splits(PRESET.data, Path(), silent).train, PRESET.data)
 
 
-def _specs(loader: CropLoader, num_steps: int = 1) -> list[BatchSpec]:
-    """Specifications of ``num_steps`` full batches each, over as many epochs as necessary."""
+def _specs(loader: CropLoader) -> Iterator[tuple[int, BatchSpec]]:
+    """Step within the epoch, and specification, of full batches of as many epochs as necessary."""
     per_epoch = len(loader.images) // PRESET.data.batch_size
-    specs: list[BatchSpec] = []
-    for epoch in range(1, -(-STEPS // per_epoch) + 1):
-        loader.start_epoch(epoch, ["weak"], 0)
-        specs += [loader.batch_spec(step, 1) for step in range(per_epoch)]
-    return [_concatenate(specs[i : i + num_steps]) for i in range(0, STEPS, num_steps)]
-
-
-def _concatenate(specs: list[BatchSpec]) -> BatchSpec:
-    columns = zip(*(spec.tensors() for spec in specs), strict=True)
-    return specs[0].map(lambda _: torch.cat(next(columns)))
+    for number in range(STEPS):
+        epoch, step = divmod(number, per_epoch)
+        if step == 0:
+            loader.start_epoch(epoch + 1, ["weak"], 0)
+        yield step, loader.batch_spec(step, 1)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +58,7 @@ def plain() -> Tensor:
         student.parameters(), settings.lr, settings.momentum, weight_decay=settings.weight_decay
     )
     losses = []
-    for spec in _specs(loader):
+    for _, spec in _specs(loader):
         batch = loader.make_batch(spec)
         images = batch.views["weak"].contiguous()
         with torch.no_grad():
@@ -83,7 +77,7 @@ def plain() -> Tensor:
 def _losses(
     runtime: Runtime,
     runner: StepRunner,
-    cache: Callable[[Preset, Teacher], TeacherCache] | None = None,
+    cache_path: Path | None = None,
     compiled: bool = False,
 ) -> Tensor:
     """Losses of the engine: the mean over the steps of each launch."""
@@ -92,12 +86,14 @@ def _losses(
     if compiled:
         student.compile(pytest.fail)
         teacher.compile(PRESET.data.batch_size, pytest.fail)
-    logits = cache(PRESET, teacher) if cache else None
+    cache = TeacherCache(cache_path, teacher, loader) if cache_path else None
     student.start_epoch()
     losses = []
-    for spec in _specs(loader, runner.steps_per_launch):
-        if logits is not None:
-            spec.weak_logits = logits(loader, spec)
+    for step, spec in _specs(loader):
+        if cache is not None:
+            if step == 0:
+                cache.start_epoch()
+            spec.weak_logits = cache(step, 1)
         runner.run(create_joint_step(loader, teacher, [student]), spec)
         losses.append(torch.tensor(student.meters.means()["train_loss"]))
         student.meters.reset()
@@ -126,10 +122,8 @@ def test_bf16(plain: Tensor) -> None:
 
 
 def test_teacher_cache(plain: Tensor, tmp_path: Path) -> None:
-    def cache(preset: Preset, teacher: Teacher) -> TeacherCache:
-        return TeacherCache(tmp_path / "logits.npy", teacher, preset.data, len(_loader().images))
-
-    _assert_close(_losses(CPU, EagerRunner(1), cache), plain, early=5e-3, late=2e-2)
+    losses = _losses(CPU, EagerRunner(1), tmp_path / "logits.npy")
+    _assert_close(losses, plain, early=5e-3, late=2e-2)
 
 
 @pytest.mark.slow

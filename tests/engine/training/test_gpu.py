@@ -48,7 +48,7 @@ def _presets(method: str) -> list[Preset]:
     return [preset, preset.with_stand(True)] if preset.can_standardize else [preset]
 
 
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("method", ["kd", "dkd", "mlkd", "ctkd", "at", "ofd", "rkd", "reviewkd"])
 def test_graphs_train_as_eager_steps_do(tmp_path: Path, method: str, compiled: bool) -> None:
     presets = _presets(method)

@@ -13,10 +13,7 @@ from lskd_cli.data import create_loader, eval_batches, load_splits
 from lskd_cli.preprocessing import Preprocessing
 from tests.image_folders import CLASSES, make_folder
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-]
+pytestmark = pytest.mark.gpu
 CUDA = torch.device("cuda")
 SETTINGS = ["data.name=imagefolder", f"data.num_classes={CLASSES}", "data.batch_size=16"]
 

@@ -26,7 +26,7 @@ def test_the_first_epoch_on_a_gpu_is_that_of_the_cpu(name: str, tmp_path: Path) 
     assert on_gpu["train_loss"] == pytest.approx(on_cpu["train_loss"], rel=1e-2)
 
 
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", [*NAMES, "kd-r56g-t2t-vit-7"])
 def test_graphs_train_as_eager_steps_do(name: str, compiled: bool, tmp_path: Path) -> None:
     preset = _preset(name, "drop_path=0.1", "data.image_size=64", "optimizer.clip_grad_norm=5")

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from lskd_cli.engine.devices.runtime import Runtime
 from lskd_cli.engine.training.teacher import Teacher
 from lskd_cli.models import Network, create_model, list_models
 from tests.engine.helpers import CPU
@@ -53,3 +54,18 @@ def test_features_come_where_they_are_wanted() -> None:
     assert [feature.shape[1] for feature in output.feats] == [16, 16, 32, 64]
     assert output.preacts == []
     assert not network.training
+
+
+@torch.no_grad()
+def test_weights_in_bf16_give_the_logits_of_autocast() -> None:
+    torch.manual_seed(0)
+    network = create_model("resnet8").eval()
+    runtime = Runtime(torch.device("cpu"), "bf16")
+    runtime.to_device(network)
+    with runtime.autocast():
+        expected = network.forward_features(IMAGES)
+    teacher = Teacher(network, runtime, ("feats", "pooled"))
+    assert network.conv1.weight.dtype == torch.bfloat16
+    output = teacher({"weak": IMAGES}, ["weak"])["weak"]
+    assert torch.equal(output.logits, expected.logits)
+    assert torch.equal(output.feats[-1], expected.feats[-1])
