@@ -150,7 +150,7 @@ def _requested_presets(
                 presets += [preset.with_stand(False), preset.with_stand(True)]
             else:
                 presets.append(preset)
-                if preset.stand is not None and preset.data.has_two_classes:
+                if preset.stand is not None and preset.data.class_count == 2:
                     info(f"{preset.run_path}: trained without standardization: {TWO_CLASSES}")
     return presets
 

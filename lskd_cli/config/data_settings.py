@@ -76,9 +76,11 @@ class Data(ConfigModel):
         return self
 
     @property
-    def has_two_classes(self) -> bool:
-        """Whether the data set has two classes."""
-        return (self.num_classes or find_dataset(self.name).num_classes) == 2
+    def class_count(self) -> int:
+        """Number of classes of the data set."""
+        count = self.num_classes or find_dataset(self.name).num_classes
+        assert count is not None  # required of custom images
+        return count
 
     @property
     def is_mixed(self) -> bool:

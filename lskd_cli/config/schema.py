@@ -187,6 +187,8 @@ class Preset(ConfigModel):
                 f"optimizer.grad_accum_steps: must be 1 with method {method.name}, which compares "
                 "the images of a whole batch"
             )
+        if (problem := method.classes_problem(self.data.class_count)) is not None:
+            raise ValueError(f"method.{problem}")
         if self.data.is_mixed and method.uses_image_index:
             raise ValueError(
                 f"data.mixup, data.cutmix: must be 0 with method {method.name}, which remembers "
@@ -221,7 +223,7 @@ class Preset(ConfigModel):
     @property
     def logits_problem(self) -> str | None:
         """Why nothing can be learned from standardized logits; None if it can."""
-        if self.data.has_two_classes:
+        if self.data.class_count == 2:
             return TWO_CLASSES
         return None if self.method.uses_logits else NO_LOGITS.format(self.method.name)
 

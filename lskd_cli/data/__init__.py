@@ -11,7 +11,7 @@ from lskd_cli.data.crop_loader import CropLoader
 from lskd_cli.data.eval_batches import center_view, eval_batches
 from lskd_cli.data.loader import create_loader
 from lskd_cli.data.loader_base import Loader, epoch_size
-from lskd_cli.data.loading import count_train_images, identify_images, load_splits, num_classes
+from lskd_cli.data.loading import count_train_images, identify_images, load_splits
 from lskd_cli.data.sets.file_images import FileImages, FolderImages
 from lskd_cli.data.sets.image_folder import class_names
 from lskd_cli.data.sets.in_memory import ImagesIdentity, InMemoryImages
@@ -38,6 +38,5 @@ __all__ = [
     "eval_batches",
     "identify_images",
     "load_splits",
-    "num_classes",
     "worker_count",
 ]

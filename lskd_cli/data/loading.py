@@ -14,13 +14,6 @@ from lskd_cli.errors import RequestError
 from lskd_cli.io.download import Progress
 
 
-def num_classes(data: Data) -> int:
-    """Number of classes of a data set."""
-    classes = data.num_classes or find_dataset(data.name).num_classes
-    assert classes is not None
-    return classes
-
-
 def count_train_images(data: Data, folder: Path) -> int:
     """Number of training images that the data settings of a preset select.
 
@@ -89,7 +82,7 @@ def _module(name: str) -> Any:
 
 
 def _check_classes(data: Data, classes: Sequence[str], folder: Path) -> None:
-    expected, actual = num_classes(data), len(classes)
+    expected, actual = data.class_count, len(classes)
     if data.is_custom and actual < 2:
         raise RequestError(f"{folder}: has one class; a classifier needs at least two")
     stripped = [name.strip() for name in classes]

@@ -67,8 +67,8 @@ def mlkd_losses(
     temperatures = (*strong_temperatures, *WEAK_TEMPERATURES)
 
     probabilities = F.softmax(teacher_weak, dim=1)
-    sample_fraction = _fraction_up_to_median(probabilities.amax(dim=1))
-    class_fraction = _fraction_up_to_median(probabilities.sum(dim=0))
+    sample_fraction = fraction_up_to_median(probabilities.amax(dim=1))
+    class_fraction = fraction_up_to_median(probabilities.sum(dim=0))
 
     ce = F.cross_entropy(student_weak, target) + F.cross_entropy(
         at_least_float32(student_strong), target
@@ -104,7 +104,7 @@ def _sum(terms: list[Tensor]) -> Tensor:
     return torch.stack(terms).sum()
 
 
-def _fraction_up_to_median(values: Tensor) -> Tensor:
+def fraction_up_to_median(values: Tensor) -> Tensor:
     """Fraction of the values that are at most their median (numpy's percentile 50)."""
     ordered, count = values.sort().values, len(values)
     median = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2

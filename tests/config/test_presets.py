@@ -181,13 +181,18 @@ def test_the_guide_is_trained_at_its_own_size() -> None:
 
 
 NEWER = ("normkd", "ttm", "wttm", "rld", "luminet", "dist")
+FRONTIER = ("nkd", "skd", "crld", "abkd", "ldrld")
+LOGIT = ("kd", "dkd", "mlkd", "ctkd")
 OF_FEATURES = (
     "fitnet", "at", "nst", "pkt", "kdsvd", "ofd", "rkd", "vid", "sp", "crd", "reviewkd",
 )  # fmt: skip
 VIT_PAIRS = [f"r56g-{student.replace('_', '-')}" for student in VITS]
 # One preset for each method, recipe, family of networks, and combination that has its own code.
 REPRESENTATIVES = [
-    *(f"{method}-digits" for method in (*OF_FEATURES, *NEWER, "kd", "dkd", "mlkd", "ctkd")),
+    *(
+        f"{method}-digits"
+        for method in (*OF_FEATURES, *NEWER, *FRONTIER, "kd", "dkd", "mlkd", "ctkd")
+    ),
     *("alone-digits", "teacher-digits", "guidance-digits"),
     *(f"kd-{pair}" for pair in ("r32x4-r8x4", "w40-2-w16-2", "v13-v8", "r50-mv2", "r32x4-shv1")),
     *(f"kd-{pair}" for pair in ("r32x4-shv2", "imagenet-r34-r18", "imagenet-r50-mv1", "own")),

@@ -7,6 +7,7 @@ hyper-parameters, and the target of the cross entropy where it is a distribution
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,8 +15,10 @@ from torch import Tensor
 
 from lskd_cli.config import Preset, load_preset
 from lskd_cli.distillers import Distiller, StepInputs, create_distiller
+from lskd_cli.distillers.abkd import abkd_loss
 from lskd_cli.distillers.at import at_loss
 from lskd_cli.distillers.crd import CRD
+from lskd_cli.distillers.crld import crld_losses
 from lskd_cli.distillers.ctkd import curriculum
 from lskd_cli.distillers.dist import dist_loss
 from lskd_cli.distillers.dkd import dkd_loss
@@ -24,8 +27,10 @@ from lskd_cli.distillers.fitnet import FitNet
 from lskd_cli.distillers.guidance import guidance_loss
 from lskd_cli.distillers.kd import kd_loss
 from lskd_cli.distillers.kdsvd import kdsvd_loss
+from lskd_cli.distillers.ldrld import ldrld_loss
 from lskd_cli.distillers.luminet import luminet_loss
 from lskd_cli.distillers.mlkd import mlkd_losses
+from lskd_cli.distillers.nkd import nkd_loss
 from lskd_cli.distillers.normkd import normkd_loss
 from lskd_cli.distillers.nst import nst_loss
 from lskd_cli.distillers.ofd import OFD, ofd_loss
@@ -33,6 +38,7 @@ from lskd_cli.distillers.pkt import pkt_loss
 from lskd_cli.distillers.reviewkd import ReviewKD, hcl_loss
 from lskd_cli.distillers.rkd import rkd_loss
 from lskd_cli.distillers.rld import rld_loss
+from lskd_cli.distillers.skd import skd_loss
 from lskd_cli.distillers.sp import sp_loss
 from lskd_cli.distillers.ttm import ttm_loss
 from lskd_cli.distillers.vid import VID
@@ -59,9 +65,21 @@ SETTINGS: dict[str, dict[str, float]] = {
     "wttm": {"ce_weight": 1.3, "kd_weight": 0.7, "gamma": 0.3},
     "luminet": {"ce_weight": 1.3, "kd_weight": 0.7, "alpha": 2.3, "temperature": 3.5},
     "dist": {"ce_weight": 1.3, "kd_weight": 0.7, "beta": 1.7, "gamma": 2.9},
+    "nkd": {"ce_weight": 1.3, "kd_weight": 0.7, "temperature": 3.5, "gamma": 1.9},
+    "skd": {"ce_weight": 1.3, "kd_weight": 0.7, "temperature": 3.5, "ridge": 0.02},
+    "crld": {
+        "ce_weight": 1.3, "kd_weight": 0.7, "temperature": 3.5, "tau_weak": 0.5,
+        "tau_strong": 0.07, "within_weight": 2.3, "cross_weight": 0.6,
+    },
+    "abkd": {"ce_weight": 1.3, "kd_weight": 0.7, "temperature": 3.5, "alpha": 0.7, "beta": 0.4},
+    "ldrld": {
+        "ce_weight": 1.3, "kd_weight": 0.7, "temperature": 3.5, "alpha": 9.5, "beta": 6.0, "k": 4
+    },
 }  # fmt: skip
 STAND = {"stand.temperature": 2.2, "stand.kd_weight": 8.5}
-CAN_STANDARDIZE = ("kd", "dkd", "mlkd", "ctkd", "rld")
+CAN_STANDARDIZE = ("kd", "dkd", "mlkd", "ctkd", "rld", "nkd", "crld", "abkd", "ldrld")
+# Their losses contain plain logits too: confidences, or the probability of the target.
+MIXED = ("mlkd", "crld", "nkd")
 VARIANTS = [(m, s) for m in SETTINGS for s in ((False, True) if m in CAN_STANDARDIZE else (False,))]
 
 
@@ -111,6 +129,23 @@ def _expected(method: str, config: Any, step: StepInputs, standardized: bool) ->
             kd_weight=config.kd_weight,
             standardized=standardized,
         )
+    if method == "crld":
+        strong = step.student["strong"].logits
+        terms = crld_losses(
+            student_weak=student,
+            student_strong=strong,
+            teacher_weak=teacher,
+            teacher_strong=step.teacher["strong"].logits,
+            temperature=config.temperature,
+            tau_weak=config.tau_weak,
+            tau_strong=config.tau_strong,
+            within_weight=config.within_weight,
+            cross_weight=config.cross_weight,
+            standardized=standardized,
+        )
+        both = F.cross_entropy(student, target) + F.cross_entropy(strong, target)
+        weighted = {name: config.kd_weight * value for name, value in terms.items()}
+        return {"ce": config.ce_weight * both} | weighted
     ce = {"ce": config.ce_weight * F.cross_entropy(student, target)}
     if method == "none":
         return ce
@@ -145,7 +180,30 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor, Any, bool], Tensor]] = {
     "dist": lambda s, t, y, c, stand: dist_loss(
         student=s, teacher=t, beta=c.beta, gamma=c.gamma
     ),
+    "nkd": lambda s, t, y, c, stand: nkd_loss(
+        student=s, teacher=t, target=y, temperature=c.temperature, gamma=c.gamma,
+        standardized=stand,
+    ),
+    "skd": lambda s, t, y, c, stand: _skd(s, t, c),
+    "abkd": lambda s, t, y, c, stand: abkd_loss(
+        student=s, teacher=t, alpha=c.alpha, beta=c.beta, temperature=c.temperature,
+        standardized=stand,
+    ),
+    "ldrld": lambda s, t, y, c, stand: ldrld_loss(
+        student=s, teacher=t, alpha=c.alpha, beta=c.beta, temperature=c.temperature, k=c.k,
+        standardized=stand,
+    ),
 }  # fmt: skip
+
+
+def _skd(student: Tensor, teacher: Tensor, config: Any) -> Tensor:
+    """The two terms with the fractions of images and classes up to the medians of NumPy."""
+    probabilities = teacher.softmax(dim=1).numpy()
+    confidence, sums = probabilities.max(axis=1), probabilities.sum(axis=0)
+    kd = kd_loss(student=student, teacher=teacher, temperature=config.temperature)
+    relation = skd_loss(student=student, teacher=teacher, ridge=config.ridge)
+    images, classes = (float((v <= np.median(v)).mean()) for v in (confidence, sums))
+    return images * kd + classes * relation
 
 
 def _assert_same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
@@ -179,15 +237,15 @@ def _plain_and_standardized(method: str) -> tuple[Distiller, Distiller]:
 @pytest.mark.parametrize("method", CAN_STANDARDIZE)
 def test_standardization_changes_the_distillation_loss_alone(method: str) -> None:
     plain, stand = (d.losses(_logits(soft=False)) for d in _plain_and_standardized(method))
-    name = "kd" if method in ("mlkd", "ctkd") else method
-    assert abs(stand[name] / plain[name] - 1) > 0.1
-    for other in plain.keys() - {name}:
+    names = {"mlkd": ["kd"], "ctkd": ["kd"], "crld": ["within", "cross"]}.get(method, [method])
+    for name in names:
+        assert abs(stand[name] / plain[name] - 1) > 0.1
+    for other in plain.keys() - set(names):
         torch.testing.assert_close(stand[other], plain[other])
 
 
-@pytest.mark.parametrize("method", [m for m in CAN_STANDARDIZE if m != "mlkd"])
+@pytest.mark.parametrize("method", [m for m in CAN_STANDARDIZE if m not in MIXED])
 def test_a_standardized_loss_is_the_plain_one_of_standardized_logits(method: str) -> None:
-    """MLKD is not tested here: its confidence masks are those of the plain logits."""
     before = _logits(soft=False)
     for outputs in (before.student, before.teacher):
         for output in outputs.values():

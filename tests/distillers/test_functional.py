@@ -8,7 +8,9 @@ import torch
 from lskd_cli.distillers import distillation_loss
 from lskd_cli.distillers.kd import kd_loss
 
-METHODS = ("kd", "dkd", "dist", "rld", "ttm", "wttm", "luminet", "normkd")
+METHODS = (
+    "kd", "dkd", "dist", "rld", "ttm", "wttm", "luminet", "normkd", "nkd", "skd", "abkd", "ldrld",
+)  # fmt: skip
 S, T, Y = torch.randn(8, 10), torch.randn(8, 10), torch.arange(8)
 
 

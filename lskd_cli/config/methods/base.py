@@ -45,6 +45,10 @@ class MethodConfig(ConfigModel):
         """Whether the loss has a term of the teacher's logits."""
         return self.needs_teacher
 
+    def classes_problem(self, num_classes: int) -> str | None:
+        """Which hyper-parameter does not fit a number of classes, and why; None if all do."""
+        return None
+
     def rescale_epochs(self, before: int, after: int) -> dict[str, int]:
         """Values of ``epoch_fields`` when training lasts ``after`` instead of ``before`` epochs.
 

@@ -13,7 +13,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from lskd_cli.checkpoints import Checkpoint, load_weights
 from lskd_cli.config import Data, Preset, check_dataset, find_dataset, load_data, load_preset
-from lskd_cli.data import center_view, identify_images, num_classes
+from lskd_cli.data import center_view, identify_images
 from lskd_cli.data.batch import Normalizer
 from lskd_cli.data.sets.image_formats import to_rgb
 from lskd_cli.engine.devices.runtime import Runtime, resolve_runtime, set_tf32
@@ -91,7 +91,7 @@ class TrainedNetwork:
         Raises:
             RequestError: the metadata is corrupt.
         """
-        return self.checkpoint.num_classes() or num_classes(self.data)
+        return self.checkpoint.num_classes() or self.data.class_count
 
     @cached_property
     def class_names(self) -> list[str]:

@@ -16,7 +16,6 @@ from lskd_cli.data import (
     create_loader,
     identify_images,
     load_splits,
-    num_classes,
 )
 from lskd_cli.distillers import uses_features
 from lskd_cli.engine.devices.dist_env import local_rank
@@ -209,7 +208,7 @@ class _PlanBuilder:
 
     def _initial_weights(self, preset: Preset) -> InitialWeights | None:
         """The weights from which a student starts; loaded once for all runs of a student."""
-        key = (preset.init, preset.student, num_classes(preset.data), preset.data.image_size)
+        key = (preset.init, preset.student, preset.data.class_count, preset.data.image_size)
         if key not in self.initial:
             self.initial[key] = load_initial_weights(preset)
         return self.initial[key]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lskd_cli.checkpoints import Checkpoint, check_classes, load_checkpoint
 from lskd_cli.config import Preset, find_dataset, list_networks, load_preset
-from lskd_cli.data import ImagesIdentity, num_classes
+from lskd_cli.data import ImagesIdentity
 from lskd_cli.engine.inference.trained_network import TrainedNetwork, trained_teacher
 from lskd_cli.engine.runs.run_folder import RunFolder
 from lskd_cli.errors import RequestError
@@ -48,7 +48,7 @@ def find_teacher(preset: Preset, checkpoints_dir: Path, runs_dir: Path) -> Check
         RequestError: there are none; the message says how to fetch, train or select them.
     """
     assert preset.teacher is not None
-    data, classes = preset.data.name, num_classes(preset.data)
+    data, classes = preset.data.name, preset.data.class_count
     name, prefix = preset.teacher.replace("/", "-"), data.replace("/", "-")
     for file in (f"{name}.safetensors", f"{prefix}-{name}.safetensors"):
         if (checkpoints_dir / file).exists():
@@ -135,7 +135,7 @@ def load_teacher(checkpoint: Checkpoint, preset: Preset) -> TrainedNetwork:
         RequestError: the weights belong to another network or number of classes.
     """
     teacher = trained_teacher(checkpoint, preset)
-    expected = num_classes(preset.data)
+    expected = preset.data.class_count
     if teacher.num_classes != expected:
         raise RequestError(
             f"{checkpoint.path}: has {teacher.num_classes} classes, but {preset.data.name} has "

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from lskd_cli.config import Preset, load_preset
-from lskd_cli.data import InMemoryImages, Loader, create_loader, num_classes
+from lskd_cli.data import InMemoryImages, Loader, create_loader
 from lskd_cli.distillers import method_source, uses_features
 from lskd_cli.engine.devices.cuda_graphs import WARMUP_RUNS, EagerRunner, create_runner
 from lskd_cli.engine.devices.runtime import Runtime
@@ -51,7 +51,7 @@ def check_networks(presets: Sequence[Preset]) -> None:
         for preset in presets:
             try:
                 student = create_student(preset)
-                check_custom_model(preset.student, student, num_classes(preset.data))
+                check_custom_model(preset.student, student, preset.data.class_count)
                 # A plug-in method may read values, which meta tensors do not have.
                 with torch.device("cpu" if method_source(preset) else "meta"):
                     teacher = _untrained_teacher(preset) if uses_features(preset) else None
@@ -138,7 +138,7 @@ def first_epoch(
     generator = torch.Generator().manual_seed(presets[0].seed)
     shape = (num_images, size, size, 3)
     pixels = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
-    targets = torch.arange(num_images) % num_classes(data)
+    targets = torch.arange(num_images) % data.class_count
     images = InMemoryImages(pixels, targets).to(runtime.device)
     shard = replace(runtime.process_group.shard, num_workers=1)
     data = data.model_copy(update={"batch_size": min(data.batch_size, num_images)})
@@ -169,4 +169,4 @@ def _untrained_teacher(preset: Preset) -> Network | None:
     if preset.teacher is None:
         return None
     size = teacher_image_size(preset.teacher, preset.data.image_size)
-    return create_model(preset.teacher, num_classes(preset.data), size)
+    return create_model(preset.teacher, preset.data.class_count, size)

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from lskd_cli.checkpoints import Checkpoint, load_weights
 from lskd_cli.config import Preset
-from lskd_cli.data import num_classes
 from lskd_cli.errors import RequestError
 from lskd_cli.models import (
     Network,
@@ -82,7 +81,7 @@ def load_initial_weights(preset: Preset) -> InitialWeights | None:
     if _architecture(model) != _architecture(preset.student):
         raise RequestError(f"{checkpoint.path}: contains weights of {model}, not {preset.student}")
     size = preset.data.image_size
-    network = create_model(preset.student, num_classes(preset.data), size)
+    network = create_model(preset.student, preset.data.class_count, size)
     classifier = classifier_parameters(preset.student, size)
     expected = network.state_dict()
     matching = checkpoint.weights_for(network)

@@ -16,7 +16,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from lskd_cli.checkpoints import Checkpoint, first_non_finite
 from lskd_cli.config import Preset
-from lskd_cli.data import Batch, ImagesIdentity, num_classes
+from lskd_cli.data import Batch, ImagesIdentity
 from lskd_cli.distillers import Distiller, create_distiller
 from lskd_cli.engine.devices.compile import Compiled
 from lskd_cli.engine.devices.cuda_graphs import seed_generators
@@ -292,7 +292,7 @@ class StudentTrainer:
             **{key: initial[key] for key in ("license",) if key in initial},
             "preprocessing": self.preprocessing.to_json(),
             "model": preset.student,
-            "num_classes": str(num_classes(preset.data)),
+            "num_classes": str(preset.data.class_count),
             "dataset": preset.data.name,
             "preset": preset.run_name,
             "seed": str(preset.seed),
@@ -371,7 +371,7 @@ def create_student(preset: Preset) -> Network:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(preset.seed)
-        classes = num_classes(preset.data)
+        classes = preset.data.class_count
         return create_model(preset.student, classes, preset.data.image_size, preset.drop_path)
 
 

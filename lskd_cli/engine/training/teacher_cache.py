@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from lskd_cli.config import Data
-from lskd_cli.data import BatchSpec, CropLoader, num_classes
+from lskd_cli.data import BatchSpec, CropLoader
 from lskd_cli.engine.inference.trained_network import TrainedNetwork
 from lskd_cli.engine.training.teacher import Teacher
 from lskd_cli.errors import RequestError, RunError
@@ -53,7 +53,7 @@ class TeacherCache:
         side = 2 * loader.data.padding + 1
         self.side = side
         self.num_views = side * side * 2
-        logits = ("logits", "<f2", (num_classes(loader.data),))
+        logits = ("logits", "<f2", (loader.data.class_count,))
         dtype: np.dtype[Any] = np.dtype([logits, ("check", "<u4")])
         self.dtype = dtype
         shape = (len(loader.images), self.num_views)
