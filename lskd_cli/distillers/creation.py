@@ -1,15 +1,17 @@
 """Creation of the distiller of a preset."""
 
+from copy import deepcopy
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from lskd_cli.config import Preset
 from lskd_cli.distillers.base import Distiller
 from lskd_cli.distillers.features import FeatureSpec
 from lskd_cli.distillers.registry import FEATURE_FIELDS, distiller_class
 from lskd_cli.errors import RequestError
-from lskd_cli.models import FeatureShapes, Network, feature_shapes
+from lskd_cli.models import FeatureShapes, Network, create_model, feature_shapes
 
 
 def uses_features(preset: Preset) -> bool:
@@ -18,7 +20,10 @@ def uses_features(preset: Preset) -> bool:
 
 
 def create_distiller(
-    preset: Preset, teacher: Network | None = None, targets: Tensor | None = None
+    preset: Preset,
+    teacher: Network | None = None,
+    targets: Tensor | None = None,
+    student: Network | None = None,
 ) -> Distiller:
     """Create the method of a preset, with the hyper-parameters of its standardization if enabled.
 
@@ -26,6 +31,7 @@ def create_distiller(
         preset: names the method and the networks.
         teacher: the teacher; required by feature methods.
         targets: (N,) class indices of the training images on the CPU; required by feature methods.
+        student: the student; created if it is not given, for a distiller that is only inspected.
 
     Raises:
         RequestError: the method uses features that one of the networks does not have.
@@ -48,7 +54,12 @@ def create_distiller(
                 raise RequestError(
                     f"method {config.name} uses {FEATURE_FIELDS[field]}; {model} provides none"
                 )
-    spec = FeatureSpec(student_shapes, teacher_shapes, teacher, targets)
+    classifiers = None
+    if "final_map" in create.required_features:
+        if student is None:
+            student = create_model(preset.student, preset.data.class_count, size)
+        classifiers = _classifier(preset.student, student), _classifier(preset.teacher, teacher)
+    spec = FeatureSpec(student_shapes, teacher_shapes, teacher, targets, classifiers)
     distiller = create(config, preset.standardized, spec)
     return distiller
 
@@ -56,4 +67,23 @@ def create_distiller(
 def _has_feature(shapes: FeatureShapes, field: str) -> bool:
     if field == "pooled":
         return shapes.pooled > 0
+    if field == "final_map":
+        return shapes.final_map is not None
     return len(shapes.feats) > 1  # a stem and stages; preactivations default to the stages
+
+
+@torch.no_grad()
+def _classifier(name: str, network: Network) -> nn.Linear:
+    """The layer that turns the mean of the final map of a network into its logits."""
+    layer = network.classifier_layer()
+    probe = deepcopy(network).eval()
+    probe.enable_features()
+    images = torch.rand(2, 3, network.image_size, network.image_size)
+    output = probe.forward_features(images.to(next(probe.parameters())))
+    if layer is not None and output.final_map is not None:
+        if output.logits.is_meta:
+            return layer
+        logits = layer(output.final_map.mean(dim=(2, 3)))
+        if torch.allclose(logits, output.logits, rtol=1e-3, atol=1e-3 * logits.abs().max().item()):
+            return layer
+    raise RequestError(f"{name}: its logits are no linear function of the mean of its last map")

@@ -14,7 +14,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from lskd_cli.config import MethodConfig
-from lskd_cli.distillers.base import LogitDistiller, at_least_float32, kl_divergence
+from lskd_cli.distillers.base import LogitDistiller, at_least_float32, kl_divergence, kl_divergences
 from lskd_cli.distillers.registry import register
 from lskd_cli.zscore import standardize
 
@@ -27,6 +27,7 @@ def dkd_loss(
     beta: float,
     temperature: float,
     standardized: bool = False,
+    reduction: Literal["mean", "none"] = "mean",
 ) -> Tensor:
     """T^2 * (alpha * TCKD + beta * NCKD), mean over the batch.
 
@@ -38,18 +39,20 @@ def dkd_loss(
         beta: weight of NCKD.
         temperature: above 0.
         standardized: standardize both logits first.
+        reduction: mean over the batch, or none.
 
     Returns:
-        Scalar, at least float32. It is computed in log space: the logarithm of a summed softmax, as
-        in the released code, is -inf for confident rows.
+        Scalar, or (B,) with ``reduction="none"``, at least float32. It is computed in log space:
+        the logarithm of a summed softmax, as in the released code, is -inf for confident rows.
     """
     scale = standardize if standardized else at_least_float32
     student, teacher = scale(student) / temperature, scale(teacher) / temperature
     student_rest, teacher_rest = drop_target(student, target), drop_target(teacher, target)
-    tckd = kl_divergence(
+    divergence = kl_divergence if reduction == "mean" else kl_divergences
+    tckd = divergence(
         binary_logits(student, student_rest, target), binary_logits(teacher, teacher_rest, target)
     )
-    nckd = kl_divergence(student_rest, teacher_rest)
+    nckd = divergence(student_rest, teacher_rest)
     return temperature**2 * (alpha * tckd + beta * nckd)
 
 

@@ -25,12 +25,15 @@ class FeatureSpec:
         teacher: shapes of the teacher's features.
         teacher_network: the teacher.
         targets: (N,) class indices of the training images, on the CPU.
+        classifiers: the layers of student and teacher that turn the mean of ``final_map`` into
+            logits, for methods that require this field.
     """
 
     student: FeatureShapes
     teacher: FeatureShapes
     teacher_network: Network
     targets: Tensor
+    classifiers: tuple[nn.Linear, nn.Linear] | None = None
 
 
 class FeatureDistiller(Distiller):

@@ -15,6 +15,7 @@ FEATURE_FIELDS = {
     "feats": "features of stages",
     "preacts": "features of stages",
     "pooled": "pooled features",
+    "final_map": "the feature map before the pooling",
 }
 _distillers: dict[str, type[Distiller]] = {}
 _sources: dict[str, str] = {}  # source code of plug-in methods, as it was when they were loaded

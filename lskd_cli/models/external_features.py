@@ -29,7 +29,8 @@ def timm_extractor(network: Any) -> Extract | None:
         final, maps = network.forward_intermediates(images)
         pooled = network.forward_head(final, pre_logits=True)
         logits = network.forward_head(final)
-        return Output(logits, _with_stem(maps, has_stem), pooled=pooled)
+        final_map = final if final.ndim == 4 and final.shape[1] == pooled.shape[1] else None
+        return Output(logits, _with_stem(maps, has_stem), [], pooled, final_map)
 
     return extract
 
@@ -70,7 +71,9 @@ def torchvision_extractor(network: nn.Module, name: str, image_size: int) -> Ext
             extractor.train(network.training)
         found = extractor(images)
         features = _with_stem([found[node] for node in maps], has_stem)
-        return Output(found[logits], features, pooled=found[pooled])
+        has_final = features[-1].shape[1] == found[pooled].shape[1]
+        final_map = features[-1] if has_final else None
+        return Output(found[logits], features, [], found[pooled], final_map)
 
     return extract
 

@@ -47,7 +47,7 @@ class MobileNetV1(Network):
             x = nn.functional.relu(preacts[-1])
             feats.append(x)
         pooled = network.global_pool(x)
-        return Output(network.classifier(pooled), feats, preacts, pooled)
+        return Output(network.classifier(pooled), feats, preacts, pooled, x)
 
 
 def _batch_norm_only(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:

@@ -78,8 +78,9 @@ class MobileNetV2(Network):
             x = stage(x)
             if index in FEATURE_STAGES:
                 feats.append(x)
-        pooled = global_avg_pool(F.relu(self.conv2(x), inplace=True))
-        return Output(self.classifier(pooled), feats, [], pooled)
+        final_map = F.relu(self.conv2(x), inplace=True)
+        pooled = global_avg_pool(final_map)
+        return Output(self.classifier(pooled), feats, [], pooled, final_map)
 
 
 register_family({"MobileNetV2": MobileNetV2}, default_size=32, max_size=64)

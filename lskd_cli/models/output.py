@@ -19,12 +19,15 @@ class Output:
             every stage of a convolutional network or every layer of a transformer.
         preacts: the same stages before their last activation; empty if a family has none.
         pooled: (B, features), the input of the classifier.
+        final_map: (B, features, height, width), whose mean over all positions is ``pooled``; None
+            if there is no such map.
     """
 
     logits: Tensor
     feats: list[Tensor] = field(default_factory=list)
     preacts: list[Tensor] = field(default_factory=list)
     pooled: Tensor | None = None
+    final_map: Tensor | None = None
 
     def select(self, fields: Collection[str]) -> "Output":
         """The logits and the named fields; all other fields are empty."""
@@ -37,6 +40,7 @@ class Output:
             [feat[images] for feat in self.feats],
             [preact[images] for preact in self.preacts],
             None if self.pooled is None else self.pooled[images],
+            None if self.final_map is None else self.final_map[images],
         )
 
 
@@ -48,11 +52,13 @@ class FeatureShapes:
         feats: (C, H, W) of each map of ``Output.feats``.
         preacts: (C, H, W) of each map of ``Output.preacts``.
         pooled: number of pooled features; 0 if a network returns none.
+        final_map: (C, H, W) of ``Output.final_map``; None if a network returns none.
     """
 
     feats: list[tuple[int, ...]]
     preacts: list[tuple[int, ...]]
     pooled: int
+    final_map: tuple[int, ...] | None = None
 
 
 class Network(nn.Module, ABC):
@@ -86,6 +92,11 @@ class Network(nn.Module, ABC):
         The list is empty if the stages do not end with a batch norm.
         """
         return []
+
+    def classifier_layer(self) -> nn.Linear | None:
+        """The last linear layer, which turns ``Output.pooled`` into logits in most networks."""
+        layers = [module for module in self.modules() if isinstance(module, nn.Linear)]
+        return layers[-1] if layers else None
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, classes) logits of (B, 3, S, S) normalized images."""

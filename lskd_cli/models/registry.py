@@ -178,4 +178,5 @@ def feature_shapes(name: str, image_size: int | None = None) -> FeatureShapes:
         [tuple(feat.shape[1:]) for feat in output.feats],
         [tuple(preact.shape[1:]) for preact in output.preacts],
         0 if output.pooled is None else output.pooled.shape[1],
+        None if output.final_map is None else tuple(output.final_map.shape[1:]),
     )

@@ -83,7 +83,7 @@ class ResNet(Network):
         x = F.relu(self.bn1(self.conv1(images)))
         feats, preacts = run_stages(x, (self.layer1, self.layer2, self.layer3))
         pooled = global_avg_pool(feats[-1])
-        return Output(self.fc(pooled), feats, preacts, pooled)
+        return Output(self.fc(pooled), feats, preacts, pooled, feats[-1])
 
 
 def _stage(in_planes: int, planes: int, blocks: int, stride: int) -> Stage:

@@ -108,7 +108,7 @@ class FourStageResNet(Network):
         x = F.relu(self.bn1(self.conv1(images)))
         feats, preacts = run_stages(x, (self.layer1, self.layer2, self.layer3, self.layer4))
         pooled = global_avg_pool(feats[-1])
-        return Output(self.linear(pooled), feats, preacts, pooled)
+        return Output(self.linear(pooled), feats, preacts, pooled, feats[-1])
 
 
 register_family(

@@ -76,7 +76,7 @@ class GuideResNet(Network):
     def forward_features(self, images: Tensor) -> Output:
         feats, preacts = run_stages(self.stem(images), (self.s1, self.s2, self.s3))
         pooled = global_avg_pool(feats[-1])
-        return Output(self.head(pooled), feats, preacts, pooled)
+        return Output(self.head(pooled), feats, preacts, pooled, feats[-1])
 
 
 def _stage(in_planes: int, planes: int, stride: int) -> Stage:

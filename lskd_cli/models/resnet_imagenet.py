@@ -46,7 +46,7 @@ class ImageNetResNet(ResNet, Network):  # type: ignore[misc]
             x = nn.functional.relu(preacts[-1])
             feats.append(x)
         pooled = net.avgpool(x).flatten(1)
-        return Output(net.fc(pooled), feats, preacts, pooled)
+        return Output(net.fc(pooled), feats, preacts, pooled, x)
 
     def forward(self, images: Tensor) -> Tensor:
         return Network.forward(self, images)

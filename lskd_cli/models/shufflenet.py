@@ -109,7 +109,7 @@ class ShuffleNetV1(Network):
         stem = F.relu(self.bn1(self.conv1(images)))
         feats, preacts = run_stages(stem, (self.layer1, self.layer2, self.layer3))
         pooled = global_avg_pool(feats[-1])
-        return Output(self.linear(pooled), feats, preacts, pooled)
+        return Output(self.linear(pooled), feats, preacts, pooled, feats[-1])
 
 
 class ShuffleNetV2(Network):
@@ -129,8 +129,9 @@ class ShuffleNetV2(Network):
     def forward_features(self, images: Tensor) -> Output:
         stem = F.relu(self.bn1(self.conv1(images)))
         feats, preacts = run_stages(stem, (self.layer1, self.layer2, self.layer3))
-        pooled = global_avg_pool(F.relu(self.bn2(self.conv2(feats[-1])), inplace=True))
-        return Output(self.linear(pooled), feats, preacts, pooled)
+        final_map = F.relu(self.bn2(self.conv2(feats[-1])), inplace=True)
+        pooled = global_avg_pool(final_map)
+        return Output(self.linear(pooled), feats, preacts, pooled, final_map)
 
 
 def _grouped_stage(in_planes: int, planes: int, blocks: int) -> Stage:

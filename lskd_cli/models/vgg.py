@@ -46,7 +46,7 @@ class VGG(Network):
             feats.append(x)
             preacts.append(preact)
         pooled = global_avg_pool(x)
-        return Output(self.classifier(pooled), feats, preacts, pooled)
+        return Output(self.classifier(pooled), feats, preacts, pooled, x)
 
 
 def _block(in_planes: int, planes: int, depth: int) -> nn.Sequential:

@@ -79,12 +79,14 @@ class WideResNet(Network):
         second, first_preact = self.block2(first)
         third, second_preact = self.block3(second)
         third_preact = self.bn1(third)
-        pooled = global_avg_pool(F.relu(third_preact))
+        final_map = F.relu(third_preact)
+        pooled = global_avg_pool(final_map)
         return Output(
             logits=self.fc(pooled),
             feats=[stem, first, second, third],
             preacts=[stem, first_preact, second_preact, third_preact],
             pooled=pooled,
+            final_map=final_map,
         )
 
 

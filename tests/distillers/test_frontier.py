@@ -13,6 +13,7 @@ from lskd_cli.distillers.abkd import abkd_loss
 from lskd_cli.distillers.crld import crld_losses
 from lskd_cli.distillers.ldrld import ldrld_loss
 from lskd_cli.distillers.nkd import nkd_loss
+from lskd_cli.distillers.sdd import sdd_dkd_loss, sdd_kd_loss
 from lskd_cli.distillers.skd import skd_loss
 from lskd_cli.errors import RequestError
 from lskd_cli.models import Output
@@ -54,6 +55,26 @@ def _assert_gradient(gradient: Tensor, golden: dict[str, Any], tolerance: float 
 def test_a_loss_equals_the_reference(case: dict[str, Any]) -> None:
     student, teacher, target = case_inputs(case)
     loss = LOSSES[case["name"]](student, teacher, target, case)
+    assert loss.item() == pytest.approx(case["loss"], rel=1e-8)
+    (gradient,) = torch.autograd.grad(loss, student)
+    _assert_gradient(gradient, case["grad"])
+
+
+@pytest.mark.parametrize("case", _of("sdd_kd", "sdd_dkd"), ids=_label)
+def test_sdd_equals_the_reference(case: dict[str, Any]) -> None:
+    shape = (case["B"], case["C"], case["regions"])
+    student = (case["ss"] * chirp(shape, 0.11, 0.71)).requires_grad_()
+    teacher = case["st"] * chirp(shape, 0.5, 1.3)
+    target = (torch.arange(shape[0]) * 7 + 3) % shape[1]
+    rows = torch.arange(shape[0])
+    teacher[rows[::2], target[::2], 0] += 6
+    teacher[rows[:, None], target[:, None], torch.arange(1, shape[2], 3)] += 5
+    if case["name"] == "sdd_kd":
+        loss = sdd_kd_loss(student, teacher, target, case["temperature"])
+    else:
+        loss = sdd_dkd_loss(
+            student, teacher, target, case["alpha"], case["beta"], case["temperature"]
+        )
     assert loss.item() == pytest.approx(case["loss"], rel=1e-8)
     (gradient,) = torch.autograd.grad(loss, student)
     _assert_gradient(gradient, case["grad"])

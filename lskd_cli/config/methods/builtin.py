@@ -31,6 +31,11 @@ def builtin_methods() -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: int(read_preset_file("methods", name)["year"])))
 
 
+def builtin_module(name: str) -> str:
+    """Module of ``lskd_cli.distillers`` that defines a built-in method; two may share one."""
+    return name if name == NO_METHOD else read_preset_file("methods", name).get("module", name)
+
+
 def builtin_title(name: str) -> str | None:
     """Label of a built-in method in tables; None for other methods."""
     if name == NO_METHOD:

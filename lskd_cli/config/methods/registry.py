@@ -19,7 +19,12 @@ from pydantic_core import PydanticCustomError
 
 from lskd_cli.config.entry_point import load_entry_point
 from lskd_cli.config.methods.base import MethodConfig, UnknownMethod
-from lskd_cli.config.methods.builtin import NO_METHOD, builtin_methods, builtin_title
+from lskd_cli.config.methods.builtin import (
+    NO_METHOD,
+    builtin_methods,
+    builtin_module,
+    builtin_title,
+)
 from lskd_cli.config.plugin_errors import plugin_files
 from lskd_cli.errors import RequestError
 
@@ -95,7 +100,7 @@ def method_config(name: object) -> type[MethodConfig] | None:
         return None
     if name not in _configs:
         if name == NO_METHOD or name in builtin_methods():
-            importlib.import_module(f"lskd_cli.distillers.{name}")
+            importlib.import_module(f"lskd_cli.distillers.{builtin_module(name)}")
         elif name in _entry_points():
             load_entry_point("method", _entry_points()[name], _configs)
     return _configs.get(name)

@@ -80,7 +80,7 @@ class StudentTrainer:
             initial.load(self.student)
             self.preprocessing = _initial_preprocessing(initial.checkpoint, preset)
         self.distiller = create_seeded_distiller(
-            preset, teacher, None if targets is None else targets.cpu()
+            preset, teacher, None if targets is None else targets.cpu(), self.student
         )
         if preset.sync_batchnorm and runtime.process_group.world_size > 1:
             if runtime.device.type == "cpu":
@@ -376,7 +376,10 @@ def create_student(preset: Preset) -> Network:
 
 
 def create_seeded_distiller(
-    preset: Preset, teacher: Network | None = None, targets: Tensor | None = None
+    preset: Preset,
+    teacher: Network | None = None,
+    targets: Tensor | None = None,
+    student: Network | None = None,
 ) -> Distiller:
     """The method, initialized with the seed of the preset; arguments of ``create_distiller``.
 
@@ -385,7 +388,7 @@ def create_seeded_distiller(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(preset.seed)
-        return create_distiller(preset, teacher, targets)
+        return create_distiller(preset, teacher, targets, student)
 
 
 def _micro_batches(num_images: int, count: int) -> Iterator[tuple[slice, float]]:
