@@ -56,6 +56,7 @@ class Distiller(nn.Module, ABC):
     Attributes:
         required_features: fields of ``Output`` that the method uses besides the logits; the
             constructor of such a method takes a ``FeatureSpec``.
+        needs_spec: whether the constructor takes a ``FeatureSpec`` although it uses no features.
         required_fields: hyper-parameters that its config must have.
         cuda_graph_safe: whether its steps can be captured in a CUDA graph, that is, whether they
             never read values from the device.
@@ -63,6 +64,7 @@ class Distiller(nn.Module, ABC):
     """
 
     required_features: ClassVar[tuple[str, ...]] = ()
+    needs_spec: ClassVar[bool] = False
     required_fields: ClassVar[tuple[str, ...]] = ()
     cuda_graph_safe: ClassVar[bool] = True
     draws_random_numbers: ClassVar[bool] = False

@@ -1,6 +1,8 @@
 """Creation of the distiller of a preset."""
 
+from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,14 +26,17 @@ def create_distiller(
     teacher: Network | None = None,
     targets: Tensor | None = None,
     student: Network | None = None,
+    class_outputs: Callable[[], Tensor] | None = None,
 ) -> Distiller:
     """Create the method of a preset, with the hyper-parameters of its standardization if enabled.
 
     Args:
         preset: names the method and the networks.
-        teacher: the teacher; required by feature methods.
-        targets: (N,) class indices of the training images on the CPU; required by feature methods.
+        teacher: the teacher; required by all methods that take a ``FeatureSpec``.
+        targets: (N,) class indices of the training images on the CPU; likewise.
         student: the student; created if it is not given, for a distiller that is only inspected.
+        class_outputs: that of ``FeatureSpec``; by default it returns zeros, for a distiller that is
+            only inspected, or whose state is restored.
 
     Raises:
         RequestError: the method uses features that one of the networks does not have.
@@ -39,7 +44,7 @@ def create_distiller(
     config = preset.effective_method()
     create: Any = distiller_class(config.name)
     distiller: Distiller
-    if not create.required_features:
+    if not create.required_features and not create.needs_spec:
         distiller = create(config, preset.standardized)
         return distiller
     assert preset.teacher is not None
@@ -59,7 +64,16 @@ def create_distiller(
         if student is None:
             student = create_model(preset.student, preset.data.class_count, size)
         classifiers = _classifier(preset.student, student), _classifier(preset.teacher, teacher)
-    spec = FeatureSpec(student_shapes, teacher_shapes, teacher, targets, classifiers)
+    classes, device = preset.data.class_count, next(teacher.parameters()).device
+    spec = FeatureSpec(
+        student_shapes,
+        teacher_shapes,
+        teacher,
+        targets,
+        preset.schedule.epochs,
+        class_outputs or partial(torch.zeros, classes, 1, 1, device=device),
+        classifiers,
+    )
     distiller = create(config, preset.standardized, spec)
     return distiller
 

@@ -1,7 +1,7 @@
 """Base class and helpers of feature methods."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,9 @@ class FeatureSpec:
         teacher: shapes of the teacher's features.
         teacher_network: the teacher.
         targets: (N,) class indices of the training images, on the CPU.
+        epochs: number of epochs of the training.
+        class_outputs: returns (classes, n, d) outputs of the teacher for n training images of each
+            class, or for n positions in their last feature maps.
         classifiers: the layers of student and teacher that turn the mean of ``final_map`` into
             logits, for methods that require this field.
     """
@@ -33,6 +36,8 @@ class FeatureSpec:
     teacher: FeatureShapes
     teacher_network: Network
     targets: Tensor
+    epochs: int
+    class_outputs: Callable[[], Tensor]
     classifiers: tuple[nn.Linear, nn.Linear] | None = None
 
 

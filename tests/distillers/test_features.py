@@ -474,7 +474,7 @@ class TestAdapters:
             [(6 + n, side, side) for n, side in enumerate(sides)], [], 11
         )
         method = load_preset("reviewkd-digits").method
-        spec = FeatureSpec(student_shapes, teacher_shapes, create_model("resnet8"), torch.arange(4))
+        spec = _spec(student_shapes, teacher_shapes)
         distiller = ReviewKD(method, False, spec)
         student, teacher = _outputs(student_shapes, 2), _outputs(teacher_shapes, 2)
         losses = distiller.losses(_step(student, teacher))
@@ -492,13 +492,18 @@ class TestAdapters:
         assert first.item() == pytest.approx(full.item() / 20, rel=1e-5)
 
 
+def _spec(student: FeatureShapes, teacher: FeatureShapes) -> FeatureSpec:
+    network = create_model("resnet8")
+    return FeatureSpec(student, teacher, network, torch.arange(4), 9, lambda: torch.zeros(4, 1, 1))
+
+
 def _hint(student_size: int, teacher_size: int) -> FitNet:
     shapes = [
         FeatureShapes([(3, side, side)] + [(channels, side, side)] * 2, [], 8)
         for channels, side in ((3, student_size), (5, teacher_size))
     ]
     method = load_preset("fitnet-digits").method
-    return FitNet(method, False, FeatureSpec(*shapes, create_model("resnet8"), torch.arange(4)))
+    return FitNet(method, False, _spec(*shapes))
 
 
 def test_ofd_refuses_a_teacher_without_known_batch_norms() -> None:

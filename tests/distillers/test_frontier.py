@@ -15,6 +15,7 @@ from lskd_cli.distillers.ldrld import ldrld_loss
 from lskd_cli.distillers.nkd import nkd_loss
 from lskd_cli.distillers.sdd import sdd_dkd_loss, sdd_kd_loss
 from lskd_cli.distillers.skd import skd_loss
+from lskd_cli.distillers.wkd import class_cost, wkd_feature_loss, wkd_logit_losses
 from lskd_cli.errors import RequestError
 from lskd_cli.models import Output
 from tests.golden_inputs import case_inputs, chirp, load
@@ -75,6 +76,47 @@ def test_sdd_equals_the_reference(case: dict[str, Any]) -> None:
         loss = sdd_dkd_loss(
             student, teacher, target, case["alpha"], case["beta"], case["temperature"]
         )
+    assert loss.item() == pytest.approx(case["loss"], rel=1e-8)
+    (gradient,) = torch.autograd.grad(loss, student)
+    _assert_gradient(gradient, case["grad"])
+
+
+@pytest.mark.parametrize("case", _of("wkd_l"), ids=_label)
+def test_wkd_equals_the_reference(case: dict[str, Any]) -> None:
+    student, teacher, target = case_inputs(case)
+    classes = case["C"]
+    values = chirp((classes, classes), 0.8, 1.1)
+    distances = case["center"] + case["spread"] * (values + values.T) / 2
+    distances.fill_diagonal_(0)
+    cost = distances
+    if case["sharpness"]:
+        cost = 1 - (-case["sharpness"] * distances).exp()
+    losses = wkd_logit_losses(
+        student, teacher, target, cost, case["temperature"], case["regularization"],
+        case["iterations"], case["standardized"],
+    )  # fmt: skip
+    assert losses["target"].item() == pytest.approx(case["target_term"], rel=1e-8)
+    assert losses["transport"].item() == pytest.approx(case["transport"], rel=1e-8)
+    (slope,) = torch.autograd.grad(losses["transport"], student, retain_graph=True)
+    _assert_gradient(slope, case["transport_grad"])
+    (gradient,) = torch.autograd.grad(
+        losses["target"] + case["weight"] * losses["transport"], student
+    )
+    _assert_gradient(gradient, case["grad"])
+
+
+@pytest.mark.parametrize("case", _of("wkd_cost"), ids=_label)
+def test_the_cost_of_classes_equals_the_reference(case: dict[str, Any]) -> None:
+    features = chirp(tuple(case["shape"]), 0.8, 1.1) + case["offset"]
+    _assert_gradient(class_cost(features, case["sharpness"]), case)
+
+
+@pytest.mark.parametrize("case", _of("wkd_f"), ids=_label)
+def test_wkd_f_equals_the_reference(case: dict[str, Any]) -> None:
+    shape = tuple(case["shape"])
+    student = (case["ss"] * chirp(shape, 0.11, 0.71)).requires_grad_()
+    teacher = case["st"] * chirp(shape, 0.5, 1.3)
+    loss = wkd_feature_loss(student, teacher, case["mean_weight"], case["grid"])
     assert loss.item() == pytest.approx(case["loss"], rel=1e-8)
     (gradient,) = torch.autograd.grad(loss, student)
     _assert_gradient(gradient, case["grad"])

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
+from torch import Tensor
+
 from lskd_cli.config import Data, Preset, TrainingOptions
-from lskd_cli.data import CropLoader, DataSplits, Loader
+from lskd_cli.data import CropLoader, DataSplits, InMemoryImages, Loader
 from lskd_cli.engine.devices.distributed import ProcessGroup
 from lskd_cli.engine.devices.runtime import Runtime
+from lskd_cli.engine.inference.class_outputs import class_outputs
 from lskd_cli.engine.inference.trained_network import TrainedNetwork
 from lskd_cli.engine.runs.run_folder import CORRUPT_STATE, RunFolder
 from lskd_cli.engine.training.initial_weights import InitialWeights
@@ -80,8 +83,13 @@ class JointRun:
         network = self.teacher.network if self.teacher else None
         targets = self.splits.train.targets
         students = []
+        outputs = cache(self._class_outputs)
         for run in self.runs:
-            student = StudentTrainer(run.preset, self.runtime, network, targets, run.initial)
+            # What a method computes from them is part of a saved state.
+            needed = outputs if run.state is None else None
+            student = StudentTrainer(
+                run.preset, self.runtime, network, targets, run.initial, needed
+            )
             folder = self.folder(run.preset)
             if self.group.is_main_process:
                 folder.remove_stale_files()
@@ -93,6 +101,13 @@ class JointRun:
                     raise RequestError(f"{folder.path / RESUME}: {CORRUPT_STATE}") from error
             students.append(student)
         return students
+
+    def _class_outputs(self) -> Tensor:
+        assert self.teacher is not None
+        images = self.splits.train
+        if not isinstance(images, InMemoryImages):
+            raise RequestError("method.cost: cka needs images in memory; set cost=classifier")
+        return class_outputs(self.teacher, images, self.runtime)
 
     def create_teacher(self, students: Sequence[StudentTrainer]) -> Teacher | None:
         """The frozen teacher with the features that the students' methods use."""

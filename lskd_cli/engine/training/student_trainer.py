@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial, reduce
@@ -58,6 +58,7 @@ class StudentTrainer:
         teacher: Network | None = None,
         targets: Tensor | None = None,
         initial: InitialWeights | None = None,
+        class_outputs: Callable[[], Tensor] | None = None,
     ) -> None:
         """Create a student and its method, initialized with the seed of the preset.
 
@@ -67,6 +68,7 @@ class StudentTrainer:
             teacher: the teacher; required by feature methods.
             targets: (N,) class indices of the training images; required by feature methods.
             initial: weights from which the student starts, instead of random ones.
+            class_outputs: that of ``create_distiller``.
 
         Raises:
             RequestError: a network does not exist, or lacks features that the method uses.
@@ -80,7 +82,11 @@ class StudentTrainer:
             initial.load(self.student)
             self.preprocessing = _initial_preprocessing(initial.checkpoint, preset)
         self.distiller = create_seeded_distiller(
-            preset, teacher, None if targets is None else targets.cpu(), self.student
+            preset,
+            teacher,
+            None if targets is None else targets.cpu(),
+            self.student,
+            class_outputs,
         )
         if preset.sync_batchnorm and runtime.process_group.world_size > 1:
             if runtime.device.type == "cpu":
@@ -380,6 +386,7 @@ def create_seeded_distiller(
     teacher: Network | None = None,
     targets: Tensor | None = None,
     student: Network | None = None,
+    class_outputs: Callable[[], Tensor] | None = None,
 ) -> Distiller:
     """The method, initialized with the seed of the preset; arguments of ``create_distiller``.
 
@@ -388,7 +395,7 @@ def create_seeded_distiller(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(preset.seed)
-        return create_distiller(preset, teacher, targets, student)
+        return create_distiller(preset, teacher, targets, student, class_outputs)
 
 
 def _micro_batches(num_images: int, count: int) -> Iterator[tuple[slice, float]]:
