@@ -20,7 +20,7 @@ from rich.text import Text
 
 from lskd_cli.cli.terminal.console import err, info
 from lskd_cli.cli.terminal.training_table import Row, training_table
-from lskd_cli.config import MethodConfig, Preset
+from lskd_cli.config import MethodConfig, Preset, is_feature_method
 from lskd_cli.engine.training.callback import Callback, RunningMetrics
 from lskd_cli.engine.training.student_trainer import StudentTrainer
 from lskd_cli.results.tables.table_format import format_duration
@@ -197,10 +197,11 @@ def _range(epochs: Sequence[Metrics], key: str, format_spec: str = ".2f") -> str
 def _term_label(metric: str, methods: Sequence[MethodConfig]) -> str:
     """Name of a loss term, with its weight: that of all methods, unless it is 1."""
     term = metric.removeprefix(_LOSS_PREFIX)
-    weights = {
-        getattr(method, "kd_weight" if term == method.name else f"{term}_weight", 1)
-        for method in methods
-    }
+    weights = set()
+    for method in methods:
+        own = "feature_weight" if is_feature_method(method) else "kd_weight"
+        keys = {method.name: own, "ce": "ce_weight", "kd": "kd_weight"}
+        weights.add(getattr(method, keys.get(term, ""), 1))
     if len(weights) > 1:
         return f"weighted {term}"
     weight = weights.pop()

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from lskd_cli.cli.terminal import training_display
-from lskd_cli.cli.terminal.training_display import TrainingDisplay
+from lskd_cli.cli.terminal.training_display import TrainingDisplay, _term_label
 from tests.engine.helpers import digits_preset, train
 
 
@@ -52,3 +52,15 @@ def test_without_a_terminal_every_method_has_one_line_an_epoch_with_the_range_ov
     assert " to " not in single[0]
     assert ", 0.9 kd " in several[0]
     assert ", 9 kd " in single[0]
+
+
+def test_a_term_has_the_weight_of_its_own() -> None:
+    methods = {name: digits_preset(name).method for name in ("kd", "wkd_f", "wkd", "mlkd")}
+    labels = {
+        (name, term): _term_label(f"train_{term}", [methods[name]])
+        for name, term in (
+            ("kd", "ce"), ("kd", "kd"), ("wkd_f", "wkd_f"), ("wkd_f", "ce"), ("wkd", "transport"),
+            ("mlkd", "cc"),
+        )
+    }  # fmt: skip
+    assert list(labels.values()) == ["0.1 ce", "0.9 kd", "0.08 wkd_f", "ce", "transport", "cc"]
