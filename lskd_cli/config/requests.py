@@ -100,8 +100,9 @@ def requested_preset(
     if options.kd_weight is not None:
         overrides.append(Override(f"{group}.kd_weight", options.kd_weight, "--kd-weight"))
     preset = load_preset(name, overrides)
-    if is_feature_method(preset.method) and preset.method.uses_logits:
-        # The published accuracy is that of the method without the KD term.
+    has_kd_term = is_feature_method(preset.method) and preset.method.uses_logits
+    if has_kd_term or preset.optimizer.name == "dot":
+        # The published accuracy is that of the method alone.
         preset = load_preset(name, [*overrides, _NOTHING_PUBLISHED])
     if options.epochs is not None:
         preset = preset.with_epochs(options.epochs)

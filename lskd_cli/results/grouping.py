@@ -154,7 +154,8 @@ def _standardization(run: Run) -> str:
 
 def method_name(run: Run) -> str:
     """Label of the method of a run, for example ``KD``."""
-    return run.info.method_title or method_title(run.preset.method)
+    title = run.info.method_title or method_title(run.preset.method)
+    return f"{title}+DOT" if run.preset.optimizer.name == "dot" else title
 
 
 def method_label(run: Run) -> str:

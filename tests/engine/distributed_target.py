@@ -45,7 +45,10 @@ def scenario_presets(scenario: str) -> list[Preset]:
     if scenario == "features":
         return [digits_preset(method, False, 2, SMALL_STEPS) for method in ("at", "crd")]
     if scenario == "idle":
-        return [digits_preset("kd", True, 1, SMALL_STEPS)]
+        return [
+            digits_preset("kd", True, 1, SMALL_STEPS),
+            digits_preset("kd", False, 1, SMALL_STEPS, "optimizer.name=dot"),
+        ]
     # The warm-up ends within the run, so that both phases are tested.
     return [
         digits_preset("kd", True, 2, SMALL_STEPS),

@@ -4,7 +4,7 @@ Decisions are exchanged as CPU tensors (gloo), so that no device has to be synch
 are exchanged by the backend of the devices (NCCL between GPUs).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -146,6 +146,16 @@ class ProcessGroup:
         # The argument of this name is deprecated; the attribute exists in all versions.
         wrapped.broadcast_buffers = False
         return wrapped
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Replace tensors of the device by their means over all processes."""
+        if self.world_size == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        dist.all_reduce(flat)
+        means = torch.split(flat / self.world_size, [tensor.numel() for tensor in tensors])
+        for tensor, mean in zip(tensors, means, strict=True):
+            tensor.copy_(mean.view(tensor.shape))
 
     def broadcast_buffers(self, module: nn.Module) -> None:
         """Copy the buffers of the main process, which a saved state contains, to all others."""

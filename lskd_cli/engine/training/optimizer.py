@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from lskd_cli.config import Optimizer
+from lskd_cli.engine.training.dot import DOT
 from lskd_cli.errors import RequestError
 
 _NO_WEIGHT_DECAY = ("*cls_token", "*pos_embed*", "*dist_token", "*distill_token")
@@ -61,12 +62,14 @@ def create_optimizer(
         optimizer = torch.optim.AdamW(groups, lr=lr, fused=True, capturable=True)
         # PyTorch would warn that the steps before the capture are not captured.
         optimizer._warned_capturable_if_run_uncaptured = True
+    elif config.name == "dot":
+        optimizer = DOT(groups, lr, config.momentum, config.dot_delta)
     else:
         optimizer = torch.optim.SGD(
             groups, lr=lr, momentum=config.momentum, nesterov=config.nesterov, fused=True
         )
     rates.attach(optimizer)
-    if config.momentum > 0:
+    if config.name == "sgd" and config.momentum > 0:
         # Otherwise the first step would create them, and differ from the steps after it.
         for group in groups:
             for parameter in group["params"]:

@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial, reduce
 from itertools import pairwise
@@ -11,8 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import clip_grad_norm_
 
 from lskd_cli.checkpoints import Checkpoint, first_non_finite
 from lskd_cli.config import Preset
@@ -25,6 +22,7 @@ from lskd_cli.engine.devices.runtime import Runtime
 from lskd_cli.engine.devices.types import Warn
 from lskd_cli.engine.runs.run_folder import STATE_VERSION, EpochResult
 from lskd_cli.engine.training.distillation_module import DistillationModule, TeacherOutputs
+from lskd_cli.engine.training.gradients import create_gradients
 from lskd_cli.engine.training.initial_weights import InitialWeights
 from lskd_cli.engine.training.meters import Meters
 from lskd_cli.engine.training.optimizer import create_optimizer
@@ -106,7 +104,6 @@ class StudentTrainer:
             ViewAdapter.between(preset.data, self.preprocessing, runtime.device),
             preset.label_smoothing,
         )
-        self.ddp_module = runtime.process_group.wrap_ddp(self.module, self.student.all_params_used)
         # Tensors on the device: a captured step reads their current values when it is replayed.
         self.epoch = torch.ones((), device=runtime.device)
         self.optimizer, self.learning_rates = create_optimizer(
@@ -115,6 +112,9 @@ class StudentTrainer:
             preset.optimizer,
             runtime.device,
             self._classifier() if preset.optimizer.backbone_lr_scale < 1 else (),
+        )
+        self.gradients = create_gradients(
+            self.module, self.optimizer, runtime.process_group, self.student.all_params_used
         )
         decay = preset.optimizer.ema_decay
         self.ema = None if decay is None else WeightAverage(self.student, decay, runtime.device)
@@ -199,23 +199,20 @@ class StudentTrainer:
         config, group = self.preset.optimizer, self.runtime.process_group
         max_rows = -(-self.preset.data.batch_size // group.world_size)
         for step_batch, step_teacher in self._steps(batch, teacher):
-            self.optimizer.zero_grad()
+            self.gradients.zero()
             losses, logits = [], []
             for images, fraction in _micro_batches(len(step_batch.target), config.grad_accum_steps):
                 outputs = {view: output.slice(images) for view, output in step_teacher.items()}
-                with self._grad_sync(is_last=images.stop == len(step_batch.target)):
-                    student_logits, terms = self.ddp_module(
-                        step_batch.slice(images), outputs, self.epoch
-                    )
-                    values = torch.stack(list(terms.values()))
-                    loss = batch.weight * fraction * values.sum()
-                    loss.backward()  # type: ignore[no-untyped-call]
+                is_last = images.stop == len(step_batch.target)
+                inputs = (step_batch.slice(images), outputs, self.epoch)
+                student_logits, terms = self.gradients.add(inputs, batch.weight * fraction, is_last)
+                values = torch.stack(list(terms.values()))
                 losses.append(fraction * values.detach())
                 logits.append(student_logits.detach())
             self.distiller.on_step_end(partial(group.all_gather_padded, max_rows=max_rows))
             if config.clip_grad_norm is not None:
-                clip_grad_norm_(self.module.parameters(), config.clip_grad_norm)
-            self.optimizer.step()
+                self.gradients.clip(config.clip_grad_norm)
+            self.gradients.step()
             if self.ema is not None:
                 self.ema.update(self.student)
             is_counted = batch.weight > 0  # not an image of another process
@@ -236,13 +233,6 @@ class StudentTrainer:
                 batch.slice(images),
                 {view: output.slice(images) for view, output in teacher.items()},
             )
-
-    def _grad_sync(self, is_last: bool) -> AbstractContextManager[None]:
-        """Context of a micro-batch; processes average gradients only in the last one."""
-        if is_last or not isinstance(self.ddp_module, DistributedDataParallel):
-            return nullcontext()
-        no_sync: AbstractContextManager[None] = self.ddp_module.no_sync()
-        return no_sync
 
     def advance_step(self, num_steps: int) -> None:
         """Count finished steps."""

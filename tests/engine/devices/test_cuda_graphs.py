@@ -86,11 +86,13 @@ def test_replayed_steps_give_the_weights_and_metrics_of_eager_ones(
             }
 
 
+@pytest.mark.parametrize("name", ["sgd", "dot"])
 def test_mixed_images_and_averaged_weights_are_replayed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     settings = ("data.mixup=0.2", "data.cutmix=1.0", "label_smoothing=0.1")
     optimizer = ("optimizer.ema_decay=0.9", "optimizer.backbone_lr_scale=0.5")
+    optimizer += (f"optimizer.name={name}", "optimizer.clip_grad_norm=2")
     preset = digits_preset("dkd", False, EPOCHS, *STEPS, *settings, *optimizer)
     recorder = FakeGraphRecorder()
     _use(monkeypatch, lambda warn: EagerRunner(1))
