@@ -57,6 +57,14 @@ def compare(
             "standardization settings; repeat it for another key.",
         ),
     ] = None,
+    equal_budget: Annotated[
+        bool,
+        typer.Option(
+            "--equal-budget",
+            help="With --train: give every method the same number of student passes over the "
+            "training images; methods with two views of each image get half the epochs.",
+        ),
+    ] = False,
     seeds: Annotated[
         str | None, typer.Option(help="With --train: seeds to train, e.g. 0,1,2; default 0.")
     ] = None,
@@ -96,12 +104,14 @@ def compare(
         if runs:
             raise RequestError(f"{runs[0]}: --train trains presets; do not give run folders")
         requested = _requested_presets(presets, changes, training.data_dir, seeds, sweep or [])
+        if equal_budget:
+            requested = _with_equal_budget(requested)
         folders = _train(requested, training, logs)
         if not is_main_process:
             return
         found = find_runs(training.runs_dir, folders, info)
     else:
-        only_training = {*PARAMETERS, "sweep", "seeds", "logs"} - {"runs_dir"}
+        only_training = {*PARAMETERS, "sweep", "equal_budget", "seeds", "logs"} - {"runs_dir"}
         options.refuse_options(context, only_training, "only valid with --train")
         found = find_runs(training.runs_dir, runs or [], info)
         if presets:
@@ -153,6 +163,19 @@ def _requested_presets(
                 if preset.stand is not None and preset.data.class_count == 2:
                     info(f"{preset.run_path}: trained without standardization: {TWO_CLASSES}")
     return presets
+
+
+def _with_equal_budget(presets: Sequence[Preset]) -> list[Preset]:
+    """As many student passes for each preset as the one with the fewest has."""
+    passes = min(preset.student_passes for preset in presets)
+    changed = []
+    for preset in presets:
+        try:
+            is_equal = preset.student_passes == passes
+            changed.append(preset if is_equal else preset.with_student_passes(passes))
+        except ValueError as error:
+            raise RequestError(f"--equal-budget: {preset.name}: {error}; change --epochs") from None
+    return changed
 
 
 def _train(

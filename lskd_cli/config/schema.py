@@ -34,6 +34,7 @@ TWO_CLASSES = (
     "from them"
 )
 MAX_EPOCHS = 100_000
+_EQUAL_BUDGET = "-equal"  # end of the name of a preset with fewer epochs than its recipe
 
 
 class Optimizer(ConfigModel):
@@ -279,6 +280,28 @@ class Preset(ConfigModel):
             "method": self.method.model_copy(update=changed),
         }
         return self.model_copy(update=update)
+
+    @property
+    def student_passes(self) -> int:
+        """Passes of the student over the training images: epochs times views."""
+        return self.schedule.epochs * len(self.method.views)
+
+    @property
+    def has_equal_budget(self) -> bool:
+        """Whether its epochs come from ``with_student_passes``."""
+        return self.name.endswith(_EQUAL_BUDGET)
+
+    def with_student_passes(self, passes: int) -> "Preset":
+        """The same training with another number of passes, under a name of its own.
+
+        Raises:
+            ValueError: the number is not divisible by that of views.
+        """
+        epochs, remainder = divmod(passes, len(self.method.views))
+        if remainder or not epochs:
+            raise ValueError(f"{passes} is not divisible by {len(self.method.views)} views")
+        update = {"name": f"{self.name}{_EQUAL_BUDGET}", "published": Published()}
+        return self.with_epochs(epochs).model_copy(update=update)
 
     def with_stand(self, enabled: bool) -> "Preset":
         """The same preset with logit standardization on or off.

@@ -3,10 +3,17 @@
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from lskd_cli.config import Preset, builtin_methods, list_presets, load_preset, method_title
+from lskd_cli.config import (
+    Preset,
+    Published,
+    builtin_methods,
+    list_presets,
+    load_preset,
+    method_title,
+)
 from lskd_cli.results.runs import Run
 
 
@@ -17,7 +24,8 @@ class ExperimentKey:
     Attributes:
         data: data settings, and the digest of the files of an image folder.
         student: network of the student, and digest of its initial weights if they are not random.
-        negative_epochs: number of epochs times -1, so that longer trainings are sorted first.
+        negative_epochs: number of epochs (of student passes with an equal budget) times -1, so that
+            longer trainings are sorted first.
         teacher: network and digest of the teacher; empty for student baselines and teachers.
         settings: all other settings, and the precision.
     """
@@ -42,10 +50,14 @@ def experiment_key(run: Run) -> ExperimentKey:
     return ExperimentKey(
         data=f"{_to_json(preset.data.model_dump(mode='json'))} {info.images_sha256}",
         student=f"{preset.student} {info.init_sha256}" if info.init_sha256 else preset.student,
-        negative_epochs=-preset.schedule.epochs,
+        negative_epochs=-_budget(preset),
         teacher=f"{preset.teacher} {info.teacher_sha256}" if preset.teacher else "",
         settings=f"{_to_json(settings)} {info.precision}",
     )
+
+
+def _budget(preset: Preset) -> int:
+    return preset.student_passes if preset.has_equal_budget else preset.schedule.epochs
 
 
 @dataclass
@@ -87,7 +99,20 @@ class RunGroup:
     def title(self) -> str:
         """Heading of the group."""
         preset = self.runs[-1].preset
-        return f"{self.pair}, {preset.data.label}, {preset.schedule.epochs} epochs"
+        return f"{self.pair}, {preset.data.label}, {self.length}"
+
+    @property
+    def has_equal_budget(self) -> bool:
+        """Whether methods with several views have fewer epochs, for equal numbers of passes."""
+        return any(run.preset.has_equal_budget for run in self.runs)
+
+    @property
+    def length(self) -> str:
+        """Number of epochs, or of student passes with an equal budget."""
+        if self.has_equal_budget:
+            return f"{_budget(self.runs[-1].preset)} student passes over the training images"
+        epochs = self.runs[-1].preset.schedule.epochs
+        return f"{epochs} epoch{'s' * (epochs != 1)}"
 
     @property
     def pair(self) -> str:
@@ -115,15 +140,22 @@ def group_runs(runs: Sequence[Run]) -> list[RunGroup]:
     """Group runs by teacher-student pair, data and number of epochs.
 
     Student baselines are part of the groups of all teachers of their network; without any, they
-    form groups of their own. Longer trainings come first.
+    form groups of their own. Runs with an equal budget are grouped with those that have as many
+    epochs as they have passes; nothing is published for such groups. Longer trainings come first.
     """
     keyed = [(experiment_key(run), run) for run in runs]
+    equal = {key.training for key, run in keyed if run.preset.has_equal_budget}
+    keyed = [(k, _without_published(run) if k.training in equal else run) for k, run in keyed]
     baselines = _collect((key.training, run) for key, run in keyed if not key.teacher)
     distilled = _collect(((*key.training, key.teacher), run) for key, run in keyed if key.teacher)
     groups = [[*baselines.get(key[:3], []), *group] for key, group in distilled.items()]
     paired_baselines = {key[:3] for key in distilled}
     groups += [group for key, group in baselines.items() if key not in paired_baselines]
     return [RunGroup(group, _methods(group)) for group in groups]
+
+
+def _without_published(run: Run) -> Run:
+    return replace(run, preset=run.preset.model_copy(update={"published": Published()}))
 
 
 def _methods(runs: Sequence[Run]) -> list[MethodRuns]:

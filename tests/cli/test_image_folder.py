@@ -75,7 +75,7 @@ def test_a_teacher_its_student_their_table_and_their_evaluation(
     assert "computing logits of 2 networks" in reported.err
     assert "figures of logits are left out" not in reported.err
     page = (tmp_path / "report" / "index.html").read_text()
-    assert "KD: logits of one image: resnet20 → resnet8, imagefolder, 1 epochs" in page
+    assert "KD: logits of one image: resnet20 → resnet8, imagefolder, 1 epoch" in page
 
 
 def test_a_teacher_of_ones_own_comes_from_a_library_and_a_pickled_file(

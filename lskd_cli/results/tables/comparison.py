@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import mean
 
 from lskd_cli.results.grouping import MethodRuns, RunGroup, method_name, name_sort_key
 from lskd_cli.results.runs import EpochName, Run
@@ -13,6 +14,7 @@ from lskd_cli.results.tables.table_format import (
     difference_column,
     epoch_note,
     flatten_row,
+    format_duration,
     format_epochs,
     format_limit,
     format_n,
@@ -38,6 +40,8 @@ class ComparisonRow(ResultRow):
         difference: standardized minus plain, paired by seed.
         published_plain: published accuracy without standardization.
         published_standardized: published accuracy with standardization.
+        student_passes: passes of a student over the training images: epochs times views.
+        seconds: training time, mean over the runs, of all students of a joint run together.
     """
 
     method: str
@@ -46,6 +50,8 @@ class ComparisonRow(ResultRow):
     difference: SeedStats | None
     published_plain: float | None
     published_standardized: float | None
+    student_passes: int
+    seconds: float
 
     @property
     def published_difference(self) -> float | None:
@@ -65,7 +71,8 @@ def make_comparison(groups: Sequence[RunGroup], epoch: EpochName) -> Table | Non
     Raises:
         RequestError: two runs have the same settings and seed.
     """
-    pairs = _pairs([finished for group in groups if (finished := group.finished())])
+    groups = [finished for group in groups if (finished := group.finished())]
+    pairs = _pairs(groups)
     rows = sorted(
         (_row(plain, standardized, epoch) for plain, standardized in pairs),
         key=lambda row: (name_sort_key(row.name), row.precision or ""),
@@ -74,7 +81,15 @@ def make_comparison(groups: Sequence[RunGroup], epoch: EpochName) -> Table | Non
         return None
     records = [{"accuracy": epoch} | flatten_row(row, _STATS_FIELDS) for row in rows]
     notes = published_note(rows) + hardware_note(pairs)
-    return Table(_title(rows, epoch), _caption(rows), notes.strip(), _columns(rows), rows, records)
+    equal_budget = any(group.has_equal_budget for group in groups)
+    return Table(
+        _title(rows, epoch, equal_budget),
+        _caption(rows, equal_budget),
+        notes.strip(),
+        _columns(rows, equal_budget),
+        rows,
+        records,
+    )
 
 
 def _pairs(groups: Sequence[RunGroup]) -> list[tuple[list[Run], list[Run]]]:
@@ -106,6 +121,8 @@ def _row(plain: Sequence[Run], standardized: Sequence[Run], epoch: EpochName) ->
         difference=paired_difference(plain_top1, standardized_top1),
         published_plain=published.top1,
         published_standardized=published.top1_stand,
+        student_passes=runs[0].preset.student_passes,
+        seconds=mean(run.info.seconds for run in runs),
     )
 
 
@@ -123,15 +140,17 @@ _COLUMNS = (
     Column("Plain", "number", lambda row: format_stats(row.plain)),
     Column("+Ours", "number", lambda row: format_stats(row.standardized)),
     difference_column("Δ", "difference"),
+    Column("Passes", "number", lambda row: str(row.student_passes)),
+    Column("Time", "number", lambda row: format_duration(row.seconds)),
     published_column("Published", "published_plain"),
     published_column("+Ours", "published_standardized"),
     published_column("Δ", "published_difference", "+.2f"),
 )
 
 
-def _columns(rows: Sequence[ComparisonRow]) -> list[Column]:
+def _columns(rows: Sequence[ComparisonRow], equal_budget: bool) -> list[Column]:
     """The columns without those that are empty or do not distinguish rows."""
-    hidden = set()
+    hidden = set() if equal_budget else {"Passes", "Time"}
     identities = [
         (r.data_label, r.teacher, r.student, r.method, r.epochs, r.precision) for r in rows
     ]
@@ -146,15 +165,22 @@ def _columns(rows: Sequence[ComparisonRow]) -> list[Column]:
     return visible_columns(_COLUMNS, rows, hidden)
 
 
-def _title(rows: Sequence[ComparisonRow], epoch: EpochName) -> str:
+def _title(rows: Sequence[ComparisonRow], epoch: EpochName, equal_budget: bool) -> str:
     labels, datasets = ({row.data_label for row in rows}, {row.dataset for row in rows})
     shared = labels if len(labels) == 1 else datasets
     on_dataset = f" on {shared.pop()}" if len(shared) == 1 else ""
-    return f"Top-1 test accuracy (%){on_dataset} of {epoch_note(epoch)}"
+    budget = " after equal numbers of student passes" if equal_budget else ""
+    return f"Top-1 test accuracy (%){on_dataset} of {epoch_note(epoch)}{budget}"
 
 
-def _caption(rows: Sequence[ComparisonRow]) -> str:
-    return (
+def _caption(rows: Sequence[ComparisonRow], equal_budget: bool) -> str:
+    caption = (
         "Plain: without standardization, +Ours: standardized, Δ: their difference, paired by seed"
         f"{interval_note(row.difference for row in rows)}."
     )
+    if equal_budget:
+        caption += (
+            " Passes: epochs times views of each image. Time (h:mm:ss): training of all students "
+            "of a joint run together."
+        )
+    return caption

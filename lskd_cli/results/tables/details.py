@@ -70,7 +70,8 @@ def _table(group: RunGroup) -> Table:
     records = [flatten_row(row, _STATS_FIELDS) for row in rows]
     pairs = [(method.plain, method.runs) for method in group.methods if method.plain]
     notes = published_note(rows) + hardware_note(pairs)
-    return Table(_title(rows), _caption(rows, hidden), notes.strip(), columns, rows, records)
+    title = _title(rows[-1], group.length)
+    return Table(title, _caption(rows, hidden), notes.strip(), columns, rows, records)
 
 
 def _row(method: MethodRuns) -> DetailsRow:
@@ -100,6 +101,7 @@ def _join(texts: Iterable[str]) -> str:
 _COLUMNS = (
     Column("Preset", "text", lambda row: row.name),
     Column("Method", "text", lambda row: row.method),
+    Column("Epochs", "number", lambda row: str(row.epochs)),
     Column("n", "number", lambda row: str(row.n)),
     Column("Best epoch", "number", lambda row: format_stats(row.best)),
     difference_column("Δ", "best_gain"),
@@ -117,6 +119,8 @@ def _hidden_columns(rows: Sequence[DetailsRow]) -> set[str]:
     hidden = set()
     if len({row.method for row in rows}) == len(rows):
         hidden.add("Preset")
+    if len({row.epochs for row in rows}) == 1:
+        hidden.add("Epochs")
     if len({row.hardware for row in rows}) == 1:
         hidden.add("Hardware")
     if len({row.students for row in rows}) == 1:
@@ -124,15 +128,12 @@ def _hidden_columns(rows: Sequence[DetailsRow]) -> set[str]:
     return hidden
 
 
-def _title(rows: Sequence[DetailsRow]) -> str:
-    row = rows[-1]
+def _title(row: DetailsRow, length: str) -> str:
     teacher = ""
     if row.teacher:
         top1 = f" ({row.teacher_top1:.2f} %)" if row.teacher_top1 else ""
         teacher = f" from {row.teacher}{top1}"
-    return (
-        f"{row.student}{teacher} on {row.data_label}, {row.epochs} epochs: top-1 test accuracy (%)"
-    )
+    return f"{row.student}{teacher} on {row.data_label}, {length}: top-1 test accuracy (%)"
 
 
 def _caption(rows: Sequence[DetailsRow], hidden: Set[str]) -> str:
