@@ -1,6 +1,6 @@
 """Time and memory of a step of every method, compared with kd, for resnet32x4 to resnet8x4.
 
-python -m benchmarks.methods [--rounds 5]
+python -m benchmarks.methods [--rounds 5] [METHOD ...]
 
 Memory is the peak of a step beyond what is allocated between steps, as recorded by the profiler on
 a CPU and by the allocator on CUDA.
@@ -38,6 +38,7 @@ def main() -> None:
     """Measure every method, and print a Markdown table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("methods", nargs="*", default=builtin_methods(), metavar="METHOD")
     options = parser.parse_args()
     runtime, images = resolve_runtime(), random_images(IMAGES)
     device = runtime.device
@@ -46,7 +47,7 @@ def main() -> None:
     eager = replace(runtime, graphs=False)
     memory = _memory(engine_step([HEADLINE], images, eager)[0], device) / steps_per_launch
     table: list[list[Any]] = []
-    for method in builtin_methods():
+    for method in options.methods:
         if method in ("none", "kd"):
             continue
         preset = load_preset(f"{method}-{HEADLINE.name.partition('-')[2]}")

@@ -200,10 +200,15 @@ def _print_start(joint_run: JointRun, students: Sequence[StudentTrainer]) -> Non
             info(f"{path}: resuming at epoch {epoch}, step {step + 1}")
         elif student.initial is not None:
             info(f"{path}: {student.initial.describe()}")
-    added = {method_title(s.preset.method): s.added_parameters for s in students}
-    for method, parameters in added.items():
-        if parameters:
-            info(f"{method} adds {parameters:,} trainable parameters (training only)")
+    for method, student in {method_title(s.preset.method): s for s in students}.items():
+        if student.student.added_parameters:
+            count = student.student.added_parameters
+            info(
+                f"{method} adds {count:,} parameters to the student, with the teacher's classifier"
+            )
+        if student.added_parameters:
+            count = student.added_parameters
+            info(f"{method} adds {count:,} trainable parameters (training only)")
 
 
 def _display(joint_run: JointRun) -> AbstractContextManager[Callback]:

@@ -205,6 +205,8 @@ class Preset(ConfigModel):
                 f"optimizer.grad_accum_steps: must be 1 with method {method.name}, which compares "
                 "the images of a whole batch"
             )
+        if self.init is not None and self.student_model != self.student:
+            raise ValueError(f"init: not supported with method {method.name}")
         if (problem := method.classes_problem(self.data.class_count)) is not None:
             raise ValueError(f"method.{problem}")
         if self.data.is_mixed and method.uses_image_index:
@@ -237,6 +239,11 @@ class Preset(ConfigModel):
         if self.stand.enabled and self.logits_problem is not None:
             raise ValueError(f"stand.enabled: {self.logits_problem}")
         return self
+
+    @property
+    def student_model(self) -> str:
+        """Name of the network that is trained: the student, or what the method makes of it."""
+        return self.method.student_model(self.student, self.teacher)
 
     @property
     def logits_problem(self) -> str | None:

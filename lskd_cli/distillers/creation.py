@@ -51,7 +51,7 @@ def create_distiller(
     assert teacher is not None
     assert targets is not None
     size = preset.data.image_size
-    student_shapes = feature_shapes(preset.student, size)
+    student_shapes = feature_shapes(preset.student_model, size)
     teacher_shapes = feature_shapes(preset.teacher, teacher.image_size)
     for model, shapes in ((preset.student, student_shapes), (preset.teacher, teacher_shapes)):
         for field in create.required_features:
@@ -62,7 +62,7 @@ def create_distiller(
     classifiers = None
     if "final_map" in create.required_features:
         if student is None:
-            student = create_model(preset.student, preset.data.class_count, size)
+            student = create_model(preset.student_model, preset.data.class_count, size)
         classifiers = _classifier(preset.student, student), _classifier(preset.teacher, teacher)
     classes, device = preset.data.class_count, next(teacher.parameters()).device
     spec = FeatureSpec(

@@ -10,14 +10,17 @@ from lskd_cli.models.registry import (
     feature_shapes,
     is_model,
     list_models,
+    simkd_name,
     suggest_models,
     teacher_image_size,
 )
+from lskd_cli.models.simkd import SimKDProjector
 
 __all__ = [
     "FeatureShapes",
     "Network",
     "Output",
+    "SimKDProjector",
     "check_custom_model",
     "classifier_parameters",
     "create_model",
@@ -29,6 +32,7 @@ __all__ = [
     "load_pretrained",
     "model_source",
     "register_model",
+    "simkd_name",
     "split_external",
     "suggest_models",
     "teacher_image_size",

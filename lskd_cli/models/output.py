@@ -4,7 +4,6 @@ import builtins
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -72,7 +71,12 @@ class Network(nn.Module, ABC):
 
     image_size: int = 32
     can_fuse_bn: bool = True
-    all_params_used: ClassVar[bool] = True
+    all_params_used: bool = True
+
+    @property
+    def added_parameters(self) -> int:
+        """Number of parameters that a method has added to the network."""
+        return 0
 
     @abstractmethod
     def forward_features(self, images: Tensor) -> Output:

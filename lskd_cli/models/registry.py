@@ -1,6 +1,7 @@
 """Creates networks by their published names."""
 
 import importlib
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
 
@@ -35,6 +36,7 @@ _FAMILIES = {
     "mobilenet_v1": ("mobilenet_v1",),
 }  # fmt: skip
 _MODULES = {name: module for module, names in _FAMILIES.items() for name in names}
+_SIMKD = "simkd:"  # names of students of SimKD: simkd:STUDENT:TEACHER:FACTOR
 _EXTERNAL_SIZE = 224  # pixels, of networks of a library that accept several sizes
 
 
@@ -49,6 +51,9 @@ def find_model(name: str) -> ModelEntry | None:
     Raises:
         RequestError: the package of a registered network cannot be imported.
     """
+    if name.startswith(_SIMKD):
+        parts = _simkd_parts(name)
+        return None if parts is None else _simkd_entry(*parts)
     if name not in MODELS and name in _MODULES:
         importlib.import_module(f"lskd_cli.models.{_MODULES[name]}")
     elif name not in MODELS and name in custom_models():
@@ -60,6 +65,9 @@ def is_model(name: str) -> bool:
     """Whether a name is that of a built-in or registered network, torchvision/NAME or timm/NAME."""
     if name in _MODULES or name in custom_models():
         return True
+    if name.startswith(_SIMKD):
+        parts = _simkd_parts(name)
+        return parts is not None and all(map(is_model, parts[:2]))
     library, external_name = split_external(name)
     if not library:
         return False
@@ -180,3 +188,34 @@ def feature_shapes(name: str, image_size: int | None = None) -> FeatureShapes:
         0 if output.pooled is None else output.pooled.shape[1],
         None if output.final_map is None else tuple(output.final_map.shape[1:]),
     )
+
+
+def simkd_name(student: str, teacher: str, factor: int) -> str:
+    """Name of the network that SimKD trains; ``factor`` is that of ``SimKDProjector``."""
+    return f"{_SIMKD}{student}:{teacher}:{factor}"
+
+
+def _simkd_parts(name: str) -> tuple[str, str, int] | None:
+    parts = name.removeprefix(_SIMKD).split(":")
+    if len(parts) != 3 or not parts[2].isdecimal() or int(parts[2]) < 1:
+        return None
+    return parts[0], parts[1], int(parts[2])
+
+
+def _simkd_entry(student: str, teacher: str, factor: int) -> ModelEntry:
+    def create(num_classes: int, image_size: int, drop_path: float = 0.0) -> Network:
+        from lskd_cli.models.simkd import SimKDNetwork
+
+        sizes = {student: image_size, teacher: teacher_image_size(teacher, image_size)}
+        shapes = {name: feature_shapes(name, size).final_map for name, size in sizes.items()}
+        for name, shape in shapes.items():
+            if shape is None:
+                raise RequestError(f"method simkd: {name} has no feature map before the pooling")
+        backbone = create_model(student, num_classes, image_size, drop_path)
+        own, other = shapes[student], shapes[teacher]
+        assert own is not None
+        assert other is not None
+        return SimKDNetwork(backbone, own, other, factor, num_classes)
+
+    entry = find_model(student) or ModelEntry(create, _EXTERNAL_SIZE)
+    return replace(entry, create=create, file=None, source=None)

@@ -11,14 +11,16 @@ def rename_parameters(module: nn.Module, names: Mapping[str, str]) -> None:
 
     Args:
         module: changed in place.
-        names: for each name within the module, the name in its state dictionaries.
+        names: for each name within the module, the name in its state dictionaries; names of layers
+            that are removed later have no effect.
     """
 
     def rename_saved(
         owner: nn.Module, state: dict[str, Tensor], prefix: str, metadata: Mapping[str, Any]
     ) -> None:
         for internal, external in names.items():
-            state[prefix + external] = state.pop(prefix + internal)
+            if prefix + internal in state:  # a layer may be removed later
+                state[prefix + external] = state.pop(prefix + internal)
 
     def rename_loaded(
         owner: nn.Module, state: dict[str, Tensor], prefix: str, *others: object

@@ -182,7 +182,7 @@ def test_the_guide_is_trained_at_its_own_size() -> None:
 
 NEWER = ("normkd", "ttm", "wttm", "rld", "luminet", "dist")
 FRONTIER = (
-    "nkd", "skd", "crld", "abkd", "ldrld", "sdd_kd", "sdd_dkd", "wkd", "wkd_f",
+    "nkd", "skd", "crld", "abkd", "ldrld", "sdd_kd", "sdd_dkd", "wkd", "wkd_f", "simkd",
 )  # fmt: skip
 LOGIT = ("kd", "dkd", "mlkd", "ctkd")
 OF_FEATURES = (

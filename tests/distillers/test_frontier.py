@@ -14,11 +14,13 @@ from lskd_cli.distillers.crld import crld_losses
 from lskd_cli.distillers.ldrld import ldrld_loss
 from lskd_cli.distillers.nkd import nkd_loss
 from lskd_cli.distillers.sdd import sdd_dkd_loss, sdd_kd_loss
+from lskd_cli.distillers.simkd import simkd_loss
 from lskd_cli.distillers.skd import skd_loss
 from lskd_cli.distillers.wkd import class_cost, wkd_feature_loss, wkd_logit_losses
 from lskd_cli.errors import RequestError
-from lskd_cli.models import Output, create_model
-from tests.golden_inputs import case_inputs, chirp, load
+from lskd_cli.models import Network, Output, SimKDProjector, create_model
+from lskd_cli.models.simkd import SimKDNetwork
+from tests.golden_inputs import case_inputs, chirp, fill, load
 
 CASES = load("frontier")["cases"] + load("frontier2")["cases"]
 Loss = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
@@ -117,6 +119,37 @@ def test_wkd_f_equals_the_reference(case: dict[str, Any]) -> None:
     student = (case["ss"] * chirp(shape, 0.11, 0.71)).requires_grad_()
     teacher = case["st"] * chirp(shape, 0.5, 1.3)
     loss = wkd_feature_loss(student, teacher, case["mean_weight"], case["grid"])
+    assert loss.item() == pytest.approx(case["loss"], rel=1e-8)
+    (gradient,) = torch.autograd.grad(loss, student)
+    _assert_gradient(gradient, case["grad"])
+
+
+@pytest.mark.parametrize("case", _of("simkd"), ids=_label)
+def test_simkd_equals_the_reference(case: dict[str, Any]) -> None:
+    shapes = tuple(case["student"]), tuple(case["teacher"])
+    student = (case["ss"] * chirp(shapes[0], 0.11, 0.71)).requires_grad_()
+    teacher = case["st"] * chirp(shapes[1], 0.5, 1.3)
+    channels, classes = shapes[1][1], case["classes"]
+    projector = SimKDProjector(shapes[0][1], channels, case["factor"]).double()
+    projector.load_state_dict(fill(projector.state_dict(), 2.0))
+    assert sum(parameter.numel() for parameter in projector.parameters()) == case["parameters"]
+    loss = simkd_loss(student, teacher, projector.eval())
+    assert loss.item() == pytest.approx(case["eval_loss"], rel=1e-8)
+
+    class Backbone(Network):
+        def forward_features(self, images: Tensor) -> Output:
+            return Output(images, final_map=images)
+
+    network = SimKDNetwork(Backbone(), shapes[0][1:], shapes[1][1:], case["factor"], classes)
+    network.double().projector.load_state_dict(projector.state_dict())
+    network.linear.weight.copy_(chirp((classes, channels), 0.37, 0.93) / channels**0.5)
+    network.linear.bias.copy_(0.1 * chirp((classes,), 0.8, 1.1))
+    logits = network.eval()(student)
+    assert logits.norm().item() == pytest.approx(case["eval_logits_norm"], rel=1e-6)
+    head = torch.tensor(case["eval_logits"], dtype=torch.float64)
+    torch.testing.assert_close(logits[0, : len(head)], head, rtol=1e-6, atol=1e-9)
+
+    loss = simkd_loss(student, teacher, projector.train())
     assert loss.item() == pytest.approx(case["loss"], rel=1e-8)
     (gradient,) = torch.autograd.grad(loss, student)
     _assert_gradient(gradient, case["grad"])

@@ -45,6 +45,10 @@ class MethodConfig(ConfigModel):
         """Whether the loss has a term of the teacher's logits."""
         return self.needs_teacher
 
+    def student_model(self, student: str, teacher: str | None) -> str:
+        """Name of the network that is trained, which a method may extend."""
+        return student
+
     def classes_problem(self, num_classes: int) -> str | None:
         """Which hyper-parameter does not fit a number of classes, and why; None if all do."""
         return None

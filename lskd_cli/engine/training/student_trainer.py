@@ -126,7 +126,7 @@ class StudentTrainer:
         self.best: dict[str, float] | None = None
 
     def _classifier(self) -> Collection[str]:
-        return classifier_parameters(self.preset.student, self.preset.data.image_size)
+        return classifier_parameters(self.preset.student_model, self.preset.data.image_size)
 
     @property
     def added_parameters(self) -> int:
@@ -287,7 +287,7 @@ class StudentTrainer:
             **({"archive_sha256": images.archive} if images.archive else {}),
             **{key: initial[key] for key in ("license",) if key in initial},
             "preprocessing": self.preprocessing.to_json(),
-            "model": preset.student,
+            "model": preset.student_model,
             "num_classes": str(preset.data.class_count),
             "dataset": preset.data.name,
             "preset": preset.run_name,
@@ -368,7 +368,7 @@ def create_student(preset: Preset) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(preset.seed)
         classes = preset.data.class_count
-        return create_model(preset.student, classes, preset.data.image_size, preset.drop_path)
+        return create_model(preset.student_model, classes, preset.data.image_size, preset.drop_path)
 
 
 def create_seeded_distiller(
