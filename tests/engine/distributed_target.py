@@ -43,7 +43,8 @@ def scenario_presets(scenario: str) -> list[Preset]:
     if scenario in ("killed", "whole", "nan", "failed", "stopped"):
         return [digits_preset("kd", True, 3)]
     if scenario == "features":
-        return [digits_preset(method, False, 2, SMALL_STEPS) for method in ("at", "crd")]
+        methods = ("at", "crd", "sdd_kd", "wkd", "simkd")
+        return [digits_preset(method, False, 2, SMALL_STEPS) for method in methods]
     if scenario == "idle":
         return [
             digits_preset("kd", True, 1, SMALL_STEPS),

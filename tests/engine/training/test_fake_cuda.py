@@ -54,9 +54,9 @@ def _move(module: nn.Module, mode: FakeTensorMode) -> None:
 
 @pytest.mark.parametrize("preset", list(_presets()), ids=lambda preset: preset.run_name)
 def test_losses_stay_on_the_device(preset: Preset) -> None:
-    student = create_model(preset.student, 10)
+    student = create_model(preset.student_model, 10)
     teacher = create_model(preset.teacher, 10) if preset.teacher else None
-    distiller = create_seeded_distiller(preset, teacher, torch.arange(100) % 10)
+    distiller = create_seeded_distiller(preset, teacher, torch.arange(100) % 10, student)
     runtime = Runtime(CUDA, "fp32")
     features = distiller.required_features
     for network in (student, teacher):

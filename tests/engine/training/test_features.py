@@ -38,8 +38,12 @@ def _preset(method: str, *more: str) -> Preset:
     return digits_preset(method, False, 2, *FEW, *more)
 
 
-def test_stopped_runs_end_as_the_undisturbed_ones(tmp_path: Path) -> None:
-    presets = [_preset(method) for method in METHODS]
+RECENT = ("skd", "crld", "sdd_kd", "sdd_dkd", "wkd", "wkd_f", "simkd")
+
+
+@pytest.mark.parametrize("methods", [METHODS, RECENT], ids=["features", "recent"])
+def test_stopped_runs_end_as_the_undisturbed_ones(tmp_path: Path, methods: tuple[str, ...]) -> None:
+    presets = [_preset(method) for method in methods]
     train(presets, tmp_path / "undisturbed")
     with pytest.raises(Interrupted):
         train(presets, tmp_path / "stopped", should_stop=after(4))
@@ -48,10 +52,13 @@ def test_stopped_runs_end_as_the_undisturbed_ones(tmp_path: Path) -> None:
         folders = [run_path(tmp_path / root, preset) for root in ("undisturbed", "stopped")]
         digests = {digest(folder / "student.safetensors") for folder in folders}
         assert len(digests) == 1, preset.name
-        name = f"train_{preset.method.name}"
+        name = {"crld": "train_cross", "wkd": "train_transport"}.get(
+            preset.method.name, f"train_{preset.method.name}"
+        )
         losses = [[record[name] for record in metrics(folder)] for folder in folders]
         assert losses[0] == losses[1]
-        alone = load_checkpoint(folders[0] / "student.safetensors").load_network("resnet8", 10, 16)
+        weights = load_checkpoint(folders[0] / "student.safetensors")
+        alone = weights.load_network(preset.student_model, 10, 16)
         assert sum(values.numel() for values in alone.parameters()) < 100_000
 
 

@@ -14,9 +14,13 @@ from lskd_cli.engine.training.joint_step import create_joint_step, student_views
 from lskd_cli.engine.training.student_trainer import StudentTrainer
 from lskd_cli.engine.training.teacher import Teacher
 from lskd_cli.models import create_model
-from tests.distillers.test_features import METHODS
+from tests.distillers.test_features import METHODS as FEATURE_METHODS
 from tests.engine.helpers import digits_preset, metrics, run_path, silent, train
 
+METHODS = (
+    *FEATURE_METHODS, "nkd", "skd", "crld", "sdd_kd", "sdd_dkd", "abkd", "wkd", "wkd_f", "ldrld",
+    "simkd",
+)  # fmt: skip
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("small_digits")]
 
 
