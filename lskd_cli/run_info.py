@@ -48,8 +48,8 @@ class RunInfo(BaseModel):
         added_parameters: parameters of the method besides the student's.
         data_dir: folder of the images, as it was given.
         images_sha256: digest of the file names of an image folder.
-        teacher: path of the teacher's weights.
-        teacher_sha256: digest of this file.
+        teacher: path of the teacher's weights; of several teachers, their paths with " + " between.
+        teacher_sha256: digest of this file, or of the digests of several.
         teacher_top1: accuracy in the metadata of this file, percent.
         teacher_cache: whether logits of the teacher were cached.
         init: file of the weights from which the student started, or ``pretrained``.

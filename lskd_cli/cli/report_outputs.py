@@ -57,6 +57,8 @@ def _teacher(run: Run) -> OutputSource:
     """
     model = run.preset.teacher
     assert model is not None
+    if len(run.preset.teacher_names) > 1:
+        raise RequestError(f"{run.path}: has several teachers")
     path, digest = run.info.teacher, run.info.teacher_sha256
     if path is None or digest is None:
         raise RequestError(f"{run.path}: run.json does not name the file of the teacher")

@@ -14,11 +14,12 @@ from lskd_cli.cli.terminal.progress import ProgressBar
 from lskd_cli.cli.terminal.signals import stop_requests
 from lskd_cli.cli.terminal.training_display import TrainingDisplay
 from lskd_cli.cli.training_options import LoggerName
-from lskd_cli.config import Preset, TrainingOptions, method_title
+from lskd_cli.config import Data, Preset, TrainingOptions, method_title
 from lskd_cli.data import epoch_size
 from lskd_cli.engine.devices.dist_env import is_launched, is_on_one_machine, restart_count
 from lskd_cli.engine.devices.distributed import DEFAULT_TIMEOUT, init_distributed
 from lskd_cli.engine.devices.runtime import Runtime, resolve_runtime
+from lskd_cli.engine.inference.trained_network import TrainedNetwork
 from lskd_cli.engine.planning.prepare import prepare
 from lskd_cli.engine.planning.teacher_files import missing_teachers
 from lskd_cli.engine.runs.run_folder import RunFolder
@@ -251,16 +252,19 @@ def _heading(run: JointRun) -> str:
     )
     if run.teacher is None:
         return heading
-    checkpoint = run.teacher.checkpoint
+    return "\n".join([heading, *(_describe_teacher(one, data) for one in run.teacher.members)])
+
+
+def _describe_teacher(teacher: TrainedNetwork, data: Data) -> str:
+    checkpoint, view = teacher.checkpoint, teacher.preprocessing
     accuracy = "" if checkpoint.top1 is None else f" ({checkpoint.top1:.2f} % top-1)"
-    heading += f"\nteacher: {checkpoint.path}{accuracy}"
-    teacher_view = run.teacher.preprocessing
-    if teacher_view.normalization != (tuple(data.mean), tuple(data.std)):
-        mean, std = (_numbers(values) for values in teacher_view.normalization)
-        heading += f"; its images are normalized with mean {mean} and std {std}"
-    if teacher_view.image_size != data.image_size:
-        heading += f"; its images have {teacher_view.image_size} pixels"
-    return heading
+    text = f"teacher: {checkpoint.path}{accuracy}"
+    if view.normalization != (tuple(data.mean), tuple(data.std)):
+        mean, std = (_numbers(values) for values in view.normalization)
+        text += f"; its images are normalized with mean {mean} and std {std}"
+    if view.image_size != data.image_size:
+        text += f"; its images have {view.image_size} pixels"
+    return text
 
 
 def _numbers(values: Sequence[float]) -> str:

@@ -120,9 +120,8 @@ def train(
 
 
 def _dry_run(presets: Sequence[Preset], training: TrainingOptions, as_json: bool) -> None:
-    from lskd_cli.checkpoints import load_weights
     from lskd_cli.cli.run_training import describe_cost, runtime_context
-    from lskd_cli.engine.planning.teacher_files import load_teacher
+    from lskd_cli.engine.planning.teacher_files import load_teachers
     from lskd_cli.engine.training.cost import preset_cost
     from lskd_cli.engine.training.dry_run import dry_run
 
@@ -130,7 +129,7 @@ def _dry_run(presets: Sequence[Preset], training: TrainingOptions, as_json: bool
     with runtime_context(training) as runtime:
         for preset in presets:
             if training.teacher_checkpoint and preset.teacher:
-                load_teacher(load_weights(training.teacher_checkpoint, preset.teacher), preset)
+                load_teachers(preset, training.teacher_checkpoint)
             losses = dry_run(preset, runtime)
             cost = preset_cost(preset, training.data_dir, runtime)
             records.append({"preset": preset.model_dump(), "losses": losses, **asdict(cost)})

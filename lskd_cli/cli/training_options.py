@@ -56,11 +56,12 @@ _OPTIONS: dict[str, Any] = {
         typer.Option(metavar="N", min=1, help="Train on a stratified subset of N images."),
     ],
     "teacher": Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             metavar="MODEL",
             autocompletion=completion.models,
-            help="Replace the teacher network: a built-in one, torchvision/NAME or timm/NAME.",
+            help="Replace the teacher network: a built-in one, torchvision/NAME or timm/NAME; "
+            "repeat it for several teachers.",
         ),
     ],
     "student": Annotated[
@@ -92,11 +93,12 @@ _OPTIONS: dict[str, Any] = {
         ),
     ],
     "teacher_checkpoint": Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             metavar="PATH",
-            help="Weights of the teacher: a run folder, a .safetensors file, a .pth file, which is "
-            "loaded with weights_only=True, or those of torchvision or timm with 'pretrained'.",
+            help="Weights of the teacher (of several: once for each, in order): a run folder, a "
+            ".safetensors file, a .pth file, which is loaded with weights_only=True, or those of "
+            "torchvision or timm with 'pretrained'.",
         ),
     ],
     "data_dir": options.DataDir,

@@ -1,5 +1,6 @@
 """The options of a training, which the command line fills and the engine reads."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,7 @@ class TrainingOptions:
         data_dir: folder of the data sets.
         checkpoints_dir: folder of the teachers.
         runs_dir: folder of the runs.
-        teacher_checkpoint: weights of the teacher: a file, a run folder, or ``pretrained``.
+        teacher_checkpoint: weights of each teacher: files, run folders, or ``pretrained``.
         teacher_cache: cache the teacher's logits in the folder of the teachers.
         skip_bad_images: leave out images that cannot be decoded.
         checkpoint_minutes: minutes between two saved states within an epoch.
@@ -31,7 +32,7 @@ class TrainingOptions:
     data_dir: Path = Path("data")
     checkpoints_dir: Path = Path("checkpoints")
     runs_dir: Path = Path("runs")
-    teacher_checkpoint: Path | None = None
+    teacher_checkpoint: Sequence[Path] | None = None
     teacher_cache: bool = False
     skip_bad_images: bool = False
     checkpoint_minutes: float = 2.0

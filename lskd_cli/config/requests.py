@@ -40,7 +40,7 @@ class PresetOptions:
     batch_size: int | None = None
     lr: float | None = None
     weight_decay: float | None = None
-    teacher: str | None = None
+    teacher: Sequence[str] | None = None
     student: str | None = None
     init: str | None = None
     dataset: str | None = None
@@ -68,15 +68,16 @@ def requested_preset(
     if options.dataset is not None:
         _check_dataset(options.dataset)
         overrides += _custom_data_overrides(load_preset(name), options.dataset, data_dir)
-    for key, value in (
-        ("teacher", options.teacher),
-        ("student", options.student),
-        ("init", options.init),
+    for key, values in (
+        ("teacher", options.teacher or ()),
+        ("student", [options.student] if options.student else ()),
+        ("init", [options.init] if options.init else ()),
     ):
-        if value is not None:
-            if key != "init":
+        if values:
+            for value in values if key != "init" else ():
                 _check_model(f"--{key}", value)
-            overrides += [Override(key, value, f"--{key}"), _NOTHING_PUBLISHED]
+            new = values[0] if len(values) == 1 else list(values)
+            overrides += [Override(key, new, f"--{key}"), _NOTHING_PUBLISHED]
     overrides += options.settings or ()
     for key, number, option in (
         ("seed", seed, "--seed"),

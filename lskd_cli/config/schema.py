@@ -4,6 +4,7 @@ from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeFloat,
@@ -34,6 +35,7 @@ TWO_CLASSES = (
     "from them"
 )
 MAX_EPOCHS = 100_000
+_AND = "+"  # between the names of several teachers
 _EQUAL_BUDGET = "-equal"  # end of the name of a preset with fewer epochs than its recipe
 
 
@@ -156,11 +158,30 @@ class Published(ConfigModel):
     log: Annotated[str, Field(pattern=r"^[\w.,/+-]+$")] | None = None
 
 
+class Teachers(ConfigModel):
+    """How a loss uses several teachers.
+
+    probabilities: one loss of the mean of their softmax outputs at the temperature of the method,
+    or of the mean of their standardized logits. losses: the mean of the losses with each of them.
+    """
+
+    combine: Literal["probabilities", "losses"] = "probabilities"
+    weights: Annotated[list[PositiveFloat], Field(min_length=2)] | None = None  # equal by default
+
+
+def _join_teachers(value: Any) -> Any:
+    """A list of networks as one string."""
+    if isinstance(value, list) and value and all(isinstance(name, str) for name in value):
+        return _AND.join(value)
+    return value
+
+
 class Preset(ConfigModel):
     """A recipe, a method and a teacher-student pair, fully resolved."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-    teacher: ModelName | None = None
+    teacher: Annotated[ModelName | None, BeforeValidator(_join_teachers)] = None  # or a list
+    teachers: Teachers | None = None  # how several of them are combined
     student: ModelName
     # Weights from which the student starts: a file or a run folder, or "pretrained" for those of
     # torchvision or timm.
@@ -188,6 +209,12 @@ class Preset(ConfigModel):
             raise ValueError(f"teacher: method {method.name} uses no teacher; remove it")
         if not method.needs_teacher and self.stand is not None:
             raise ValueError(f"stand: method {method.name} has no teacher logits to standardize")
+        if self.teachers is not None:
+            count = len(self.teacher_names)
+            if count < 2:
+                raise ValueError("teachers: only valid with several teachers")
+            if len(self.teachers.weights or self.teacher_names) != count:
+                raise ValueError(f"teachers.weights: needs {count} values, one for each teacher")
         return self
 
     @model_validator(mode="after")
@@ -239,6 +266,21 @@ class Preset(ConfigModel):
         if self.stand.enabled and self.logits_problem is not None:
             raise ValueError(f"stand.enabled: {self.logits_problem}")
         return self
+
+    @property
+    def teacher_names(self) -> list[str]:
+        """Networks of the teachers, in order; empty without a teacher."""
+        return self.teacher.split(_AND) if self.teacher else []
+
+    @property
+    def teacher_weights(self) -> list[float]:
+        """Weights of the teachers; only their ratios matter."""
+        given = self.teachers.weights if self.teachers else None
+        return given or [1.0] * len(self.teacher_names)
+
+    def with_teacher(self, name: str) -> "Preset":
+        """The same preset with one of its teachers."""
+        return self.model_copy(update={"teacher": name, "teachers": None})
 
     @property
     def student_model(self) -> str:

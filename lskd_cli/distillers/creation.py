@@ -48,6 +48,10 @@ def create_distiller(
         distiller = create(config, preset.standardized)
         return distiller
     assert preset.teacher is not None
+    if len(preset.teacher_names) > 1:
+        raise RequestError(
+            f"teacher: method {config.name} uses more of a teacher than its logits; give it one"
+        )
     assert teacher is not None
     assert targets is not None
     size = preset.data.image_size

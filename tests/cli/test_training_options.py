@@ -35,17 +35,28 @@ def test_every_option_reaches_its_field() -> None:
     changes, training = _parse(
         "--set", "seed=1", "--set", "data.batch_size=8", "--epochs", "3", "--val-split", "0.1",
         "--limit-train", "9", "--batch-size", "16", "--lr", "0.3", "--weight-decay", "0.2",
-        "--teacher", "t", "--student", "s", "--init", "i", "--dataset", "csv",
-        "--teacher-checkpoint", "teacher.pth", "--data-dir", "images", "--checkpoints-dir",
-        "weights", "--runs-dir", "trained", "--device", "cpu", "--precision", "bf16", "--no-graphs",
-        "--compile", "--teacher-cache", "--skip-bad-images", "--checkpoint-minutes", "2.5",
+        "--teacher", "t", "--teacher", "u", "--student", "s", "--init", "i", "--dataset", "csv",
+        "--teacher-checkpoint", "teacher.pth", "--teacher-checkpoint", "other",
+        "--data-dir", "images", "--checkpoints-dir", "weights", "--runs-dir", "trained",
+        "--device", "cpu", "--precision", "bf16", "--no-graphs", "--compile",
+        "--teacher-cache", "--skip-bad-images", "--checkpoint-minutes", "2.5",
         "--process-timeout", "4", "--fresh",
     )  # fmt: skip
     settings = ["seed=1", "data.batch_size=8"]
-    assert changes == PresetOptions(settings, 3, 0.1, 9, 16, 0.3, 0.2, "t", "s", "i", "csv")
+    assert changes == PresetOptions(settings, 3, 0.1, 9, 16, 0.3, 0.2, ["t", "u"], "s", "i", "csv")
     folders = (Path("images"), Path("weights"), Path("trained"))
     assert training == TrainingOptions(
-        *folders, Path("teacher.pth"), True, True, 2.5, "cpu", "bf16", False, True, 4.0, True
+        *folders,
+        [Path("teacher.pth"), Path("other")],
+        True,
+        True,
+        2.5,
+        "cpu",
+        "bf16",
+        False,
+        True,
+        4.0,
+        True,
     )
     given = {**vars(changes), **vars(training)}
     defaults = {**vars(PresetOptions()), **vars(TrainingOptions())}

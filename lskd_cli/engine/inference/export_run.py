@@ -87,9 +87,10 @@ def export_run(
     costs = {student.model: _cost(student)}
     if preset is not None and info is not None and info.teacher is not None:
         try:
-            checkpoint = load_weights(Path(info.teacher), preset.teacher)
-            costs[f"{preset.teacher} (teacher)"] = _cost(trained_teacher(checkpoint, preset))
-        except (RequestError, RunError) as error:
+            for name, file in zip(preset.teacher_names, info.teacher.split(" + "), strict=True):
+                teacher = trained_teacher(load_weights(Path(file), name), preset.with_teacher(name))
+                costs[f"{name} (teacher)"] = _cost(teacher)
+        except (RequestError, RunError, ValueError) as error:
             warn(f"the teacher is not measured: {error}")
     return ExportedRun(path, check, costs)
 

@@ -85,6 +85,11 @@ class TrainedNetwork:
         return self.checkpoint.preprocessing(self.model, self.data, size)
 
     @property
+    def members(self) -> "list[TrainedNetwork]":
+        """This network alone; ``TeacherEnsemble`` has several."""
+        return [self]
+
+    @property
     def num_classes(self) -> int:
         """Number of classes of the weights.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from lskd_cli.checkpoints import Checkpoint, check_classes, load_checkpoint, load_weights
+from lskd_cli.checkpoints import Checkpoint, check_classes, load_checkpoint
 from lskd_cli.config import Preset, TrainingOptions
 from lskd_cli.data import (
     DataSplits,
@@ -21,12 +21,12 @@ from lskd_cli.distillers import uses_features
 from lskd_cli.engine.devices.dist_env import local_rank
 from lskd_cli.engine.devices.distributed import ProcessGroup
 from lskd_cli.engine.devices.runtime import Runtime
-from lskd_cli.engine.inference.trained_network import TrainedNetwork
 from lskd_cli.engine.planning.teacher_files import (
     TEACHER_RUNS,
     check_images_of,
     find_teacher,
     load_teacher,
+    load_teachers,
 )
 from lskd_cli.engine.planning.training_plan import (
     TrainingPlan,
@@ -36,6 +36,7 @@ from lskd_cli.engine.planning.training_plan import (
 from lskd_cli.engine.runs.compatibility import check_resumable, check_same_images
 from lskd_cli.engine.runs.run_folder import RunFolder
 from lskd_cli.engine.training.dry_run import check_networks
+from lskd_cli.engine.training.ensemble import TeacherEnsemble, Teachers
 from lskd_cli.engine.training.initial_weights import (
     InitialWeights,
     load_initial_weights,
@@ -120,7 +121,7 @@ class _PlanBuilder:
         self.runtime = runtime
         self.progress = progress
         self.joint = joint
-        self.teachers: dict[TeacherKey, Callable[[], TrainedNetwork]] = {}
+        self.teachers: dict[TeacherKey, Callable[[], Teachers]] = {}
         self.initial: dict[tuple[object, ...], InitialWeights | None] = {}
         self.splits: dict[str, DataSplits] = {}
 
@@ -167,9 +168,10 @@ class _PlanBuilder:
         is_finished = not self.options.fresh and folder.is_finished
         checkpoint: Checkpoint | None = None
         if preset.teacher and not is_finished:
-            checkpoint = self._check_teacher(preset)
+            teacher = self._check_teacher(preset)
+            checkpoint = teacher.checkpoint if teacher else None
         elif preset.teacher and options.teacher_checkpoint:
-            checkpoint = self._given_checkpoint(preset)
+            checkpoint = self._load_teacher(preset).checkpoint
         initial = None if is_finished else self._initial_weights(preset)
         state = None
         if not self.options.fresh:
@@ -183,28 +185,27 @@ class _PlanBuilder:
             return None
         return PlannedRun(preset, state, initial)
 
-    def _check_teacher(self, preset: Preset) -> Checkpoint | None:
-        """The weights of a teacher; None if an earlier run of the request trains it."""
+    def _check_teacher(self, preset: Preset) -> Teachers | None:
+        """The teacher or teachers of a run; None if an earlier run of the request trains one."""
         create = cache(partial(self._load_teacher, preset))
         load = self.teachers.setdefault(_teacher_key(preset), create)
         try:
-            return load().checkpoint
+            return load()
         except RequestError:
             if self._is_trained_before(preset):
                 return None
             raise
 
-    def _load_teacher(self, preset: Preset) -> TrainedNetwork:
+    def _load_teacher(self, preset: Preset) -> Teachers:
         options = self.options
         if options.teacher_checkpoint is not None:
-            checkpoint = self._given_checkpoint(preset)
+            members = load_teachers(preset, options.teacher_checkpoint)
         else:
-            checkpoint = find_teacher(preset, options.checkpoints_dir, options.runs_dir)
-        return load_teacher(checkpoint, preset)
-
-    def _given_checkpoint(self, preset: Preset) -> Checkpoint:
-        assert self.options.teacher_checkpoint is not None
-        return load_weights(self.options.teacher_checkpoint, preset.teacher)
+            members = []
+            for one in map(preset.with_teacher, preset.teacher_names):
+                checkpoint = find_teacher(one, options.checkpoints_dir, options.runs_dir)
+                members.append(load_teacher(checkpoint, one))
+        return members[0] if len(members) == 1 else TeacherEnsemble(members)
 
     def _initial_weights(self, preset: Preset) -> InitialWeights | None:
         """The weights from which a student starts; loaded once for all runs of a student."""
@@ -220,7 +221,8 @@ class _PlanBuilder:
         earlier = self.presets[: list(self.presets).index(preset)]
         return any(
             other.name.startswith(TEACHER_RUNS)
-            and (other.student, other.data.name) == (preset.teacher, preset.data.name)
+            and other.student in preset.teacher_names
+            and other.data.name == preset.data.name
             for other in earlier
         )
 
@@ -237,11 +239,12 @@ class _PlanBuilder:
             folder = RunFolder.of(options.runs_dir, run.preset)
             check_same_images(folder, images_digest(splits))
         if run.preset.teacher and splits.train.classes:
-            checkpoint = self._check_teacher(run.preset)
-            if checkpoint is not None and options.teacher_checkpoint is None:
-                check_images_of(checkpoint, splits.train.identity)
-            elif checkpoint is not None:
-                check_classes(checkpoint, splits.train.classes)
+            teacher = self._check_teacher(run.preset)
+            for member in teacher.members if teacher is not None else ():
+                if options.teacher_checkpoint is None:
+                    check_images_of(member.checkpoint, splits.train.identity)
+                else:
+                    check_classes(member.checkpoint, splits.train.classes)
 
     def _joint_run(self, runs: list[PlannedRun]) -> JointRun:
         preset = runs[0].preset

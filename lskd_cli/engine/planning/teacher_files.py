@@ -1,10 +1,10 @@
 """Finding the weights of a teacher, and checking that they fit a preset."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from lskd_cli.checkpoints import Checkpoint, check_classes, load_checkpoint
+from lskd_cli.checkpoints import Checkpoint, check_classes, load_checkpoint, load_weights
 from lskd_cli.config import Preset, find_dataset, list_networks, load_preset
 from lskd_cli.data import ImagesIdentity
 from lskd_cli.engine.inference.trained_network import TrainedNetwork, trained_teacher
@@ -27,12 +27,13 @@ def missing_teachers(
     for preset in presets:
         if preset.teacher is None or not find_dataset(preset.data.name).is_embedded:
             continue
-        try:
-            find_teacher(preset, checkpoints_dir, runs_dir)
-        except TeacherMissingError:
-            missing |= dict.fromkeys(trainer.name for trainer in _teacher_presets(preset)[:1])
-        except RequestError:
-            continue  # the preparation of the run reports it
+        for one in map(preset.with_teacher, preset.teacher_names):
+            try:
+                find_teacher(one, checkpoints_dir, runs_dir)
+            except TeacherMissingError:
+                missing |= dict.fromkeys(trainer.name for trainer in _teacher_presets(one)[:1])
+            except RequestError:
+                continue  # the preparation of the run reports it
     # With their methods, which are not imported for presets that are only searched.
     return [load_preset(name) for name in missing]
 
@@ -126,6 +127,24 @@ def check_images_of(weights: Checkpoint, images: ImagesIdentity) -> None:
             f"{weights.path}: trained on another archive than that in --data-dir; a teacher of "
             "other images needs --teacher-checkpoint"
         )
+
+
+def load_teachers(preset: Preset, files: Sequence[Path]) -> list[TrainedNetwork]:
+    """The teachers of a preset with the weights of given files.
+
+    Raises:
+        RequestError: there is not one file for each teacher, or a file does not fit its teacher.
+    """
+    names = preset.teacher_names
+    if len(files) != len(names):
+        raise RequestError(
+            f"--teacher-checkpoint: {len(files)} given for {len(names)} "
+            f"teacher{'s' * (len(names) != 1)} ({', '.join(names)}); give one for each, in order"
+        )
+    return [
+        load_teacher(load_weights(file, name), preset.with_teacher(name))
+        for name, file in zip(names, files, strict=True)
+    ]
 
 
 def load_teacher(checkpoint: Checkpoint, preset: Preset) -> TrainedNetwork:

@@ -24,13 +24,25 @@ class DistillationModule(nn.Module):
         runtime: Runtime,
         adapt: ViewAdapter,
         label_smoothing: float,
+        loss: Callable[[StepInputs], dict[str, Tensor]] | None = None,
     ) -> None:
+        """Combine a student and a distiller.
+
+        Args:
+            student: the student.
+            distiller: its method.
+            runtime: device and precision.
+            adapt: converts the views of a batch into the student's images.
+            label_smoothing: of the cross entropy.
+            loss: losses of the inputs; by default those of the distiller.
+        """
         super().__init__()
         self.student = student
         self.distiller = distiller
         self.runtime = runtime
         self.adapt = adapt
         self.label_smoothing = label_smoothing
+        self.loss = loss or distiller.losses
         self.run_student: Callable[[Tensor], Output] = student.forward_features
 
     def forward(
@@ -49,7 +61,7 @@ class DistillationModule(nn.Module):
             self.runtime.autocast,
             batch.soft_target(logits.shape[1], self.label_smoothing),
         )
-        return logits, self.distiller.losses(inputs)
+        return logits, self.loss(inputs)
 
     def _output(self, images: Tensor) -> Output:
         # Unused features would stay in memory until the end of the step.

@@ -11,6 +11,7 @@ from lskd_cli.distillers import method_source
 from lskd_cli.engine.devices.cuda_graphs import WARMUP_RUNS, EagerRunner, create_runner
 from lskd_cli.engine.devices.runtime import Runtime
 from lskd_cli.engine.devices.types import Warn
+from lskd_cli.engine.training.ensemble import EnsembleNetwork
 from lskd_cli.engine.training.initial_weights import load_initial_weights
 from lskd_cli.engine.training.joint_step import create_joint_step, student_views
 from lskd_cli.engine.training.student_trainer import (
@@ -19,6 +20,7 @@ from lskd_cli.engine.training.student_trainer import (
     create_student,
 )
 from lskd_cli.engine.training.teacher import Teacher
+from lskd_cli.engine.training.view_adapter import ViewAdapter
 from lskd_cli.errors import RequestError
 from lskd_cli.models import (
     Network,
@@ -42,8 +44,9 @@ def check_networks(presets: Sequence[Preset]) -> None:
     problems = {
         f"preset {preset.name}: {key}: unknown model {name!r}; {suggest_models(name)}"
         for preset in presets
-        for key, name in (("teacher", preset.teacher), ("student", preset.student))
-        if name is not None and not is_model(name)
+        for key, names in (("teacher", preset.teacher_names), ("student", [preset.student]))
+        for name in names
+        if not is_model(name)
     }
     if problems:
         raise RequestError("\n".join(sorted(problems)))
@@ -168,5 +171,11 @@ def first_epoch(
 def _untrained_teacher(preset: Preset) -> Network | None:
     if preset.teacher is None:
         return None
-    size = teacher_image_size(preset.teacher, preset.data.image_size)
-    return create_model(preset.teacher, preset.data.class_count, size)
+    networks = []
+    for name in preset.teacher_names:
+        size = teacher_image_size(name, preset.data.image_size)
+        networks.append(create_model(name, preset.data.class_count, size))
+    if len(networks) == 1:
+        return networks[0]
+    adapters = [ViewAdapter(network.image_size) for network in networks]
+    return EnsembleNetwork(networks, adapters, preset.data.image_size)

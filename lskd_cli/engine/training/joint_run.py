@@ -12,8 +12,8 @@ from lskd_cli.data import CropLoader, DataSplits, InMemoryImages, Loader
 from lskd_cli.engine.devices.distributed import ProcessGroup
 from lskd_cli.engine.devices.runtime import Runtime
 from lskd_cli.engine.inference.class_outputs import class_outputs
-from lskd_cli.engine.inference.trained_network import TrainedNetwork
 from lskd_cli.engine.runs.run_folder import CORRUPT_STATE, RunFolder
+from lskd_cli.engine.training.ensemble import EnsembleNetwork, Teachers
 from lskd_cli.engine.training.initial_weights import InitialWeights
 from lskd_cli.engine.training.student_trainer import StudentTrainer
 from lskd_cli.engine.training.teacher import Teacher
@@ -58,7 +58,7 @@ class JointRun:
     options: TrainingOptions
     runtime: Runtime
     splits: DataSplits
-    load_teacher: Callable[[], TrainedNetwork] | None = None
+    load_teacher: Callable[[], Teachers] | None = None
 
     @property
     def group(self) -> ProcessGroup:
@@ -66,8 +66,8 @@ class JointRun:
         return self.runtime.process_group
 
     @cached_property
-    def teacher(self) -> TrainedNetwork | None:
-        """The teacher, loaded on first use; None if no method needs one."""
+    def teacher(self) -> Teachers | None:
+        """The teacher or teachers, loaded on first use; None if no method needs one."""
         return self.load_teacher() if self.load_teacher else None
 
     def folder(self, preset: Preset) -> RunFolder:
@@ -80,7 +80,7 @@ class JointRun:
         Raises:
             RequestError: a saved state does not fit, or the teacher is not available.
         """
-        network = self.teacher.network if self.teacher else None
+        network = self.teacher.members[0].network if self.teacher else None
         targets = self.splits.train.targets
         students = []
         outputs = cache(self._class_outputs)
@@ -107,15 +107,22 @@ class JointRun:
         images = self.splits.train
         if not isinstance(images, InMemoryImages):
             raise RequestError("method.cost: cka needs images in memory; set cost=classifier")
-        return class_outputs(self.teacher, images, self.runtime)
+        return class_outputs(self.teacher.members[0], images, self.runtime)
 
     def create_teacher(self, students: Sequence[StudentTrainer]) -> Teacher | None:
         """The frozen teacher with the features that the students' methods use."""
         if self.teacher is None:
             return None
+        members = self.teacher.members
         required = {field for student in students for field in student.distiller.required_features}
-        adapt = ViewAdapter.between(self.data, self.teacher.preprocessing, self.runtime.device)
-        return Teacher(self.teacher.network, self.runtime, required, adapt)
+        networks = [member.network for member in members]
+        adapters = [
+            ViewAdapter.between(self.data, member.preprocessing, self.runtime.device)
+            for member in members
+        ]
+        if len(members) == 1:
+            return Teacher(networks[0], self.runtime, required, adapters[0])
+        return Teacher(EnsembleNetwork(networks, adapters, self.data.image_size), self.runtime)
 
     def open_teacher_cache(self, teacher: Teacher | None, loader: Loader) -> TeacherCache | None:
         """The cache of the teacher's logits for weak views; None if it is not requested."""
@@ -124,12 +131,12 @@ class JointRun:
         assert isinstance(loader, CropLoader)
         path = cache_path(
             self.options.checkpoints_dir / "logits",
-            self.teacher,
+            self.teacher.members,
             self.data,
             self.runtime.precision,
             images_digest(self.splits),
         )
-        return TeacherCache(path, teacher, loader)
+        return TeacherCache(path, teacher, loader, len(self.teacher.members))
 
 
 def images_digest(splits: DataSplits) -> str | None:

@@ -22,6 +22,7 @@ from lskd_cli.engine.devices.runtime import Runtime
 from lskd_cli.engine.devices.types import Warn
 from lskd_cli.engine.runs.run_folder import STATE_VERSION, EpochResult
 from lskd_cli.engine.training.distillation_module import DistillationModule, TeacherOutputs
+from lskd_cli.engine.training.ensemble import EnsembleLoss
 from lskd_cli.engine.training.gradients import create_gradients
 from lskd_cli.engine.training.initial_weights import InitialWeights
 from lskd_cli.engine.training.meters import Meters
@@ -103,6 +104,7 @@ class StudentTrainer:
             runtime,
             ViewAdapter.between(preset.data, self.preprocessing, runtime.device),
             preset.label_smoothing,
+            EnsembleLoss(preset, self.distiller) if len(preset.teacher_names) > 1 else None,
         )
         # Tensors on the device: a captured step reads their current values when it is replayed.
         self.epoch = torch.ones((), device=runtime.device)

@@ -37,13 +37,16 @@ _IRRELEVANT = {"batch_size", "seed"}
 class TeacherCache:
     """Reads cached logits, and computes and stores missing ones."""
 
-    def __init__(self, path: Path, teacher: Teacher, loader: CropLoader) -> None:
+    def __init__(
+        self, path: Path, teacher: Teacher, loader: CropLoader, num_teachers: int = 1
+    ) -> None:
         """Open the file, or create it with its full size, so that training cannot fill the disk.
 
         Args:
             path: path of the file, from ``cache_path``.
             teacher: computes missing logits.
             loader: makes the training images.
+            num_teachers: number of networks whose logits ``teacher`` returns.
 
         Raises:
             RequestError: the file is corrupt, or the disk is too small for it.
@@ -53,7 +56,7 @@ class TeacherCache:
         side = 2 * loader.data.padding + 1
         self.side = side
         self.num_views = side * side * 2
-        logits = ("logits", "<f2", (loader.data.class_count,))
+        logits = ("logits", "<f2", (num_teachers * loader.data.class_count,))
         dtype: np.dtype[Any] = np.dtype([logits, ("check", "<u4")])
         self.dtype = dtype
         shape = (len(loader.images), self.num_views)
@@ -131,7 +134,11 @@ class TeacherCache:
 
 
 def cache_path(
-    folder: Path, teacher: TrainedNetwork, data: Data, precision: str, images: str | None
+    folder: Path,
+    teachers: Sequence[TrainedNetwork],
+    data: Data,
+    precision: str,
+    images: str | None,
 ) -> Path:
     """Path of the cache; a JSON file next to it describes its origin.
 
@@ -142,17 +149,18 @@ def cache_path(
         RequestError: the folder cannot be written, or the JSON file has another content.
     """
     origin: dict[str, Any] = {
-        "teacher": teacher.model,
-        "teacher_sha256": teacher.checkpoint.sha256,
+        "teacher": "+".join(teacher.model for teacher in teachers),
+        "teacher_sha256": "+".join(teacher.checkpoint.sha256 for teacher in teachers),
         "data": data.model_dump(exclude=_IRRELEVANT),
         "precision": precision,
     }
-    if teacher.preprocessing != Preprocessing.of_data(data):
-        origin["preprocessing"] = teacher.preprocessing.to_json()
+    own = [teacher.preprocessing for teacher in teachers]
+    if any(preprocessing != Preprocessing.of_data(data) for preprocessing in own):
+        origin["preprocessing"] = "+".join(preprocessing.to_json() for preprocessing in own)
     if images is not None:
         origin["images_sha256"] = images
     text = json.dumps(origin, indent=2) + "\n"
-    model = teacher.model.replace("/", "-")
+    model = origin["teacher"].replace("/", "-")
     name = f"{model}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     description = folder / f"{name}.json"
     try:

@@ -212,7 +212,7 @@ def _cache_path(
     preprocessing = preprocessing or Preprocessing.of_data(data)
     metadata = {"preprocessing": preprocessing.to_json()}
     teacher = TrainedNetwork(Checkpoint(Path("teacher"), {}, metadata, digest), "resnet20", data)
-    return cache_path(folder, teacher, data, precision, images)
+    return cache_path(folder, [teacher], data, precision, images)
 
 
 def test_a_cache_of_another_teacher_is_refused(tmp_path: Path, folder: Path) -> None:
