@@ -1,4 +1,4 @@
-"""CRLD: cross-view consistency of confident predictions (Zhang et al., ACM MM 2024).
+"""CRLD: cross-view consistency of confident predictions (Zhang et al., arXiv:2412.16493).
 
     loss = ce_weight * (CE(weak) + CE(strong)) + kd_weight * (within + cross)
 

@@ -1,4 +1,4 @@
-"""SKD: structured knowledge distillation of logits (CVPR 2026).
+"""SKD: KD of uncertain images, and a relation term of the logits of a batch (CVPR 2026).
 
     loss = ce_weight * CE(s, y) + kd_weight * (m * KD(s, t; T) + mc * relation)
 
