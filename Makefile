@@ -28,7 +28,7 @@ demo: setup ## distill a student from 100 labeled digits with KD and KD+Ours; wr
 	$(BIN)/lskd compare --train --preset alone-digits100 --preset kd-digits100 --seeds 0,1,2,3,4
 	$(BIN)/lskd report
 
-test: setup ## run the test suite (no network, no GPU, under ten minutes on two cores)
+test: setup ## run the test suite (no network, no GPU, about eleven minutes on two cores)
 	$(BIN)/python -m pytest
 
 test-lowest: setup ## test options, presets, a training, a page and an export with the lowest versions allowed
