@@ -1,7 +1,7 @@
 """Distillation methods, one file each, and the base classes for methods of your own."""
 
 from lskd_cli.distillers.base import Distiller, LogitDistiller, StepInputs
-from lskd_cli.distillers.creation import create_distiller, uses_features
+from lskd_cli.distillers.creation import create_distiller, takes_spec, uses_features
 from lskd_cli.distillers.features import FeatureDistiller, FeatureSpec
 from lskd_cli.distillers.functional import distillation_loss
 from lskd_cli.distillers.registry import method_source, register
@@ -16,5 +16,6 @@ __all__ = [
     "distillation_loss",
     "method_source",
     "register",
+    "takes_spec",
     "uses_features",
 ]

@@ -21,6 +21,11 @@ def uses_features(preset: Preset) -> bool:
     return bool(distiller_class(preset.method.name).required_features)
 
 
+def takes_spec(preset: Preset) -> bool:
+    """Whether the method of a preset needs to know its networks and data (``FeatureSpec``)."""
+    return uses_features(preset) or distiller_class(preset.method.name).needs_spec
+
+
 def create_distiller(
     preset: Preset,
     teacher: Network | None = None,
@@ -44,7 +49,7 @@ def create_distiller(
     config = preset.effective_method()
     create: Any = distiller_class(config.name)
     distiller: Distiller
-    if not create.required_features and not create.needs_spec:
+    if not takes_spec(preset):
         distiller = create(config, preset.standardized)
         return distiller
     assert preset.teacher is not None

@@ -74,17 +74,22 @@ def binary_logits(logits: Tensor, rest: Tensor, target: Tensor) -> Tensor:
     return torch.cat(binary, dim=1)
 
 
-class DKDConfig(MethodConfig):
-    """Hyper-parameters of DKD; kd_weight multiplies alpha and beta."""
+class DKDSettings(MethodConfig):
+    """Hyper-parameters of ``dkd_loss`` in a method; kd_weight multiplies alpha and beta."""
 
     epoch_fields: ClassVar[tuple[str, ...]] = ("warmup",)
-    name: Literal["dkd"]
     temperature: PositiveFloat
     ce_weight: NonNegativeFloat
     kd_weight: NonNegativeFloat = 1.0
     alpha: NonNegativeFloat
     beta: NonNegativeFloat
     warmup: PositiveInt  # epochs of linear warm-up of the distillation loss
+
+
+class DKDConfig(DKDSettings):
+    """Hyper-parameters of DKD."""
+
+    name: Literal["dkd"]
 
 
 @register(DKDConfig)

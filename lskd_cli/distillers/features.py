@@ -12,6 +12,7 @@ from torch.linalg import vector_norm
 from lskd_cli.distillers.base import Distiller, StepInputs, at_least_float32, linear_warmup
 from lskd_cli.distillers.kd import kd_loss
 from lskd_cli.models import FeatureShapes, Network, Output
+from lskd_cli.models.blocks import pool_to
 
 Shape = tuple[int, ...]
 
@@ -114,11 +115,7 @@ def _select_evenly(items: Sequence[Any], count: int) -> list[Any]:
 def match_spatial_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     """Two (B, C, H, W) maps in at least float32, the larger one average-pooled to the smaller."""
     side = min(student.shape[2], teacher.shape[2])
-    first, second = (
-        F.adaptive_avg_pool2d(feature, side) if feature.shape[2] != side else feature
-        for feature in (at_least_float32(student), at_least_float32(teacher))
-    )
-    return first, second
+    return pool_to(at_least_float32(student), side), pool_to(at_least_float32(teacher), side)
 
 
 def l2_normalize(vectors: Tensor, dim: int) -> Tensor:

@@ -7,6 +7,7 @@ each average into logits. SDD compares the logits of every region by KD or DKD. 
 twice if the teacher's answers for it and for the whole image are not both right or both wrong.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from lskd_cli.config import MethodConfig
 from lskd_cli.distillers.base import Distiller, StepInputs, linear_warmup
-from lskd_cli.distillers.dkd import dkd_loss
+from lskd_cli.distillers.dkd import DKDSettings, dkd_loss
 from lskd_cli.distillers.features import FeatureSpec
 from lskd_cli.distillers.kd import kd_loss
 from lskd_cli.distillers.registry import register
@@ -111,17 +112,10 @@ class SDDKDConfig(MethodConfig):
     warmup: PositiveInt  # epochs of linear warm-up of the distillation loss
 
 
-class SDDDKDConfig(MethodConfig):
-    """Hyper-parameters of SDD with DKD; kd_weight multiplies alpha and beta."""
+class SDDDKDConfig(DKDSettings):
+    """Hyper-parameters of SDD with DKD."""
 
-    epoch_fields: ClassVar[tuple[str, ...]] = ("warmup",)
     name: Literal["sdd_dkd"]
-    temperature: PositiveFloat
-    ce_weight: NonNegativeFloat
-    kd_weight: NonNegativeFloat = 1.0
-    alpha: NonNegativeFloat
-    beta: NonNegativeFloat
-    warmup: PositiveInt  # epochs of linear warm-up of the distillation loss
 
 
 class _SDD(Distiller):
@@ -147,9 +141,9 @@ class _SDD(Distiller):
         ce = config.ce_weight * inputs.cross_entropy(student.logits)
         return {"ce": ce, config.name: linear_warmup(loss, config, inputs.epoch)}
 
+    @abstractmethod
     def loss(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         """The loss of (B, C, 21) logits, without its weight."""
-        raise NotImplementedError
 
 
 def _of_output(output: Output, classifier: nn.Linear) -> Tensor:

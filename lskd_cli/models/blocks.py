@@ -1,6 +1,7 @@
 """Building blocks that several families of networks share."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -27,6 +28,11 @@ def conv3x3(in_planes: int, out_planes: int, stride: int = 1, groups: int = 1) -
 def conv1x1(in_planes: int, out_planes: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
     """1x1 convolution without bias."""
     return nn.Conv2d(in_planes, out_planes, 1, stride, groups=groups, bias=False)
+
+
+def pool_to(maps: Tensor, side: int) -> Tensor:
+    """(B, C, H, W) maps, average-pooled if they are larger than ``side``."""
+    return F.adaptive_avg_pool2d(maps, side) if maps.shape[2] > side else maps
 
 
 def global_avg_pool(feature: Tensor) -> Tensor:

@@ -206,16 +206,17 @@ def _simkd_entry(student: str, teacher: str, factor: int) -> ModelEntry:
     def create(num_classes: int, image_size: int, drop_path: float = 0.0) -> Network:
         from lskd_cli.models.simkd import SimKDNetwork
 
-        sizes = {student: image_size, teacher: teacher_image_size(teacher, image_size)}
-        shapes = {name: feature_shapes(name, size).final_map for name, size in sizes.items()}
-        for name, shape in shapes.items():
-            if shape is None:
-                raise RequestError(f"method simkd: {name} has no feature map before the pooling")
+        own = _final_map_shape(student, image_size)
+        other = _final_map_shape(teacher, teacher_image_size(teacher, image_size))
         backbone = create_model(student, num_classes, image_size, drop_path)
-        own, other = shapes[student], shapes[teacher]
-        assert own is not None
-        assert other is not None
         return SimKDNetwork(backbone, own, other, factor, num_classes)
 
     entry = find_model(student) or ModelEntry(create, _EXTERNAL_SIZE)
     return replace(entry, create=create, file=None, source=None)
+
+
+def _final_map_shape(name: str, image_size: int) -> tuple[int, ...]:
+    shape = feature_shapes(name, image_size).final_map
+    if shape is None:
+        raise RequestError(f"method simkd: {name} has no feature map before the pooling")
+    return shape

@@ -1,10 +1,9 @@
 """Students of SimKD: a network, a projector to the teacher's last map, and its classifier."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lskd_cli.errors import RequestError
-from lskd_cli.models.blocks import conv1x1, conv3x3
+from lskd_cli.models.blocks import conv1x1, conv3x3, pool_to
 from lskd_cli.models.output import Network, Output
 
 Shape = tuple[int, ...]
@@ -82,11 +81,6 @@ class SimKDNetwork(Network):
         final_map = self.projector(pool_to(output.final_map, self.side))
         pooled = final_map.mean(dim=(2, 3))
         return Output(self.linear(pooled), output.feats, output.preacts, pooled, final_map)
-
-
-def pool_to(maps: Tensor, side: int) -> Tensor:
-    """(B, C, H, W) maps, average-pooled if they are larger than ``side``."""
-    return F.adaptive_avg_pool2d(maps, side) if maps.shape[2] > side else maps
 
 
 def _remove_classifier(network: Network) -> None:

@@ -167,11 +167,9 @@ class _PlanBuilder:
             )
         is_finished = not self.options.fresh and folder.is_finished
         checkpoint: Checkpoint | None = None
-        if preset.teacher and not is_finished:
+        if preset.teacher and (not is_finished or options.teacher_checkpoint):
             teacher = self._check_teacher(preset)
             checkpoint = teacher.checkpoint if teacher else None
-        elif preset.teacher and options.teacher_checkpoint:
-            checkpoint = self._load_teacher(preset).checkpoint
         initial = None if is_finished else self._initial_weights(preset)
         state = None
         if not self.options.fresh:

@@ -7,7 +7,7 @@ import torch
 
 from lskd_cli.config import Preset, load_preset
 from lskd_cli.data import InMemoryImages, Loader, create_loader
-from lskd_cli.distillers import method_source
+from lskd_cli.distillers import method_source, takes_spec
 from lskd_cli.engine.devices.cuda_graphs import WARMUP_RUNS, EagerRunner, create_runner
 from lskd_cli.engine.devices.runtime import Runtime
 from lskd_cli.engine.devices.types import Warn
@@ -57,7 +57,7 @@ def check_networks(presets: Sequence[Preset]) -> None:
                 check_custom_model(preset.student, student, preset.data.class_count)
                 # A plug-in method may read values, which meta tensors do not have.
                 with torch.device("cpu" if method_source(preset) else "meta"):
-                    teacher = _untrained_teacher(preset)
+                    teacher = _untrained_teacher(preset) if takes_spec(preset) else None
                     create_seeded_distiller(preset, teacher, torch.arange(2))
             except RequestError as error:
                 raise RequestError(f"preset {preset.name}: {error}") from None

@@ -1,7 +1,7 @@
 """Gradients of a step: of the sum of all losses, or of cross entropy and distillation apart."""
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import reduce
 from typing import Any
 
 import torch
@@ -11,8 +11,6 @@ from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from lskd_cli.engine.devices.distributed import ProcessGroup
 from lskd_cli.engine.training.dot import DOT
-
-Losses = Mapping[str, Tensor]
 
 
 class Gradients:
@@ -33,7 +31,9 @@ class Gradients:
         """Start a step."""
         self.optimizer.zero_grad()
 
-    def add(self, inputs: tuple[Any, ...], weight: float, is_last: bool) -> tuple[Tensor, Losses]:
+    def add(
+        self, inputs: tuple[Any, ...], weight: float, is_last: bool
+    ) -> tuple[Tensor, list[str], Tensor]:
         """Run the module on a micro-batch, and add the gradients of its losses.
 
         Args:
@@ -41,12 +41,16 @@ class Gradients:
             weight: weight of the micro-batch.
             is_last: whether it is the last one of the step, after which processes exchange
                 gradients.
+
+        Returns:
+            (B, C) logits, the names of L losses, and their (L,) values without a graph.
         """
         with self._grad_sync(is_last):
             logits, losses = self.module(*inputs)
-            loss = weight * torch.stack(list(losses.values())).sum()
+            values = torch.stack(list(losses.values()))
+            loss = weight * values.sum()
             loss.backward()  # type: ignore[no-untyped-call]
-        return logits, losses
+        return logits, list(losses), values.detach()
 
     def _grad_sync(self, is_last: bool) -> AbstractContextManager[None]:
         if is_last or not isinstance(self.module, DistributedDataParallel):
@@ -80,7 +84,9 @@ class SeparateGradients(Gradients):
         super().zero()
         self.kd_gradients = [None] * len(self.parameters)
 
-    def add(self, inputs: tuple[Any, ...], weight: float, is_last: bool) -> tuple[Tensor, Losses]:
+    def add(
+        self, inputs: tuple[Any, ...], weight: float, is_last: bool
+    ) -> tuple[Tensor, list[str], Tensor]:
         logits, losses = self.module(*inputs)
         others = [loss for name, loss in losses.items() if name != "ce"]
         if others:
@@ -99,7 +105,7 @@ class SeparateGradients(Gradients):
             task.backward()
         if is_last:
             self.group.average([*self._task_gradients(), *self._known_kd_gradients()])
-        return logits, losses
+        return logits, list(losses), torch.stack([loss.detach() for loss in losses.values()])
 
     def _task_gradients(self) -> list[Tensor]:
         return [p.grad for p in self.parameters if p.grad is not None]
@@ -110,16 +116,10 @@ class SeparateGradients(Gradients):
     @torch.no_grad()
     def clip(self, max_norm: float) -> None:
         """Scale all gradients by one factor, so that the norm of their sums is at most that."""
-        sums = [
-            gradient if parameter.grad is None else parameter.grad + gradient
-            for parameter, gradient in zip(self.parameters, self.kd_gradients, strict=True)
-            if gradient is not None
-        ]
-        sums += [
-            parameter.grad
-            for parameter, gradient in zip(self.parameters, self.kd_gradients, strict=True)
-            if gradient is None and parameter.grad is not None
-        ]
+        sums = []
+        for parameter, kd in zip(self.parameters, self.kd_gradients, strict=True):
+            present = [gradient for gradient in (parameter.grad, kd) if gradient is not None]
+            sums += [reduce(torch.add, present)] if present else []
         factor = (max_norm / (get_total_norm(sums) + 1e-6)).clamp(max=1.0)
         torch._foreach_mul_([*self._task_gradients(), *self._known_kd_gradients()], factor)
 

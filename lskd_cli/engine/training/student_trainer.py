@@ -207,9 +207,10 @@ class StudentTrainer:
                 outputs = {view: output.slice(images) for view, output in step_teacher.items()}
                 is_last = images.stop == len(step_batch.target)
                 inputs = (step_batch.slice(images), outputs, self.epoch)
-                student_logits, terms = self.gradients.add(inputs, batch.weight * fraction, is_last)
-                values = torch.stack(list(terms.values()))
-                losses.append(fraction * values.detach())
+                student_logits, names, values = self.gradients.add(
+                    inputs, batch.weight * fraction, is_last
+                )
+                losses.append(fraction * values)
                 logits.append(student_logits.detach())
             self.distiller.on_step_end(partial(group.all_gather_padded, max_rows=max_rows))
             if config.clip_grad_norm is not None:
@@ -219,7 +220,7 @@ class StudentTrainer:
                 self.ema.update(self.student)
             is_counted = batch.weight > 0  # not an image of another process
             means = reduce(torch.add, losses)
-            self.meters.update(list(terms), means, torch.cat(logits), step_batch.target, is_counted)
+            self.meters.update(names, means, torch.cat(logits), step_batch.target, is_counted)
 
     def _steps(
         self, batch: Batch, teacher: TeacherOutputs
