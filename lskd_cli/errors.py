@@ -19,6 +19,10 @@ class RunError(Exception):
     from_other_process = False
 
 
+class DivergenceError(RunError):
+    """A loss, a weight or a metric of a run is not finite; its last saved state is kept."""
+
+
 class Interrupted(Exception):  # noqa: N818 (an interruption is not an error)
     """The user stopped the run, and its state is saved. Exit code 130."""
 

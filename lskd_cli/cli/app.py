@@ -19,6 +19,7 @@ from lskd_cli.cli import (
     presets,
     report,
     train,
+    tune,
 )
 from lskd_cli.cli.options import command_help
 from lskd_cli.cli.terminal.console import err, info, is_main_process, print_error
@@ -39,6 +40,7 @@ for name, command in (
     ("eval", evaluate.evaluate),
     ("compare", compare.compare),
     ("report", report.report),
+    ("tune", tune.tune),
     ("predict", predict.predict),
     ("export", export.export),
     ("doctor", doctor.doctor),

@@ -11,6 +11,7 @@ from lskd_cli.cli import options
 from lskd_cli.cli.terminal.console import info, print_json
 from lskd_cli.errors import RequestError, RunError
 from lskd_cli.results.runs import Run, find_runs
+from lskd_cli.search_info import find_searches
 
 
 def report(
@@ -63,7 +64,8 @@ def report(
     options.load_model_files(model_files)
     selected_classes = options.parse_ints("--classes", classes) if classes else []
     warn = cache(info)  # every message once, however often the runs are read
-    started = [] if watch else _started_runs(runs_dir, runs or [], warn)
+    searches = [] if runs else find_searches(runs_dir, warn)
+    started = [] if watch else _started_runs(runs_dir, runs or [], warn, bool(searches))
     from lskd_cli.cli.report_outputs import group_outputs
     from lskd_cli.cli.report_watch import run_sections, watch_runs
     from lskd_cli.engine.devices.runtime import resolve_runtime
@@ -74,7 +76,7 @@ def report(
     if watch:
         is_complete = watch_runs(runs_dir, runs or [], warn, out_dir, accuracy)
         logits = logits and is_complete
-        started = _started_runs(runs_dir, runs or [], warn)
+        started = _started_runs(runs_dir, runs or [], warn, bool(searches))
     sections = run_sections(started)
     if logits:
         runtime = resolve_runtime(device)
@@ -87,31 +89,35 @@ def report(
                     section.group, outputs, sample, tsne, info
                 )
     page = out_dir / PAGE
-    write_page(page, sections, accuracy)
+    write_page(page, sections, accuracy, searches=searches)
     if watch:
         finish_watching(out_dir)
     files = []
     if figures:
         all_figures = [figure for section in sections for figure in section.figures]
         all_figures += overview(sections, accuracy)
+        all_figures += [f for search in searches for f in report_figures.search_figures(search)]
         files = report_figures.write(all_figures, out_dir / "figures")
     if as_json:
         paths = {"page": page, "runs": [run.path for run in started], "figures": files}
         print_json(paths)
         return
-    info(f"{page}: {len(started)} runs")
+    searched = f", {len(searches)} search{'es' * (len(searches) > 1)}" if searches else ""
+    info(f"{page}: {len(started)} runs{searched}")
     for file in files:
         info(str(file))
 
 
-def _started_runs(runs_dir: Path, runs: Sequence[Path], warn: Callable[[str], None]) -> list[Run]:
+def _started_runs(
+    runs_dir: Path, runs: Sequence[Path], warn: Callable[[str], None], has_searches: bool
+) -> list[Run]:
     """The runs that have finished an epoch.
 
     Raises:
-        RequestError: there are none.
+        RequestError: there are none, and no searches.
     """
     started = [run for run in find_runs(runs_dir, runs, warn) if run.history]
-    if not started:
+    if not started and not has_searches:
         searched = ", ".join(map(str, runs or [runs_dir]))
         raise RequestError(
             f"no run with a finished epoch in {searched}; train one with 'lskd train'"

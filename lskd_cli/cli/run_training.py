@@ -97,12 +97,12 @@ def train_presets(
             "--fresh is not supported on several machines; use --set name=NEW, or move the old runs"
         )
     options = replace(options, fresh=options.fresh and restart_count() == 0)
-    _train_missing_teachers(presets, options, runtime)
+    train_missing_teachers(presets, options, runtime)
     failures: Failures = {}
     with (
         ProgressBar.for_data(presets[0].data) as bar,
         prepare(presets, options, runtime, bar, joint) as plan,
-        _resume_hint(options.fresh),
+        resume_hint(options.fresh),
         stop_requests() as should_stop,
     ):
         for note in plan.notes():
@@ -131,9 +131,14 @@ def train_presets(
     return failures
 
 
-def _train_missing_teachers(
+def train_missing_teachers(
     presets: Sequence[Preset], options: TrainingOptions, runtime: Runtime
 ) -> None:
+    """Train the teachers of embedded data sets that do not exist.
+
+    Raises:
+        RequestError, RunError, Interrupted: those of ``train_presets``.
+    """
     if options.teacher_checkpoint is not None:
         return
     requested = {preset.run_path for preset in presets}
@@ -146,7 +151,7 @@ def _train_missing_teachers(
 
 
 @contextmanager
-def _resume_hint(fresh: bool) -> Iterator[None]:
+def resume_hint(fresh: bool) -> Iterator[None]:
     """Add the command that resumes an interrupted training to its message."""
     if is_launched():
         command = "the same torchrun command" + (", without --fresh" if fresh else "")

@@ -155,8 +155,8 @@ _OPTIONS: dict[str, Any] = {
 # Headings of the help, and their options in ``train`` and ``compare``.
 _PANELS = {
     "Run": (
-        "presets", "settings", "epochs", "lr", "batch_size", "weight_decay", "seed", "seeds",
-        "dry_run", "fresh", "checkpoint_minutes",
+        "name", "presets", "preset", "settings", "epochs", "lr", "batch_size", "weight_decay",
+        "seed", "seeds", "dry_run", "fresh", "checkpoint_minutes",
     ),
     "Data": ("dataset", "data_dir", "val_split", "limit_train", "skip_bad_images"),
     "Networks": (
@@ -164,6 +164,7 @@ _PANELS = {
     ),
     "Method": ("stand", "base_temp", "kd_weight", "method_files"),
     "Speed": ("device", "precision", "graphs", "compiled", "teacher_cache"),
+    "Search": ("space", "trials", "sampler", "pruner", "parallel", "storage"),
     "Several processes": ("shard", "process_timeout"),
     "Output": ("runs_dir", "logs", "as_json"),
 }  # fmt: skip

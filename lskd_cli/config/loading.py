@@ -58,6 +58,19 @@ def load_preset(
     return validate(raw, source, options, allow_unknown_method)
 
 
+def change_preset(preset: Preset, overrides: Sequence[Override]) -> Preset:
+    """A preset with new values of single keys.
+
+    Raises:
+        RequestError: keys or values are wrong; the message has one line for each problem.
+    """
+    raw = preset.model_dump(exclude_none=True)
+    for override in overrides:
+        override.apply(raw)
+    options = {override.key: override.option for override in overrides}
+    return validate(raw, f"preset {preset.name}", options)
+
+
 def method_defaults(
     name: str,
 ) -> tuple[type[MethodConfig], dict[str, Any], dict[str, Any] | None]:

@@ -27,6 +27,7 @@ class TrainingOptions:
         process_timeout: minutes after which a process that does not answer ends the run; None for
             the default. Only valid under torchrun.
         fresh: archive previous runs and start from the first epoch.
+        teacher_runs_dir: folder of the runs of teachers; None for ``runs_dir``.
     """
 
     data_dir: Path = Path("data")
@@ -42,3 +43,4 @@ class TrainingOptions:
     compiled: bool = False
     process_timeout: float | None = None
     fresh: bool = False
+    teacher_runs_dir: Path | None = None

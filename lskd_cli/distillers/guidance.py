@@ -7,7 +7,7 @@ teacher's channels. The smaller map is resized bilinearly to the size of the lar
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -51,6 +51,7 @@ LayerIndices = Annotated[list[NonNegativeInt], Field(min_length=1)]
 class GuidanceConfig(MethodConfig):
     """Hyper-parameters of locality guidance."""
 
+    search_fields: ClassVar[tuple[str, ...]] = ("guidance_weight",)
     name: Literal["guidance"]
     ce_weight: NonNegativeFloat
     guidance_weight: NonNegativeFloat

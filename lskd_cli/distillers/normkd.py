@@ -8,7 +8,7 @@ std is taken over the classes of each sample. Logit standardization multiplies a
 same squared temperature; here, samples with larger teacher logits have a larger weight.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
@@ -40,6 +40,7 @@ def normkd_loss(student: Tensor, teacher: Tensor, t_norm: float) -> Tensor:
 class NormKDConfig(MethodConfig):
     """Hyper-parameters of NormKD."""
 
+    search_fields: ClassVar[tuple[str, ...]] = ("t_norm", "kd_weight")
     name: Literal["normkd"]
     t_norm: PositiveFloat  # temperature in multiples of the standard deviation
     ce_weight: NonNegativeFloat

@@ -6,7 +6,7 @@
 Only the teacher is softened, by a power gamma (that is, with temperature 1 / gamma).
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
@@ -38,6 +38,7 @@ def transformed_divergences(student: Tensor, teacher: Tensor, gamma: float) -> T
 class TTMConfig(MethodConfig):
     """Hyper-parameters of TTM."""
 
+    search_fields: ClassVar[tuple[str, ...]] = ("gamma", "kd_weight")
     name: Literal["ttm"]
     gamma: PositiveFloat  # power of the teacher's probabilities
     ce_weight: NonNegativeFloat

@@ -6,7 +6,7 @@ q and U are those of TTM: each sample's divergence is multiplied by its U, which
 smoother teacher outputs.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat
@@ -28,6 +28,7 @@ def wttm_loss(student: Tensor, teacher: Tensor, gamma: float) -> Tensor:
 class WTTMConfig(MethodConfig):
     """Hyper-parameters of WTTM."""
 
+    search_fields: ClassVar[tuple[str, ...]] = ("gamma", "kd_weight")
     name: Literal["wttm"]
     gamma: PositiveFloat  # power of the teacher's probabilities
     ce_weight: NonNegativeFloat

@@ -18,6 +18,7 @@ class MethodConfig(ConfigModel):
         epoch_fields: hyper-parameters that count epochs, which ``--epochs`` rescales.
         uses_batch_relations: whether the loss of an image depends on the other images of its batch.
         uses_image_index: whether the method remembers single training images.
+        search_fields: hyper-parameters that ``lskd tune`` searches by default, if they exist.
     """
 
     title: ClassVar[str] = ""
@@ -26,6 +27,7 @@ class MethodConfig(ConfigModel):
     epoch_fields: ClassVar[tuple[str, ...]] = ()
     uses_batch_relations: ClassVar[bool] = False
     uses_image_index: ClassVar[bool] = False
+    search_fields: ClassVar[tuple[str, ...]] = ("temperature", "kd_weight")
     name: str
 
     @classmethod
@@ -44,6 +46,11 @@ class MethodConfig(ConfigModel):
     def uses_logits(self) -> bool:
         """Whether the loss has a term of the teacher's logits."""
         return self.needs_teacher
+
+    @property
+    def searched_fields(self) -> tuple[str, ...]:
+        """The ``search_fields`` that have an effect; all are positive numbers."""
+        return tuple(field for field in self.search_fields if field in type(self).model_fields)
 
     def student_model(self, student: str, teacher: str | None) -> str:
         """Name of the network that is trained, which a method may extend."""
@@ -73,6 +80,11 @@ class FeatureMethodConfig(MethodConfig):
     def uses_logits(self) -> bool:
         """Whether the KD loss is added."""
         return self.kd_weight > 0
+
+    @property
+    def searched_fields(self) -> tuple[str, ...]:
+        """The weight of the feature loss, and temperature and weight of an added KD loss."""
+        return ("feature_weight", *(super().searched_fields if self.uses_logits else ()))
 
 
 class UnknownMethod(MethodConfig):

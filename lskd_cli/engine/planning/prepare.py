@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -49,6 +49,15 @@ from lskd_cli.run_paths import STUDENT
 TeacherKey = tuple[object, ...]  # network, data set and preprocessing
 
 
+@dataclass
+class LoadedFiles:
+    """Teachers, initial weights and images, which later requests of a process use again."""
+
+    teachers: dict[TeacherKey, Callable[[], Teachers]] = field(default_factory=dict)
+    initial: dict[tuple[object, ...], InitialWeights | None] = field(default_factory=dict)
+    splits: dict[str, DataSplits] = field(default_factory=dict)
+
+
 @contextmanager
 def prepare(
     presets: Sequence[Preset],
@@ -56,6 +65,7 @@ def prepare(
     runtime: Runtime,
     progress: Progress,
     joint: bool = True,
+    loaded: LoadedFiles | None = None,
 ) -> Iterator[TrainingPlan]:
     """Lock the folders of all runs, and load and check everything that their training needs.
 
@@ -69,6 +79,7 @@ def prepare(
         runtime: device, precision and process group.
         progress: progress of downloads and of the check of images.
         joint: train runs together that share data, number of epochs and teacher.
+        loaded: files that earlier requests have loaded; it gets those of this request.
 
     Raises:
         RequestError: networks, settings, teacher, data or folders do not fit the request; the
@@ -76,10 +87,11 @@ def prepare(
         RunError: a download failed.
     """
     group = runtime.process_group
+    files = loaded or LoadedFiles()
     with ExitStack() as stack:
 
         def build(options: TrainingOptions) -> TrainingPlan:
-            return _PlanBuilder(stack, presets, options, runtime, progress, joint).build()
+            return _PlanBuilder(stack, presets, options, runtime, progress, joint, files).build()
 
         plan = group.on_main_process(lambda: build(options), is_slow=True)
         others = replace(options, fresh=False)
@@ -114,6 +126,7 @@ class _PlanBuilder:
         runtime: Runtime,
         progress: Progress,
         joint: bool,
+        files: LoadedFiles,
     ) -> None:
         self.stack = stack
         self.presets = presets
@@ -121,9 +134,7 @@ class _PlanBuilder:
         self.runtime = runtime
         self.progress = progress
         self.joint = joint
-        self.teachers: dict[TeacherKey, Callable[[], Teachers]] = {}
-        self.initial: dict[tuple[object, ...], InitialWeights | None] = {}
-        self.splits: dict[str, DataSplits] = {}
+        self.teachers, self.initial, self.splits = files.teachers, files.initial, files.splits
 
     def build(self) -> TrainingPlan:
         check_networks(self.presets)
@@ -143,6 +154,9 @@ class _PlanBuilder:
                 unfinished.append(run)
         if problems:
             raise RequestError("\n".join(dict.fromkeys(problems)))
+        requested = {str(run.preset.data) for run in unfinished}
+        for key in self.splits.keys() - requested:
+            del self.splits[key]
         for run in unfinished:
             self._load_images(run)
         groups = group_joint_runs(unfinished) if self.joint else [[run] for run in unfinished]
@@ -201,7 +215,8 @@ class _PlanBuilder:
         else:
             members = []
             for one in map(preset.with_teacher, preset.teacher_names):
-                checkpoint = find_teacher(one, options.checkpoints_dir, options.runs_dir)
+                folder = options.teacher_runs_dir or options.runs_dir
+                checkpoint = find_teacher(one, options.checkpoints_dir, folder)
                 members.append(load_teacher(checkpoint, one))
         return members[0] if len(members) == 1 else TeacherEnsemble(members)
 

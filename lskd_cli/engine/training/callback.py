@@ -1,8 +1,9 @@
 """The interface of objects that follow a training: displays and loggers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from lskd_cli.engine.training.student_trainer import StudentTrainer
+from lskd_cli.errors import DivergenceError
 
 # Returns mean losses and accuracy of the current epoch so far, by the paths of the runs.
 RunningMetrics = Callable[[], dict[str, dict[str, float]]]
@@ -25,3 +26,17 @@ class Callback:
 
     def on_epoch_end(self, student: StudentTrainer) -> None:
         """A student has finished an epoch; its metrics are the last entry of its history."""
+
+    def on_joint_epoch_end(self, students: Sequence[StudentTrainer]) -> None:
+        """All ``students`` that trained in an epoch have finished it, and its files are written.
+
+        A student whose ``has_left`` is set takes no part in the next epoch.
+        """
+
+    def on_divergence(self, student: StudentTrainer, error: DivergenceError) -> bool:
+        """A loss, weight or metric of a student is not finite.
+
+        Returns:
+            Whether the training goes on without this student; otherwise it ends with ``error``.
+        """
+        return False

@@ -62,6 +62,11 @@ def joint_run_cost(run: JointRun) -> TrainingCost:
     return _measure(presets, len(run.splits.train), run.epochs - min(starts) + 1, run.runtime)
 
 
+def measure_step(presets: Sequence[Preset], num_images: int, runtime: Runtime) -> TrainingCost:
+    """The cost of an epoch of a joint run of presets with the same data and teacher."""
+    return _measure(presets, num_images, 1, runtime)
+
+
 def _measure(
     presets: Sequence[Preset], num_images: int, epochs: int, runtime: Runtime
 ) -> TrainingCost:

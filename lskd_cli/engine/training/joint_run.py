@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from lskd_cli.config import Data, Preset, TrainingOptions
-from lskd_cli.data import CropLoader, DataSplits, InMemoryImages, Loader
+from lskd_cli.data import CropLoader, DataSplits, Images, InMemoryImages, Loader
 from lskd_cli.engine.devices.distributed import ProcessGroup
 from lskd_cli.engine.devices.runtime import Runtime
 from lskd_cli.engine.inference.class_outputs import class_outputs
@@ -50,6 +50,8 @@ class JointRun:
         runtime: device, precision and process group.
         splits: images on the device.
         load_teacher: returns the teacher; None if no method needs one.
+        evaluates_test: whether students are evaluated on the test images; otherwise only on the
+            validation images.
     """
 
     runs: list[PlannedRun]
@@ -59,11 +61,18 @@ class JointRun:
     runtime: Runtime
     splits: DataSplits
     load_teacher: Callable[[], Teachers] | None = None
+    evaluates_test: bool = True
 
     @property
     def group(self) -> ProcessGroup:
         """The processes that train the runs."""
         return self.runtime.process_group
+
+    @property
+    def eval_splits(self) -> dict[str, Images]:
+        """The images on which students are evaluated after each epoch, by name."""
+        splits = {"test": self.splits.test} if self.evaluates_test else {}
+        return splits | ({"val": self.splits.val} if self.splits.val else {})
 
     @cached_property
     def teacher(self) -> Teachers | None:

@@ -23,7 +23,7 @@ from lskd_cli.engine.training.joint_run import JointRun
 from lskd_cli.engine.training.joint_step import create_joint_step, student_views, teacher_views
 from lskd_cli.engine.training.student_trainer import StudentTrainer
 from lskd_cli.engine.training.teacher import Teacher
-from lskd_cli.errors import Interrupted, RunError
+from lskd_cli.errors import DivergenceError, Interrupted
 
 
 def train_epochs(
@@ -71,13 +71,17 @@ def train_epochs(
         if cache is not None and "weak" in teacher_views(present):
             cache.start_epoch()
         while step < loader.num_steps:
+            present = [student for student in present if not student.has_left]
+            if not present:
+                break
             due = [student for student in present if student.position[1] == step]
             end = _launch_end(step, present, steps_per_launch, loader.num_steps)
             with timer.waiting_for_data():
                 spec = loader.batch_spec(step, end - step)
             if cache is not None and "weak" in teacher_views(due):
                 spec.weak_logits = cache(step, end - step)
-            runner.run(create_joint_step(loader, teacher, due), spec)
+            if due:
+                runner.run(create_joint_step(loader, teacher, due), spec)
             for student in due:
                 student.advance_step(end - step)
             num_images = loader.count(step, end)
@@ -89,18 +93,20 @@ def train_epochs(
                 is_bad,
             )
             if is_bad:
-                _check_losses(present)
+                _check_each(present, _check_losses, callbacks)
             for callback in callbacks:
                 callback.on_steps_end(num_images, partial(_means, present) if is_cpu else None)
             if is_stopped or is_checkpoint_due:
-                _save_states(joint_run, present, timer)
+                timer.charge(present)
+                _check_each(present, _check_finite, callbacks)
+                _save_states(joint_run, [student for student in present if not student.has_left])
             if is_stopped:
                 raise Interrupted(f"stopped at epoch {epoch}, step {end} of {loader.num_steps}")
         timer.charge(present)
-        for student in present:
-            _finish_epoch(joint_run, student, loader.epoch_size)
-            for callback in callbacks:
-                callback.on_epoch_end(student)
+        finish = partial(_finish_epoch, joint_run, loader.epoch_size, callbacks)
+        _check_each(present, finish, callbacks)
+        for callback in callbacks:
+            callback.on_joint_epoch_end([student for student in present if not student.has_left])
 
 
 def _create_runner(
@@ -163,19 +169,41 @@ class _Timer:
         self.start, self.data_wait_seconds = time.monotonic(), 0.0
 
 
-def _finish_epoch(joint_run: JointRun, student: StudentTrainer, num_images: int) -> None:
-    """Evaluate a student and save the results of its epoch."""
+def _check_each(
+    students: Iterable[StudentTrainer],
+    check: Callable[[StudentTrainer], None],
+    callbacks: Sequence[Callback],
+) -> None:
+    """Call a function that checks a student; one that diverged leaves if a callback agrees.
+
+    Raises:
+        DivergenceError: a student diverged, and no callback agreed.
+    """
+    for student in students:
+        if student.has_left:
+            continue
+        try:
+            check(student)
+        except DivergenceError as error:
+            if not any(callback.on_divergence(student, error) for callback in callbacks):
+                raise
+            student.has_left = True
+
+
+def _finish_epoch(
+    joint_run: JointRun, num_images: int, callbacks: Sequence[Callback], student: StudentTrainer
+) -> None:
+    """Evaluate a student, and save the results of its epoch."""
     group, splits = joint_run.group, joint_run.splits
-    _check_finite([student])
+    _check_finite(student)
     metrics = student.meters.means()
     for network in student.networks().values():
         group.broadcast_buffers(network)
-    eval_splits = {"test": splits.test} | ({"val": splits.val} if splits.val else {})
-    for name, images in eval_splits.items():
+    for name, images in joint_run.eval_splits.items():
         for prefix, network in student.networks().items():
             values = evaluate(network, images, student.preprocessing, group)
             if not math.isfinite(values["loss"]):
-                raise RunError(
+                raise DivergenceError(
                     f"{student.preset.run_name}: logits not finite after epoch "
                     f"{student.position[0]}; the last saved state is kept"
                 )
@@ -183,26 +211,24 @@ def _finish_epoch(joint_run: JointRun, student: StudentTrainer, num_images: int)
     result = student.finish_epoch(metrics, num_images, splits.train.identity)
     folder = joint_run.folder(student.preset)
     group.on_main_process(partial(folder.save_epoch, result))
+    for callback in callbacks:
+        callback.on_epoch_end(student)
 
 
-def _save_states(joint_run: JointRun, students: Sequence[StudentTrainer], timer: _Timer) -> None:
-    timer.charge(students)
-    _check_finite(students)
+def _save_states(joint_run: JointRun, students: Sequence[StudentTrainer]) -> None:
     for student in students:
         folder, state = joint_run.folder(student.preset), student.state_dict()
         joint_run.group.on_main_process(partial(folder.save_state, state))
 
 
-def _check_finite(students: Sequence[StudentTrainer]) -> None:
+def _check_finite(student: StudentTrainer) -> None:
     """Check losses and weights before a state replaces a good one."""
-    _check_losses(students)
-    for student in students:
-        student.check_finite()
+    _check_losses(student)
+    student.check_finite()
 
 
-def _check_losses(students: Iterable[StudentTrainer]) -> None:
-    for student in students:
-        student.meters.check_finite(student.preset.run_path, student.position[0])
+def _check_losses(student: StudentTrainer) -> None:
+    student.meters.check_finite(student.preset.run_path, student.position[0])
 
 
 def _means(students: Iterable[StudentTrainer]) -> dict[str, dict[str, float]]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lskd_cli.engine.devices.distributed import SINGLE_PROCESS, ProcessGroup
-from lskd_cli.errors import RunError
+from lskd_cli.errors import DivergenceError
 
 
 class Meters:
@@ -98,7 +98,7 @@ class Meters:
             epoch: current epoch, for the message.
 
         Raises:
-            RunError: a loss was not finite; the message names the step and the losses.
+            DivergenceError: a loss was not finite; the message names the step and the losses.
         """
         values = self.group.all_gather(torch.cat([self.bad_step[None].double(), self.bad_losses]))
         for bad_step, *bad_losses in values.tolist():
@@ -106,7 +106,7 @@ class Meters:
                 continue
             pairs = zip(self.names, bad_losses, strict=True)
             losses = ", ".join(f"{name} = {value:g}" for name, value in pairs)
-            raise RunError(
+            raise DivergenceError(
                 f"{run}: loss not finite at epoch {epoch}, step {int(bad_step)}: {losses}; the "
                 "last saved state is kept; restart with --fresh --set optimizer.lr=LOWER"
             )

@@ -30,7 +30,7 @@ from lskd_cli.engine.training.optimizer import create_optimizer
 from lskd_cli.engine.training.schedule import learning_rate
 from lskd_cli.engine.training.view_adapter import ViewAdapter
 from lskd_cli.engine.training.weight_average import WeightAverage
-from lskd_cli.errors import RequestError, RunError
+from lskd_cli.errors import DivergenceError, RequestError
 from lskd_cli.models import Network, classifier_parameters, create_model
 from lskd_cli.preprocessing import Preprocessing
 from lskd_cli.random_streams import student_seed
@@ -42,6 +42,7 @@ class StudentTrainer:
 
     Attributes:
         position: (epoch, step) of the next step; the first one is (1, 0).
+        has_left: whether the training goes on without it, before its last epoch.
         seconds: training time of this epoch so far, of all students of the joint run together.
         data_wait_seconds: the part of ``seconds`` in which the training waited for images.
         history: metrics of each finished epoch.
@@ -122,6 +123,7 @@ class StudentTrainer:
         self.ema = None if decay is None else WeightAverage(self.student, decay, runtime.device)
         self.meters = Meters(runtime.device, runtime.process_group)
         self.position = (1, 0)
+        self.has_left = False
         self.seconds = 0.0
         self.data_wait_seconds = 0.0
         self.history: list[dict[str, float]] = []
@@ -137,8 +139,8 @@ class StudentTrainer:
 
     @property
     def is_finished(self) -> bool:
-        """Whether all epochs are done."""
-        return self.position[0] > self.preset.schedule.epochs
+        """Whether it takes no further step."""
+        return self.has_left or self.position[0] > self.preset.schedule.epochs
 
     @property
     def learning_rate(self) -> float:
@@ -253,7 +255,7 @@ class StudentTrainer:
             images: what the weights store about their images.
 
         Raises:
-            RunError: a metric is not finite.
+            DivergenceError: a metric is not finite.
         """
         epoch = self.position[0]
         record = {"epoch": epoch, "lr": self.learning_rate, **metrics}
@@ -263,7 +265,7 @@ class StudentTrainer:
         record["data_wait_seconds"] = self.data_wait_seconds
         for name, value in record.items():
             if not math.isfinite(value):
-                raise RunError(
+                raise DivergenceError(
                     f"{self.preset.run_path}: {name} not finite after epoch {epoch}; the last "
                     "saved state is kept"
                 )
@@ -277,7 +279,8 @@ class StudentTrainer:
             self.best = record
         weights: dict[WeightsName, tuple[dict[str, Tensor], dict[str, str]]] = {}
         for prefix, network in self.networks().items():
-            metadata = self._weights_metadata(record[f"{prefix}test_top1"], images)
+            evaluated = "test_top1" if "test_top1" in record else "val_top1"
+            metadata = self._weights_metadata(record[f"{prefix}{evaluated}"], images)
             weights["ema" if prefix else "last"] = (network.state_dict(), metadata)
         return EpochResult(self.history, self.best, is_best, weights, self.state_dict())
 
@@ -305,12 +308,12 @@ class StudentTrainer:
         A gradient can be NaN or infinite although the loss is finite.
 
         Raises:
-            RunError: a weight is not finite; the message names it and the step.
+            DivergenceError: a weight is not finite; the message names it and the step.
         """
         name = first_non_finite(self.module.state_dict())
         if self.runtime.process_group.any_rank(name is not None)[0]:
             epoch, step = self.position
-            raise RunError(
+            raise DivergenceError(
                 f"{self.preset.run_path}: {name or 'a weight'} not finite after epoch {epoch}, "
                 f"step {step}, although the losses were; the last saved state is kept; restart "
                 "with --fresh --set optimizer.lr=LOWER or --set optimizer.clip_grad_norm=1"

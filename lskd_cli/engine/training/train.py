@@ -23,6 +23,8 @@ def train_joint_run(
 ) -> None:
     """Train to the last epoch; the run.json of every run describes how the training ended.
 
+    Runs whose students have left are not marked as done.
+
     Args:
         joint_run: the runs and everything that they share.
         students: from ``JointRun.create_students``.
@@ -51,6 +53,8 @@ def train_joint_run(
     except Exception as error:
         _fail(joint_run, error)
     for student in students:
+        if student.has_left:
+            continue
         finish = joint_run.folder(student.preset).finish
         group.on_main_process(partial(finish, student.history, student.best))
 

@@ -18,11 +18,17 @@ from lskd_cli.results.figures.chart import Figure
 from lskd_cli.results.grouping import RunGroup, method_name, pair_label
 from lskd_cli.results.report.overview import forest_rows, progress_lines
 from lskd_cli.results.report.page_data import page_data
-from lskd_cli.results.report.report_figures import make_names_unique, overview_figure
+from lskd_cli.results.report.report_figures import (
+    make_names_unique,
+    overview_figure,
+    search_figures,
+)
 from lskd_cli.results.runs import EpochName, Run
 from lskd_cli.results.tables.comparison import make_comparison
 from lskd_cli.results.tables.details import make_details
+from lskd_cli.results.tables.search_table import make_search_table
 from lskd_cli.results.tables.table_format import Table, format_duration, table_lines
+from lskd_cli.search_info import SearchInfo
 
 PAGE = "index.html"
 VERSION_FILE = "version.js"  # written beside a page that is rewritten, see page_watch.js
@@ -38,7 +44,11 @@ class ReportSection:
 
 
 def write_page(
-    path: Path, sections: Sequence[ReportSection], epoch: EpochName, version: str | None = None
+    path: Path,
+    sections: Sequence[ReportSection],
+    epoch: EpochName,
+    version: str | None = None,
+    searches: Sequence[SearchInfo] = (),
 ) -> None:
     """Render the page and replace the file; equal names of figures are numbered.
 
@@ -47,12 +57,13 @@ def write_page(
         sections: groups of runs with at least one finished epoch; tables contain finished runs.
         epoch: the best or the last epoch in the comparison.
         version: for a page that is rewritten during training, what identifies this version.
+        searches: searches of settings.
 
     Raises:
         RunError: the file cannot be written.
         RequestError: two runs have the same settings and seed.
     """
-    write_text(path, render_page(sections, epoch, version))
+    write_text(path, render_page(sections, epoch, version, searches))
     if version is not None:
         write_text(path.parent / VERSION_FILE, f'lskdVersion("{version}");\n')
 
@@ -78,7 +89,10 @@ def overview(sections: Sequence[ReportSection], epoch: EpochName) -> list[Figure
 
 
 def render_page(
-    sections: Sequence[ReportSection], epoch: EpochName, version: str | None = None
+    sections: Sequence[ReportSection],
+    epoch: EpochName,
+    version: str | None = None,
+    searches: Sequence[SearchInfo] = (),
 ) -> str:
     """The page as HTML; the arguments are those of ``write_page``."""
     # Student baselines are part of several groups.
@@ -86,10 +100,13 @@ def render_page(
     commands: dict[str, list[str]] = {}
     for run in runs:
         commands.setdefault(run.info.command, []).append(run.preset.run_path)
-    make_names_unique([figure for section in sections for figure in section.figures])
+    searched = [_search_values(info) for info in searches]
+    search_charts = [figure for values in searched for figure in values["figures"]]
+    make_names_unique([*(f for section in sections for f in section.figures), *search_charts])
     top_figures = overview(sections, epoch)
     comparison = make_comparison([section.group for section in sections], epoch)
     figures = [*top_figures, *(figure for section in sections for figure in section.figures)]
+    figures += search_charts
     environment = Environment(
         loader=PackageLoader("lskd_cli.results.report", "."),
         autoescape=True,
@@ -102,6 +119,7 @@ def render_page(
         overview=top_figures,
         comparison=_table_values(comparison) if comparison else None,
         sections=[_section_values(section, anchor) for section, anchor in _anchors(sections)],
+        searches=searched,
         runs=[_run_values(run) for run in runs],
         unfinished=progress_lines(unfinished),
         num_unfinished=len(unfinished),
@@ -153,6 +171,17 @@ def _section_values(section: ReportSection, anchor: str) -> dict[str, Any]:
     }
 
 
+def _search_values(info: SearchInfo) -> dict[str, Any]:
+    return {
+        "title": f"Search of {info.name}",
+        "pair": info.pair,
+        "anchor": re.sub(r"[^a-z0-9.]+", "-", f"search-{info.name}".lower()),
+        "table": _table_values(make_search_table(info)),
+        "figures": search_figures(info),
+        "command": info.command,
+    }
+
+
 def _table_values(table: Table) -> dict[str, Any]:
     """Cells, attributes of the rows for filters and links, and the lines of all text formats."""
     rows = [
@@ -161,7 +190,7 @@ def _table_values(table: Table) -> dict[str, Any]:
                 (column.text(row), column.role, column.sign(row)) for column in table.columns
             ],
             "method": getattr(row, "method", "").removesuffix("+Ours"),
-            "pair": pair_label(row.teacher, row.student),
+            "pair": pair_label(row.teacher, row.student) if hasattr(row, "student") else "",
             "run_name": getattr(row, "run_name", ""),
         }
         for row in table.rows

@@ -17,10 +17,12 @@ from lskd_cli.results.figures.curves import CurveMetric, released_curves, traini
 from lskd_cli.results.figures.forest import ForestRow, forest_plot
 from lskd_cli.results.figures.moments import logit_moments
 from lskd_cli.results.figures.sample import sample_logits
+from lskd_cli.results.figures.search import search_figure
 from lskd_cli.results.figures.shared_temperature import misranked_pair, pair_figure
 from lskd_cli.results.figures.tsne import tsne_figure
 from lskd_cli.results.grouping import ExperimentKey, RunGroup, experiment_key, method_name
 from lskd_cli.results.runs import Run
+from lskd_cli.search_info import SearchInfo
 
 _MIN_TSNE_IMAGES = 4
 _MAX_OPEN_METHODS = 2  # with more methods, a page shows the figures of each one on request
@@ -244,6 +246,20 @@ def _with_caption(prefix: str, group: RunGroup, title: str, caption: str, figure
     words = [prefix, *pair, preset.data.name, str(preset.schedule.epochs)]
     name = re.sub(r"[^\w.-]+", "-", "-".join(words)).lower()
     return replace(figure, name=name, title=title, caption=caption)
+
+
+def search_figures(info: SearchInfo) -> list[Figure]:
+    """The figure of a search; none before a trial has ended."""
+    if not any(trial.state in ("complete", "pruned") for trial in info.trials):
+        return []
+    caption = (
+        f"Settings of {len(info.trials)} trials and their accuracy on {info.held_out:,} held-out "
+        f"training images after {info.epochs} epochs. Gray: pruned trials, whose lines end before "
+        "the accuracy. Black, dashed: the settings of the preset."
+    )
+    name = re.sub(r"[^\w.-]+", "-", f"search-{info.name}").lower()
+    title = "Settings and accuracy of all trials"
+    return [replace(search_figure(info), name=name, title=title, caption=caption)]
 
 
 def make_names_unique(figures: Sequence[Figure]) -> None:

@@ -1,0 +1,1 @@
+"""The search of ``lskd tune``: trials that Optuna proposes are students of joint runs."""

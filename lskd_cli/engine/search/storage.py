@@ -1,0 +1,72 @@
+"""The storage of a search: a journal in its folder, or a database."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from sqlalchemy.exc import SQLAlchemyError
+
+from lskd_cli.errors import RequestError, RunError
+from lskd_cli.io.download import public_url
+
+JOURNAL = "journal.log"
+
+
+def open_storage(url: str | None, folder: Path) -> BaseStorage:
+    """The storage in a database, or in the journal of a folder without a URL.
+
+    Raises:
+        RequestError: the database or the journal cannot be opened.
+    """
+    path = folder / JOURNAL
+    name = str(path) if url is None else f"--storage {public_url(url)}"
+    try:
+        if url is None:
+            _remove_truncated_line(path)
+            return JournalStorage(JournalFileBackend(str(path)))
+        return optuna.storages.get_storage(url)
+    except ImportError as error:
+        raise RequestError(f"{name}: {error.name} is not installed") from None
+    except (OSError, ValueError, SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+        raise RequestError(f"{name}: cannot be opened: {_first_line(error)}") from None
+
+
+@contextmanager
+def storage_errors(url: str | None, folder: Path) -> Iterator[None]:
+    """Describe errors of the storage in one line.
+
+    Raises:
+        RunError: the storage cannot be read or written.
+    """
+    name = str(folder / JOURNAL) if url is None else f"--storage {public_url(url)}"
+    try:
+        yield
+    except (RequestError, RunError):
+        raise
+    except OSError as error:
+        raise RunError(f"{name}: cannot be written: {error.strerror or error}") from error
+    except (ValueError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        raise RunError(f"{name}: cannot be read or written: {_first_line(error)}") from error
+
+
+def _remove_truncated_line(path: Path) -> None:
+    """Remove a last line that a full disk has cut off, which would make the journal unreadable."""
+    if not path.exists():
+        return
+    lock = JournalFileSymlinkLock(str(path))
+    lock.acquire()
+    try:
+        content = path.read_bytes()
+        if content and not content.endswith(b"\n"):
+            os.truncate(path, content.rfind(b"\n") + 1)
+    finally:
+        lock.release()
+
+
+def _first_line(error: Exception) -> str:
+    cause = error.__cause__ or error
+    return str(cause).partition("\n")[0] or type(cause).__name__

@@ -1,0 +1,172 @@
+"""The content of ``search.json``: what a search is, and what its trials have reached."""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, FiniteFloat, ValidationError
+
+from lskd_cli.config.search_space import Form
+from lskd_cli.errors import RequestError
+from lskd_cli.io.atomic import regular_file, write_text
+from lskd_cli.io.printable import printable
+
+SEARCH = "search.json"
+TrialState = Literal["waiting", "running", "complete", "pruned", "failed"]
+Text = Annotated[str, AfterValidator(printable)]
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Settings in a few words, for example ``temperature 2.5, kd_weight 12``."""
+    return ", ".join(
+        f"{short_label(label)} {value:g}" if _is_number(value) else f"{short_label(label)} {value}"
+        for label, value in settings.items()
+    )
+
+
+def short_label(label: str) -> str:
+    """A label without the part of the preset that its trial determines."""
+    key = label.partition(" (")[0]
+    group, _, name = key.partition(".")
+    return name if group in ("method", "stand") and name else key
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+
+class DimensionInfo(_Model):
+    """A dimension of a search space.
+
+    Attributes:
+        label: its name.
+        low: lowest value of a range.
+        high: highest value of a range.
+        is_log: whether the range is logarithmic.
+        values: the values of a list; empty for a range.
+    """
+
+    label: Text
+    low: FiniteFloat = 0.0
+    high: FiniteFloat = 0.0
+    is_log: bool = False
+    values: list[bool | int | FiniteFloat | Text] = []
+
+
+class TrialInfo(_Model):
+    """A trial.
+
+    Attributes:
+        form: whether logits are standardized.
+        number: number of the trial among those of its form, from 0.
+        state: whether it is finished, and how.
+        settings: value of each dimension, by label.
+        accuracies: top-1 accuracy on the held-out images after each epoch in percent, mean over
+            the seeds.
+        is_preset: whether the settings are those of the preset.
+        error: why it failed.
+    """
+
+    form: Form
+    number: int
+    state: TrialState
+    settings: dict[Text, bool | int | FiniteFloat | Text]
+    accuracies: list[FiniteFloat]
+    is_preset: bool = False
+    error: Text | None = None
+
+    @property
+    def top1(self) -> float | None:
+        """Accuracy after the last epoch so far."""
+        return self.accuracies[-1] if self.accuracies else None
+
+
+class SearchInfo(_Model):
+    """A search.
+
+    Attributes:
+        name: name of the preset.
+        command: command line of the last start.
+        pair: networks and data.
+        epochs: number of epochs of a trial that is not pruned.
+        seeds: seeds of each trial.
+        num_trials: number of trials of both forms together.
+        held_out: number of images that decide.
+        sampler: what proposes settings.
+        pruner: what ends trials early.
+        dimensions: the search space of each form.
+        trials: all trials.
+        importances: importance of each dimension of each form, from 0 to 1.
+        importance_epoch: the epoch whose accuracies the importances explain, by form.
+    """
+
+    name: Text
+    command: Text
+    pair: Text
+    epochs: int
+    seeds: list[int]
+    num_trials: int
+    held_out: int
+    sampler: Text
+    pruner: Text
+    dimensions: dict[Form, list[DimensionInfo]]
+    trials: list[TrialInfo]
+    importances: dict[Form, dict[Text, FiniteFloat]] = {}
+    importance_epoch: dict[Form, int] = {}
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether no trial is missing."""
+        return len([t for t in self.trials if t.state in ("complete", "pruned", "failed")]) >= (
+            self.num_trials
+        )
+
+    def best(self, form: Form) -> TrialInfo | None:
+        """The complete trial of a form with the highest accuracy; None if there is none."""
+        complete = [t for t in self.trials if t.form == form and t.state == "complete"]
+        return max(complete, key=lambda trial: trial.top1 or 0.0, default=None)
+
+
+def read_search_info(path: Path) -> SearchInfo:
+    """Read a ``search.json``.
+
+    Raises:
+        RequestError: the file cannot be read or is corrupt.
+    """
+    try:
+        return SearchInfo.model_validate_json(regular_file(path).read_bytes())
+    except OSError as error:
+        raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValidationError:
+        raise RequestError(f"{path}: corrupt; the same 'lskd tune' writes it again") from None
+
+
+def write_search_info(path: Path, info: SearchInfo) -> None:
+    """Replace a ``search.json``.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    write_text(path, info.model_dump_json(indent=2) + "\n")
+
+
+def find_searches(runs_dir: Path, warn: Callable[[str], None]) -> list[SearchInfo]:
+    """The searches in a folder of runs, without archived ones.
+
+    Args:
+        runs_dir: searched for folders with a ``search.json``.
+        warn: called for a file that cannot be read.
+    """
+    searches = []
+    for path in sorted(runs_dir.glob(f"*/{SEARCH}")):
+        if not re.search(r"\.old\d+$", path.parent.name):
+            try:
+                searches.append(read_search_info(path))
+            except RequestError as error:
+                warn(f"{error}; this search is left out")
+    return searches
