@@ -92,9 +92,9 @@ class Dimension:
         if key in _FIXED:
             raise RequestError(f"{option}: cannot be searched; {_FIXED[key]}")
         parts = spec.split(":")
-        bounds = [parse(part, option) for part in parts[:2]]
+        bounds = [parse(part, option) for part in parts[:2] if len(parts) in (2, 3)]
         is_range = all(isinstance(b, (int, float)) and not isinstance(b, bool) for b in bounds)
-        if len(parts) in (2, 3) and is_range:
+        if bounds and is_range:
             low, high = bounds
             if parts[2:] not in ([], ["log"]):
                 raise RequestError(f"{option}: {_FORMAT}")
@@ -104,12 +104,12 @@ class Dimension:
                 raise RequestError(f"{option}: LOW must be above 0 in a logarithmic range")
             is_integer = isinstance(low, int) and isinstance(high, int)
             return cls(key, low, high, bool(parts[2:]), is_integer)
-        values = tuple(dict.fromkeys(parse(value, option) for value in spec.split(",")))
-        if len(values) < 2:
-            raise RequestError(f"{option}: {_FORMAT}, with at least two different values")
+        values = [parse(value, option) for value in spec.split(",")]
         if not all(isinstance(value, (int, float, str)) for value in values):
             raise RequestError(f"{option}: values must be numbers, words, true or false")
-        return cls(key, values=values)
+        if len(set(values)) < max(len(values), 2):
+            raise RequestError(f"{option}: {_FORMAT}, with at least two different values")
+        return cls(key, values=tuple(values))
 
 
 @dataclass(frozen=True)

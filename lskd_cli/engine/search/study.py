@@ -2,6 +2,7 @@
 
 import shutil
 import uuid
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -244,7 +245,9 @@ class SearchStudy:
                     value=trial.intermediate_values[epoch],
                 )
             )
-        found = optuna.importance.get_param_importances(same_epoch)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # many equal accuracies
+            found = optuna.importance.get_param_importances(same_epoch)
         return {label: float(value) for label, value in found.items()}, epoch
 
     def dimensions(self) -> dict[Form, list[DimensionInfo]]:
