@@ -9,7 +9,7 @@ LOWEST_TESTS := tests/config/test_presets.py tests/cli/test_commands.py tests/cl
   tests/models/test_pretrained.py tests/results/test_figures.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-lowest test-slow test-faults test-mutations test-gpu gpu-report test-browser check bench fetch-teachers headline clean
+.PHONY: help setup demo demo-cifar100 test test-lowest test-slow test-faults test-mutations test-gpu gpu-report test-browser check bench fetch-teachers headline clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ demo: setup ## distill a student from 100 labeled digits with KD and KD+Ours; wr
 	$(BIN)/lskd train --preset teacher-digits
 	$(BIN)/lskd compare --train --preset alone-digits100 --preset kd-digits100 --seeds 0,1,2,3,4
 	$(BIN)/lskd report
+
+demo-cifar100: setup ## the effect on CIFAR-100: resnet56 to resnet20 on 20,000 images, three seeds (half an hour or more)
+	$(BIN)/lskd compare --train --preset kd-r56-r20 --teacher-checkpoint pretrained --limit-train 20000 --epochs 12 --seeds 0,1,2
 
 test: setup ## run the test suite (no network, no GPU, about eleven minutes on two cores)
 	$(BIN)/python -m pytest

@@ -43,6 +43,8 @@ _OTHER_FILES = (
 )
 _TAR_MAGIC, _TAR_OFFSET = b"ustar", 257
 
+# Built-in networks whose weights are part of lskd, for CIFAR-100.
+_OWN_WEIGHTS = {"resnet56": Path(__file__).parent / "pretrained" / "resnet56.safetensors"}
 
 # Entry of a safetensors file's metadata: SHA-256 of the rest of the header and of the tensors.
 _DIGEST = "content_sha256"
@@ -240,7 +242,7 @@ def _content_digest(header: Mapping[str, Any], tensors: bytes) -> str:
 
 
 def load_weights(source: Path, model: str | None) -> Checkpoint:
-    """The weights of a file or run folder, or those of a library if the source is ``pretrained``.
+    """The weights of a file or run folder, or those of lskd or a library for ``pretrained``.
 
     Args:
         source: path, or ``pretrained``.
@@ -252,6 +254,8 @@ def load_weights(source: Path, model: str | None) -> Checkpoint:
     """
     if str(source) != PRETRAINED or model is None:
         return load_checkpoint(weights_file(source))
+    if model in _OWN_WEIGHTS:
+        return load_checkpoint(_OWN_WEIGHTS[model])
     weights, metadata = load_pretrained(model)
     contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
     digest = hashlib.sha256(serialize(contiguous)).hexdigest()

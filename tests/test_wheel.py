@@ -21,6 +21,7 @@ def test_the_wheel_carries_presets_curves_and_page(
     assert {
         "lskd_cli/results/figures/published_curves.json",
         "lskd_cli/results/figures/published_losses.json",
+        "lskd_cli/pretrained/resnet56.safetensors",
         "lskd_cli/results/report/page.html.j2",
         "lskd_cli/results/report/page.css",
         "lskd_cli/results/report/page.js",

@@ -77,8 +77,8 @@ _OPTIONS: dict[str, Any] = {
         typer.Option(
             metavar="FILE",
             help="Weights from which the student starts: a weight file, a run folder, or those of "
-            "torchvision or timm with 'pretrained'. A classifier of another number of classes is "
-            "replaced.",
+            "torchvision, timm or lskd (resnet56) with 'pretrained'. A classifier of another "
+            "number of classes is replaced.",
         ),
     ],
     "dataset": Annotated[
@@ -98,7 +98,7 @@ _OPTIONS: dict[str, Any] = {
             metavar="PATH",
             help="Weights of the teacher (of several: once for each, in order): a run folder, a "
             ".safetensors file, a .pth file, which is loaded with weights_only=True, or those of "
-            "torchvision or timm with 'pretrained'.",
+            "torchvision, timm or lskd (resnet56) with 'pretrained'.",
         ),
     ],
     "data_dir": options.DataDir,

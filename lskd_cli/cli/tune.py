@@ -213,7 +213,7 @@ def _check_installed() -> None:
         import psutil  # noqa: F401
     except ImportError as error:
         raise RequestError(
-            f"lskd tune: {error.name} is not installed; pip install 'lskd-cli[tune]'"
+            f"lskd tune: {error.name} is not installed; pip install 'lskd[tune]'"
         ) from None
 
 

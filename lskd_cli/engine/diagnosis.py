@@ -17,7 +17,7 @@ from lskd_cli.engine.devices.runtime import Runtime, has_native_bf16
 from lskd_cli.engine.training.dry_run import dry_run, graphs_self_test
 from lskd_cli.errors import RequestError, RunError
 
-_PACKAGES = ("lskd-cli", "torch", "torchvision", "timm", "typer", "rich", "pydantic", "safetensors")
+_PACKAGES = ("lskd", "torch", "torchvision", "timm", "typer", "rich", "pydantic", "safetensors")
 _PASSED = "passed"
 
 

@@ -34,7 +34,7 @@ def test_it_describes_the_machine_and_trains_a_step(tmp_path: Path, capsys: Capt
     assert result.code == 0, result.err
     found = json.loads(result.out)
     assert found["system"]["torch_version"] == torch.__version__
-    assert {"lskd-cli", "timm", "typer"} <= found["versions"].keys()
+    assert {"lskd", "timm", "typer"} <= found["versions"].keys()
     assert found["device"]["name"] == "cpu"
     assert found["self_test"]["training_step"].startswith("passed (loss ")
     assert found["self_test"]["graphs"] == "not tried: requires CUDA"

@@ -319,7 +319,7 @@ def test_onnx_without_its_packages_is_one_line(
     monkeypatch.setitem(sys.modules, "onnx", None)
     result = lskd(capsys, "export", run, "--out", tmp_path / "a.onnx")
     assert result.code == 2
-    assert "onnx is not installed; pip install 'lskd-cli[onnx]'" in result.err
+    assert "onnx is not installed; pip install 'lskd[onnx]'" in result.err
 
 
 @pytest.mark.parametrize(("error", "code"), [(1e-5, 0), (0.01, 1), (1.0, 1)])

@@ -80,7 +80,7 @@ def _load(name: str, cache: str) -> DataSplits:
         from datasets import ClassLabel, Image, Value, load_dataset
     except ImportError:
         raise RequestError(
-            "--dataset hfds: datasets is not installed; pip install 'lskd-cli[hfds]'"
+            "--dataset hfds: datasets is not installed; pip install 'lskd[hfds]'"
         ) from None
     source = name.partition("/")[2]
     with nullcontext() if Path(source).exists() else offline_if_unreachable():

@@ -129,7 +129,7 @@ def import_onnx(package: str) -> Any:
         return import_module(package)
     except ImportError:
         raise RequestError(
-            f"ONNX: {package} is not installed; pip install 'lskd-cli[onnx]'"
+            f"ONNX: {package} is not installed; pip install 'lskd[onnx]'"
         ) from None
 
 

@@ -224,7 +224,8 @@ def load_trained_network(
     if not is_pretrained and source.exists() and not is_model(model):
         # Evaluating a run must not execute what its folder contains.
         raise RequestError(f"{path}: its network {model} needs --model-file {source}")
-    default = "imagenet" if is_pretrained else checkpoint.metadata.get("dataset", "cifar100")
+    trained_on = "imagenet" if is_pretrained else "cifar100"
+    default = checkpoint.metadata.get("dataset", trained_on)
     dataset = dataset or default
     check_dataset("--dataset", dataset)
     # A run may have its own normalization.

@@ -51,7 +51,7 @@ def create_sampler(name: SamplerName, space: FormSpace, seed: int) -> BaseSample
             )
         except ImportError:
             raise RequestError(
-                "--sampler cmaes: cmaes is not installed; pip install 'lskd-cli[tune]'"
+                "--sampler cmaes: cmaes is not installed; pip install 'lskd[tune]'"
             ) from None
     return RandomSampler(seed=seed)
 
