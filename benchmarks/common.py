@@ -27,6 +27,7 @@ from lskd_cli.models import Output, create_model
 
 HEADLINE = load_preset("kd-r32x4-r8x4")
 STEPS_PER_EPOCH = 782  # on CIFAR-100 with batches of 64
+_TUNED_BATCHES = 10  # that the tuned loop has ready
 IMAGES = 6400  # an eighth of CIFAR-100, so that the setup is short
 Action = Callable[[], object]
 
@@ -115,6 +116,56 @@ def plain_step(preset: Preset, images: InMemoryImages, device: torch.device) -> 
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         losses.append(loss.item())
+
+    return step
+
+
+def tuned_step(preset: Preset, images: InMemoryImages, runtime: Runtime) -> Action:
+    """One step of a loop that is written for speed: timm's distillation task.
+
+    It uses the precision of the runtime, channels last, and batches that are ready in memory,
+    without augmentation; the loss is not read.
+    """
+    from timm.task import LogitDistillationTask
+
+    assert preset.teacher is not None
+    device, method = runtime.device, preset.method.model_dump()
+    teacher, student = (
+        create_model(name).to(device).to(memory_format=torch.channels_last)
+        for name in (preset.teacher, preset.student)
+    )
+    student.train()
+    task = LogitDistillationTask(
+        student,
+        teacher,
+        torch.nn.CrossEntropyLoss(),
+        distill_loss_weight=method["kd_weight"],
+        task_loss_weight=method["ce_weight"],
+        temperature=method["temperature"],
+        device=device,
+        verbose=False,
+    )
+    settings = preset.optimizer
+    optimizer = torch.optim.SGD(
+        student.parameters(),
+        settings.lr,
+        settings.momentum,
+        weight_decay=settings.weight_decay,
+        foreach=True,
+    )
+    size = preset.data.batch_size
+    pixels = images.images[: size * _TUNED_BATCHES].permute(0, 3, 1, 2).float() / 255
+    views = torch.split(pixels.to(device, memory_format=torch.channels_last), size)
+    targets = torch.split(images.targets[: size * _TUNED_BATCHES].to(device), size)
+    batches = cycle(zip(views, targets, strict=True))
+
+    def step() -> None:
+        inputs, target = next(batches)
+        with torch.autocast(device.type, torch.bfloat16, enabled=runtime.precision == "bf16"):
+            loss = task(inputs, target)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
 
     return step
 

@@ -1,4 +1,4 @@
-"""A step of the engine and of a plain PyTorch loop: kd, resnet32x4 to resnet8x4, batch size 64.
+"""A step of the engine and of two PyTorch loops: kd, resnet32x4 to resnet8x4, batch size 64.
 
     python -m benchmarks.step [--rounds 10] [--steps 3] [--compile]
 
@@ -26,10 +26,11 @@ from benchmarks.common import (
     medians,
     plain_step,
     random_images,
+    tuned_step,
 )
 from lskd_cli.engine.devices.runtime import resolve_runtime
 
-VARIANTS = ("plain", "engine", "2 students", "6 students", "cached logits")
+VARIANTS = ("plain", "tuned", "engine", "2 students", "6 students", "cached logits")
 
 
 def variant(name: str, folder: Path) -> tuple[Action, int]:
@@ -39,6 +40,8 @@ def variant(name: str, folder: Path) -> tuple[Action, int]:
     seeds = [preset.model_copy(update={"seed": seed}) for seed in range(3) for preset in both]
     if name == "plain":
         return plain_step(HEADLINE, images, runtime.device), 1
+    if name == "tuned":
+        return tuned_step(HEADLINE, images, runtime), 1
     if name == "eager":
         return engine_step(both[:1], images, replace(runtime, graphs=False))
     if name == "compiled":
@@ -93,6 +96,9 @@ def main() -> None:
             f"{value * STEPS_PER_EPOCH / 60:6.1f} min/epoch {memory[name]:6.0f} MiB"
         )
     print(f"engine compared with plain loop: {step['plain'] / step['engine']:.2f} times as fast")
+    print(f"engine compared with tuned loop: {step['tuned'] / step['engine']:.2f} times as fast")
+    both = 2 * step["tuned"] / step["2 students"]
+    print(f"2 students compared with two runs of the tuned loop: {both:.2f} times as fast")
     print(f"2 students compared with 1: {step['2 students'] / step['engine']:.2f} times the time")
     print(f"6 students compared with 1: {step['6 students'] / step['engine']:.2f} times the time")
     cached = step["engine"] / step["cached logits"]

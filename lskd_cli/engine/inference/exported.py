@@ -128,9 +128,7 @@ def import_onnx(package: str) -> Any:
     try:
         return import_module(package)
     except ImportError:
-        raise RequestError(
-            f"ONNX: {package} is not installed; pip install 'lskd[onnx]'"
-        ) from None
+        raise RequestError(f"ONNX: {package} is not installed; pip install 'lskd[onnx]'") from None
 
 
 def _hub_checkpoint(folder: Path) -> Checkpoint:

@@ -28,7 +28,7 @@ def class_differences(
     summary, panels = [], []
     for field in ("logits", "standardized"):
         maps = [
-            _mean_differences(getattr(teacher, field), getattr(student, field), targets)
+            _class_differences(getattr(teacher, field), getattr(student, field), targets)
             for student in students
         ]
         top = max(float(np.nanmax(values)) for values in maps)
@@ -46,17 +46,22 @@ def class_differences(
     return figure, text
 
 
-def _mean_differences(teacher: Array, student: Array, targets: Array) -> Array:
-    """(C, C): mean |teacher - student| of each logit over the images of each class."""
-    differences = np.abs(teacher - student)
-    return np.stack(
+def _class_differences(teacher: Array, student: Array, targets: Array) -> Array:
+    """(C, C): |mean of the student - mean of the teacher| of each logit over each class's images.
+
+    The diagonal is 0, as in the figure of the paper.
+    """
+    differences = student - teacher
+    values = np.stack(
         [
-            differences[targets == c].mean(axis=0)
+            np.abs(differences[targets == c].mean(axis=0))
             if (targets == c).any()
             else np.full(differences.shape[1], np.nan)
             for c in range(differences.shape[1])
         ]
     )
+    np.fill_diagonal(values, np.where(np.isnan(values.diagonal()), np.nan, 0.0))
+    return values
 
 
 def _cells(values: Array, size: int) -> list[Row]:
@@ -91,13 +96,13 @@ def _heat_map(top: float, size: int) -> Chart:
             y2="bottom:Q",
             color=alt.Color(
                 "difference:Q",
-                title="mean |difference|",
+                title="|difference of means|",
                 scale=alt.Scale(scheme="viridis", domain=[0, top]),
             ),
             tooltip=[
                 alt.Tooltip("target:Q", title="class of the image"),
                 alt.Tooltip("logit:Q", title="logit of class"),
-                alt.Tooltip("difference:Q", title="mean |difference|", format=".2f"),
+                alt.Tooltip("difference:Q", title="|difference of means|", format=".2f"),
             ],
         )
     )

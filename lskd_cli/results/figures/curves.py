@@ -61,7 +61,10 @@ class CurvePanel(Panel):
 
 @cache
 def published_curves() -> dict[str, list[float]]:
-    """Top-1 test accuracy (%) by epoch of the released logs, by log name."""
+    """Top-1 test accuracy (%) by epoch of the released logs, by log name.
+
+    Three logs of ctkd contain two runs, one after the other; these are the first ones.
+    """
     return _load_curves("published_curves.json")
 
 

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of the logits of each image, before and after standardization."""
+"""Mean and standard deviation of the logits of each image."""
 
 from collections.abc import Sequence
 
@@ -14,21 +14,18 @@ Limits = tuple[tuple[float, float], tuple[float, float]]
 
 
 def logit_moments(networks: Sequence[NetworkOutputs]) -> Figure:
-    """Bivariate histograms with a column for each network and shared scales in each row.
+    """Bivariate histograms with a column for each network and shared scales.
 
-    Standardization maps every image of every network to the same point.
+    Standardization would map every image of every network to the same point.
     """
-    panels = []
-    for field in ("logits", "standardized"):
-        moments = [_moments(getattr(network, field)) for network in networks]
-        limits = _limits(np.concatenate(moments))
-        bins = [_histogram(values, limits) for values in moments]
-        top = max(row["images"] for rows in bins for row in rows)
-        chart = _histogram_chart(limits, top)
-        for network, rows in zip(networks, bins, strict=True):
-            title = network.name if field == "logits" else f"{network.name}, standardized"
-            panels.append(Panel(title, chart, rows))
-    return Figure(panels, columns=len(networks), width=TWO_COLUMNS, aspect=1.0, has_row_scales=True)
+    moments = [_moments(network.logits) for network in networks]
+    limits = _limits(np.concatenate(moments))
+    bins = [_histogram(values, limits) for values in moments]
+    chart = _histogram_chart(limits, max(row["images"] for rows in bins for row in rows))
+    panels = [
+        Panel(network.name, chart, rows) for network, rows in zip(networks, bins, strict=True)
+    ]
+    return Figure(panels, columns=len(networks), width=TWO_COLUMNS, aspect=1.0)
 
 
 def _moments(logits: Array) -> Array:

@@ -20,6 +20,7 @@ from lskd_cli.results.figures.style import (
 )
 
 _COLORS = (BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE, YELLOW, GRAY)
+_MAX_LEGEND = 20  # classes; the tooltip names those of more
 # As in van der Maaten and Hinton, JMLR 9 (2008); reduced to a third of the number of images.
 _PERPLEXITY = 30.0
 
@@ -63,7 +64,10 @@ def _scatter_plot(classes: Sequence[int]) -> alt.Chart:
     scale = (
         alt.Scale(domain=list(classes), range=list(_COLORS[: len(classes)]))
         if is_few
-        else alt.Scale(domain=[classes[0], classes[-1]], scheme="turbo")
+        else alt.Scale(domain=list(classes), scheme="turbo")
+    )
+    legend = alt.Legend(
+        symbolType="circle", symbolSize=30, symbolOpacity=1, columns=10, symbolLimit=_MAX_LEGEND
     )
     hidden = alt.Axis(labels=False, ticks=False, domain=False, grid=False, title=None)
     chart: alt.Chart = (
@@ -73,9 +77,9 @@ def _scatter_plot(classes: Sequence[int]) -> alt.Chart:
             x=alt.X("x:Q", axis=hidden, scale=alt.Scale(zero=False)),
             y=alt.Y("y:Q", axis=hidden, scale=alt.Scale(zero=False)),
             color=alt.Color(
-                "class:N" if is_few else "class:Q",
+                "class:N",
                 scale=scale,
-                legend=alt.Legend(symbolType="circle", symbolSize=30, symbolOpacity=1),
+                legend=legend if len(classes) <= _MAX_LEGEND else None,
             ),
             tooltip=["class:Q"],
         )

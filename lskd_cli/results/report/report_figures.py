@@ -158,7 +158,8 @@ def logit_figures(
             figures.append(_sample_figure(group, outputs, method, pair, int(positions[0]), sample))
         differences, extremes = class_differences(teacher, pair, outputs.targets)
         caption = (
-            f"Mean |teacher - student| by class of the image and class of the logit. {extremes}. "
+            "|Mean of the student - mean of the teacher| by class of the image and class of the "
+            f"logit; the diagonal is left out. {extremes}. "
             f"{len(outputs.targets):,} test images, last epochs of {_join_runs(pair)}."
         )
         title = f"{method}: difference of logits"
@@ -168,7 +169,7 @@ def logit_figures(
             figure.is_folded = True
     caption = (
         "Images by mean and standard deviation of their logits (color: number of images, "
-        f"logarithmic), before and after standardization. {images}."
+        f"logarithmic). Standardized logits all have mean 0 and standard deviation 1. {images}."
     )
     title = "Mean and standard deviation of logits"
     moments = logit_moments(outputs.networks)

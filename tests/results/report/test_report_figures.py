@@ -56,12 +56,14 @@ def test_a_sample_is_drawn_plain_and_standardized_with_its_std() -> None:
     assert heights[7] == pytest.approx(heights[4], abs=1e-4)
 
 
-def test_class_differences_are_means_over_the_images_of_a_class_on_one_scale() -> None:
+def test_class_differences_are_those_of_means_with_an_empty_diagonal_on_one_scale() -> None:
     teacher, _, kd, standardized = made_outputs().networks
     figure, summary = class_differences(teacher, [kd, standardized], TARGETS)
     values = [np.reshape(_values(panel, "difference"), (3, 3)) for panel in figure.panels]
-    difference = np.abs(teacher.logits - kd.logits)
-    assert values[0][1] == pytest.approx((difference[2] + difference[5]) / 2, abs=1e-4)
+    means = (kd.logits[[2, 5]].mean(axis=0), teacher.logits[[2, 5]].mean(axis=0))
+    expected = np.abs(means[0] - means[1]) * [1, 0, 1]
+    assert values[0][1] == pytest.approx(expected, abs=1e-4)
+    assert expected.max() > 0.1
     assert values[3] == pytest.approx(np.zeros((3, 3)), abs=1e-4)
     scales = [panel.spec()["encoding"]["color"]["scale"]["domain"] for panel in figure.panels]
     assert scales[0] == scales[1]
@@ -86,24 +88,13 @@ def test_a_class_without_images_is_left_blank() -> None:
     assert len(figure.panels[0].rows) == 6
 
 
-def test_moments_have_a_column_a_network_and_the_same_scale_in_a_row() -> None:
+def test_moments_have_a_column_a_network_and_one_scale() -> None:
     figure = logit_moments(made_outputs().networks)
-    assert _titles(figure)[:4] == ["resnet56", "baseline", "KD", "KD+Ours"]
+    assert _titles(figure) == ["resnet56", "baseline", "KD", "KD+Ours"]
     specs = [panel.spec()["encoding"] for panel in figure.panels]
     limits = [str((spec["x"]["scale"]["domain"], spec["y"]["scale"]["domain"])) for spec in specs]
-    assert len(set(limits[:4])) == len(set(limits[4:])) == 1
-    (low, high), (_, top) = (specs[4][axis]["scale"]["domain"] for axis in "xy")
-    assert low < 0 < high
-    assert top > 1
-    assert sum(_values(figure.panels[0], "images")) == len(TARGETS)
-
-
-def test_standardized_logits_have_the_deviation_one_of_standardization() -> None:
-    networks = made_outputs().networks
-    figure = logit_moments(networks)
-    for panel in figure.panels[len(networks) :]:
-        assert _values(panel, "mean") == pytest.approx([0] * len(panel.rows), abs=0.05)
-        assert _values(panel, "std") == pytest.approx([1] * len(panel.rows), abs=0.05)
+    assert len(set(limits)) == 1
+    for panel in figure.panels:
         assert sum(_values(panel, "images")) == len(TARGETS)
 
 
