@@ -1,6 +1,7 @@
 """The command ``lskd compare``."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -72,6 +73,14 @@ def compare(
         Literal["table", "md", "latex", "csv", "json"],
         typer.Option("--format", help="Output format."),
     ] = "table",
+    bold: Annotated[
+        bool,
+        typer.Option(
+            "--bold",
+            help="With --format md or latex: print a difference in bold if its interval does not "
+            "contain 0.",
+        ),
+    ] = False,
     accuracy: options.Accuracy = "best",
     details: Annotated[
         bool,
@@ -96,6 +105,8 @@ def compare(
     """
     if format_ != "table":
         options.refuse_options(context, ("explain",), "only valid with --format table")
+    if format_ not in ("md", "latex"):
+        options.refuse_options(context, ("bold",), "only valid with --format md or latex")
     if details:
         options.refuse_options(context, ("accuracy",), "not valid with --details, which has both")
     options.load_method_files(method_files)
@@ -133,7 +144,7 @@ def compare(
     if not tables:
         searched = ", ".join(map(str, runs or [training.runs_dir]))
         raise RequestError(f"no finished run in {searched}; train some with 'lskd compare --train'")
-    _print_tables(tables, format_, explain)
+    _print_tables([replace(table, has_bold=bold) for table in tables], format_, explain)
 
 
 def _requested_presets(

@@ -30,12 +30,14 @@ class Panel:
         chart: how ``rows`` are drawn; its data are ``ROWS``.
         rows: the data.
         overlay: what a page draws above the chart, for the pointer.
+        row_height: height of each row in pixels, for charts with a line for each row.
     """
 
     title: str
     chart: Chart
     rows: Sequence[Row]
     overlay: Chart | None = field(default=None, kw_only=True)
+    row_height: int | None = field(default=None, kw_only=True)
 
     def spec(self) -> dict[str, Any]:
         """The Vega-Lite specification for a page, without data, size and title."""
@@ -83,6 +85,8 @@ def paper_spec(figure: Figure) -> dict[str, Any]:
     for index, panel in enumerate(figure.panels):
         name = f"{ROWS.name}{index}"
         datasets[name] = list(panel.rows)
+        if panel.row_height is not None:
+            size["height"] = panel.row_height * len(panel.rows)
         chart = panel.chart.properties(data=alt.NamedData(name=name), title=panel.title, **size)
         charts.append(chart)
     if figure.has_row_scales:

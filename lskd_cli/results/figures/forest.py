@@ -10,7 +10,10 @@ from lskd_cli.results.figures.chart import ROWS, Chart, Figure, Panel, color_sca
 from lskd_cli.results.figures.style import BLACK, SIGN_COLORS, TWO_COLUMNS
 from lskd_cli.results.seed_stats import Sign
 
-_ROW_HEIGHT = 34  # pixels: a line of text, and the interval below it
+_ROW_HEIGHT = 48  # pixels: three lines of a label
+_LABEL_WIDTH = 190  # pixels; longer lines are cut
+# Labels of the axes are TEXT|NUMBER, which is unique; the parts of a text are lines.
+_LINES = "split(split(datum.label, '|')[0], ' · ')"
 
 
 @dataclass(frozen=True)
@@ -51,13 +54,20 @@ def forest_plot(rows: Sequence[ForestRow]) -> Figure:
 
     Single seeds have no interval; their points are hollow.
     """
-    data = [vars(row) | {"order": order} for order, row in enumerate(rows)]
+    data = [
+        vars(row)
+        | {
+            "order": order,
+            "row": f"{row.label.replace(f'{row.pair}, ', f'{row.pair} · ')}|{order}",
+            "text": f"{row.result.replace(' [', ' · [')}|{order}",
+        }
+        for order, row in enumerate(rows)
+    ]
     names = list(SIGN_COLORS)
-    y = alt.Y("order:O", axis=None)
-    base = alt.Chart(ROWS).encode(y=y)
+    base = alt.Chart(ROWS).encode(y=_rows_axis("row", "left"))
     x = alt.X(
         "difference:Q",
-        title="+Ours minus plain, top-1 (percentage points)",
+        title="+Ours minus plain (points)",
         scale=alt.Scale(padding=12),
     )
     color = alt.Color("sign:N", scale=color_scale(SIGN_COLORS, names), title=None, legend=None)
@@ -72,13 +82,13 @@ def forest_plot(rows: Sequence[ForestRow]) -> Figure:
     measured = "isValid(datum.difference)"
     interval = (
         base.transform_filter("isValid(datum.ci_low)")
-        .mark_rule(strokeWidth=2.5, yOffset=6)
+        .mark_rule(strokeWidth=2.5)
         .encode(x=x.copy(), x2="ci_high:Q", color=color, tooltip=tooltip)
     )
     interval.encoding.x.shorthand = "ci_low:Q"
     point = (
         base.transform_filter(measured)
-        .mark_point(size=60, yOffset=6, strokeWidth=2, filled=False)
+        .mark_point(size=60, strokeWidth=2, filled=False)
         .encode(
             x=x,
             color=color,
@@ -88,16 +98,30 @@ def forest_plot(rows: Sequence[ForestRow]) -> Figure:
     )
     published = (
         base.transform_filter("isValid(datum.published)")
-        .mark_point(shape="diamond", size=40, yOffset=6, filled=False, strokeWidth=1.2, color=BLACK)
+        .mark_point(shape="diamond", size=40, filled=False, strokeWidth=1.2, color=BLACK)
         .encode(x="published:Q", tooltip=tooltip)
     )
-    label = base.mark_text(
-        align="left", baseline="bottom", limit=alt.ExprRef("width - 140")
-    ).encode(x=alt.value(0), text="label:N")
-    result = base.mark_text(align="right", baseline="bottom", fontWeight="bold").encode(
-        x=alt.value("width"), text="result:N", color=color
+    # An invisible layer, whose axis on the right has the values.
+    result = alt.Chart(ROWS).mark_point(opacity=0).encode(y=_rows_axis("text", "right"))
+    chart: Chart = alt.layer(alt.layer(zero, interval, point, published), result).resolve_scale(
+        y="independent"
     )
-    chart: Chart = alt.layer(zero, interval, point, published, label, result).properties(
-        height=alt.Step(_ROW_HEIGHT)
+    panel = Panel("", chart, data, row_height=_ROW_HEIGHT)
+    return Figure([panel], width=TWO_COLUMNS, aspect=None)
+
+
+def _rows_axis(field: str, side: Literal["left", "right"]) -> alt.Y:
+    """An axis of texts, one for each row."""
+    return alt.Y(
+        f"{field}:N",
+        sort=alt.SortField("order"),
+        title=None,
+        axis=alt.Axis(
+            orient=side,
+            labelExpr=_LINES,
+            labelLimit=_LABEL_WIDTH,
+            domain=False,
+            ticks=False,
+            labelPadding=8,
+        ),
     )
-    return Figure([Panel("", chart, data)], width=TWO_COLUMNS, aspect=None)

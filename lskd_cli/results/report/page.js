@@ -19,7 +19,9 @@ document.getElementById("theme").addEventListener("click", () => {
   document.dispatchEvent(new Event("themechange"));
 });
 
-if (matchMedia("(max-width: 60rem)").matches) document.getElementById("contents").open = false;
+if (matchMedia("(max-width: 60rem)").matches) {
+  for (const fold of all("#contents, #filters")) fold.open = false;
+}
 for (const fold of all("details[id]")) {
   if (fold.id in settings.folds) fold.open = settings.folds[fold.id];
   fold.addEventListener("toggle", () => {
@@ -72,13 +74,16 @@ const ranges = {
   smoothing: (value) => (value > 1 ? `${value} epochs` : "off"),
 };
 function showControls() {
+  if (!controls) return;
+  const names = all("select", controls).map((select) => select.dataset.filter);
+  for (const name of Object.keys(settings.filters)) if (!names.includes(name)) delete settings.filters[name];
   for (const select of all("select", controls)) select.value = settings.filters[select.dataset.filter] ?? "";
   for (const [id, label] of Object.entries(ranges)) {
     controls.elements[id].value = settings[id];
     controls.querySelector(`output[for="${id}"]`).value = label(settings[id]);
   }
 }
-controls.addEventListener("input", (event) => {
+controls?.addEventListener("input", (event) => {
   const { id, dataset, value } = event.target;
   if (dataset.filter) {
     settings.filters[dataset.filter] = value;
@@ -90,7 +95,7 @@ controls.addEventListener("input", (event) => {
   saveSettings();
   showControls();
 });
-controls.addEventListener("reset", (event) => {
+controls?.addEventListener("reset", (event) => {
   event.preventDefault();
   Object.assign(settings, { filters: {}, zoom: 0, smoothing: 1, hidden: [] });
   saveSettings();
@@ -98,7 +103,7 @@ controls.addEventListener("reset", (event) => {
   applyFilters();
   document.dispatchEvent(new Event("curvechange"));
 });
-controls.addEventListener("submit", (event) => event.preventDefault());
+controls?.addEventListener("submit", (event) => event.preventDefault());
 
 // The visible rows of a table in the order of the screen, as LaTeX, Markdown or CSV.
 async function copyText(text) {

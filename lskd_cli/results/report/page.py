@@ -16,6 +16,7 @@ from lskd_cli.config import to_yaml
 from lskd_cli.io.atomic import write_text
 from lskd_cli.results.figures.chart import Figure
 from lskd_cli.results.grouping import RunGroup, method_name, pair_label
+from lskd_cli.results.report.headline import make_headline
 from lskd_cli.results.report.overview import forest_rows, progress_lines
 from lskd_cli.results.report.page_data import page_data
 from lskd_cli.results.report.report_figures import (
@@ -32,6 +33,7 @@ from lskd_cli.search_info import SearchInfo
 
 PAGE = "index.html"
 VERSION_FILE = "version.js"  # written beside a page that is rewritten, see page_watch.js
+_VERSIONS = ("lskd", "torch")  # in the table of runs; run.json has more
 _COPY_FORMATS = {"LaTeX": "latex", "Markdown": "md", "CSV": "csv"}
 
 
@@ -85,7 +87,8 @@ def overview(sections: Sequence[ReportSection], epoch: EpochName) -> list[Figure
     """
     groups = [(section.group, anchor) for section, anchor in _anchors(sections)]
     rows = forest_rows(groups, epoch)
-    return [overview_figure(rows)] if rows else []
+    # Before the first difference, unfinished runs are listed elsewhere.
+    return [overview_figure(rows)] if any(row.difference is not None for row in rows) else []
 
 
 def render_page(
@@ -117,6 +120,7 @@ def render_page(
         lskd_version=__version__,
         page_version=version,
         overview=top_figures,
+        headline=make_headline([run.preset for run in runs], comparison.rows if comparison else []),
         comparison=_table_values(comparison) if comparison else None,
         sections=[_section_values(section, anchor) for section, anchor in _anchors(sections)],
         searches=searched,
@@ -125,6 +129,7 @@ def render_page(
         num_unfinished=len(unfinished),
         seeds=sorted({run.preset.seed for run in runs}),
         epochs=sorted({run.preset.schedule.epochs for run in runs}),
+        states=_distinct("finished" if run.is_finished else "unfinished" for run in runs),
         methods=_distinct(method_name(run) for run in runs),
         pairs=_distinct(section.group.pair for section in sections),
         commands=commands,
@@ -217,7 +222,7 @@ def _run_values(run: Run) -> dict[str, Any]:
         ("" if left is None else format_duration(left), "number"),
         (f"{sum(speeds) / len(speeds):.0f}" if speeds else "", "number"),
         (f"{info.device}, {info.precision}", "text"),
-        (", ".join(f"{name} {version}" for name, version in info.versions.items()), "text"),
+        (", ".join(f"{n} {info.versions[n]}" for n in _VERSIONS if n in info.versions), "text"),
     ]
     preset = run.preset
     return {

@@ -104,7 +104,7 @@ async function draw(chart) {
   spec.width = "container";
   const { rows: curves, signals } = panel.runs ? curvesOf(panels) : { signals: {} };
   const rows = curves?.get(panel) ?? rowsOf(panel);
-  spec.height = spec.height?.step ? spec.height.step * Math.max(rows.length, 1) : "container";
+  spec.height = panel.row_height ? panel.row_height * Math.max(rows.length, 1) : "container";
   spec.datasets = { rows: JSON.parse(themed(JSON.stringify(rows))) };
   for (const param of spec.params ?? []) param.value = signals[param.name] ?? param.value;
   const { view } = await vegaEmbed(chart, spec, {
@@ -148,7 +148,7 @@ function filterCharts() {
     if (panel.runs) chart.closest(".panel").hidden = !matches({ method: panel.title });
     else if (panel.columns.section) {
       // The place is kept free until the chart is drawn.
-      chart.style.minHeight = `${data.specs[panel.spec].height.step * rowsOf(panel).length + AXIS_HEIGHT}px`;
+      chart.style.minHeight = `${panel.row_height * rowsOf(panel).length + AXIS_HEIGHT}px`;
       redraw(chart);
     }
   }

@@ -76,6 +76,8 @@ def _panel(panel: Panel, spec: int) -> dict[str, Any]:
             "epochs": panel.epochs,
             "is_log": panel.is_log,
         }
+    if panel.row_height is not None:
+        values["row_height"] = panel.row_height
     return values | {"columns": _by_column(panel.rows)}
 
 

@@ -49,8 +49,10 @@ def overview_figure(rows: Sequence[ForestRow]) -> Figure:
     caption = (
         "Difference of the top-1 test accuracy with and without standardization, paired by seed: "
         "mean and 95 % t interval. Green: the interval is above zero; red: below zero; gray: it "
-        "contains zero, or there is only one seed (hollow). Diamond: the published difference"
+        "contains zero, or there is only one seed (hollow)"
     )
+    if any(row.published is not None for row in rows):
+        caption += ". Diamond: the published difference"
     if any(row.published_for == "other settings" for row in rows):
         caption += ", which for some rows belongs to other settings (the tooltip says which)"
     title = "What standardization changes"

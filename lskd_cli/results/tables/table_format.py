@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, fields
 from typing import Any, Literal
@@ -14,6 +15,10 @@ from lskd_cli.results.seed_stats import SeedStats, Sign
 
 # difference: standardized minus plain; published: published values.
 ColumnRole = Literal["text", "number", "difference", "published"]
+
+_BOLD = ("\x02", "\x03")  # around bold text, until special characters are escaped
+_BOLD_FORMATS = {"pipe": ("**", "**"), "latex_booktabs": (r"\textbf{", "}")}
+_DECIMALS = 6  # of machine-readable numbers
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ class Table:
         columns: the visible columns.
         rows: arguments of ``Column.text``.
         records: the rows as flat mappings, for machine-readable output.
+        has_bold: whether text formats print differences in bold whose interval is not around 0.
     """
 
     title: str
@@ -62,6 +68,7 @@ class Table:
     columns: Sequence[Column]
     rows: Sequence[Any]
     records: Sequence[dict[str, Any]]
+    has_bold: bool = False
 
     @property
     def full_caption(self) -> str:
@@ -128,7 +135,12 @@ def flatten_row(row: Any, stats_fields: Sequence[str]) -> dict[str, Any]:
             flat |= {f"{name}_{item.name}": None for item in fields(SeedStats)} | {f"{name}_n": 0}
         else:
             flat |= {f"{name}_{item}": number for item, number in vars(value).items()}
-    return flat
+    return {name: _round(value) for name, value in flat.items()}
+
+
+def _round(value: Any) -> Any:
+    """The value without digits that rounding errors of binary fractions add."""
+    return round(value, _DECIMALS) if isinstance(value, float) else value
 
 
 def visible_columns(
@@ -183,21 +195,33 @@ def as_markdown(tables: Sequence[Table]) -> str:
 
 def as_latex(tables: Sequence[Table]) -> str:
     """LaTeX tabulars for the booktabs package, with captions as comments."""
-    texts = [f"% {table.full_caption}\n{_tabulate(table, 'latex_booktabs')}\n" for table in tables]
-    return "\n".join(texts).replace("Δ", r"$\Delta$").replace("±", r"$\pm$")
+    texts = [
+        f"% {table.full_caption}\n"
+        + re.sub(r"(?<![\w.])-(?=\d)", "$-$", _tabulate(table, "latex_booktabs"))
+        for table in tables
+    ]
+    return "\n\n".join(texts).replace("Δ", r"$\Delta$").replace("±", r"$\pm$") + "\n"
 
 
 def _tabulate(table: Table, format_name: str) -> str:
     cells = table.cells()
     if format_name == "pipe":
         cells = [[escape_markdown(text) for text in row] for row in cells]
-    return tabulate(
+    if table.has_bold:
+        for row, texts in zip(table.rows, cells, strict=True):
+            for index, column in enumerate(table.columns):
+                if column.sign(row) in ("higher", "lower"):
+                    texts[index] = f"{_BOLD[0]}{texts[index]}{_BOLD[1]}"
+    text: str = tabulate(
         cells,
         [column.heading for column in table.columns],
         tablefmt=format_name,
         colalign=["left" if column.is_text else "right" for column in table.columns],
         disable_numparse=True,
     )
+    for mark, bold in zip(_BOLD, _BOLD_FORMATS[format_name], strict=True):
+        text = text.replace(mark, bold)
+    return text
 
 
 def as_csv(tables: Sequence[Table]) -> str:

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -203,3 +204,23 @@ def test_published_values_of_another_standardization_are_marked(override: str) -
     assert comparison_of([other]).cells()[0][-3:] == ["73.33*", "76.62*", "+3.29*"]
     same = made_run("kd-r32x4-r8x4", True, 0, [50.0])
     assert comparison_of([same]).cells()[0][-3:] == ["73.33", "76.62", "+3.29"]
+
+
+def test_text_formats_have_minus_signs_and_bold_differences_on_request() -> None:
+    runs = [
+        made_run("kd-r56-r20", stand, seed, [70.0 - 3 * stand + seed / 100])
+        for stand in (False, True)
+        for seed in (0, 1, 2)
+    ]
+    table = comparison_of(runs)
+    assert "$-$3.00 [$-$3.00, $-$3.00]" in as_latex([table])
+    assert "textbf" not in as_latex([table])
+    bold = replace(table, has_bold=True)
+    assert r"\textbf{$-$3.00 [$-$3.00, $-$3.00]}" in as_latex([bold])
+    assert "**-3.00 [-3.00, -3.00]**" in as_markdown([bold])
+
+
+def test_machine_readable_numbers_have_no_rounding_errors() -> None:
+    runs = [made_run("kd-r56-r20", stand, 0, [70.44 + 0.77 * stand]) for stand in (False, True)]
+    (record,) = comparison_of(runs).records
+    assert record["difference_mean"] == 0.77
