@@ -28,8 +28,10 @@ from lskd_cli.config.sweep import grid_presets, parse_axes
 from lskd_cli.errors import RequestError
 from lskd_cli.results.grouping import group_runs
 from lskd_cli.results.runs import find_runs
+from lskd_cli.results.sweeps import find_sweeps, without_sweeps
 from lskd_cli.results.tables.comparison import make_comparison
 from lskd_cli.results.tables.details import make_details
+from lskd_cli.results.tables.sweep_table import make_sweep_table
 from lskd_cli.results.tables.table_format import TEXT_FORMATS, Table
 
 
@@ -129,8 +131,16 @@ def compare(
             names = {load_preset(name, allow_unknown_method=True).name for name in presets}
             found = [run for run in found if run.preset.name in names]
     groups = group_runs(found)
-    comparison = None if details else make_comparison(groups, accuracy)
-    tables = make_details(groups) if details else [comparison] if comparison else []
+    # Machine-readable formats have a row for each point of a sweep.
+    shown = groups if format_ in ("csv", "json") else [without_sweeps(group) for group in groups]
+    comparison = None if details else make_comparison(shown, accuracy)
+    tables = make_details(shown) if details else [comparison] if comparison else []
+    if format_ not in ("csv", "json"):
+        tables += [
+            make_sweep_table(group, sweep, accuracy)
+            for group in groups
+            for sweep in find_sweeps(group)
+        ]
     unfinished: dict[str, list[str]] = {}
     for run in found:
         if not run.is_finished:

@@ -25,6 +25,7 @@ from lskd_cli.results.report.report_figures import (
     search_figures,
 )
 from lskd_cli.results.runs import EpochName, Run
+from lskd_cli.results.sweeps import without_sweeps
 from lskd_cli.results.tables.comparison import make_comparison
 from lskd_cli.results.tables.details import make_details
 from lskd_cli.results.tables.search_table import make_search_table
@@ -85,7 +86,7 @@ def overview(sections: Sequence[ReportSection], epoch: EpochName) -> list[Figure
     Raises:
         RequestError: two runs have the same settings and seed.
     """
-    groups = [(section.group, anchor) for section, anchor in _anchors(sections)]
+    groups = [(without_sweeps(section.group), anchor) for section, anchor in _anchors(sections)]
     rows = forest_rows(groups, epoch)
     # Before the first difference, unfinished runs are listed elsewhere.
     return [overview_figure(rows)] if any(row.difference is not None for row in rows) else []
@@ -107,7 +108,7 @@ def render_page(
     search_charts = [figure for values in searched for figure in values["figures"]]
     make_names_unique([*(f for section in sections for f in section.figures), *search_charts])
     top_figures = overview(sections, epoch)
-    comparison = make_comparison([section.group for section in sections], epoch)
+    comparison = make_comparison([without_sweeps(section.group) for section in sections], epoch)
     figures = [*top_figures, *(figure for section in sections for figure in section.figures)]
     figures += search_charts
     environment = Environment(
@@ -171,7 +172,7 @@ def _section_values(section: ReportSection, anchor: str) -> dict[str, Any]:
         "pair": section.group.pair,
         "methods": "|".join(_distinct(method_name(run) for run in runs)),
         "state": "finished" if is_finished else "unfinished",
-        "tables": [_table_values(table) for table in make_details([section.group])],
+        "tables": [_table_values(table) for table in make_details([without_sweeps(section.group)])],
         "figures": section.figures,
     }
 

@@ -20,15 +20,14 @@ from lskd_cli.results.figures.sample import sample_logits
 from lskd_cli.results.figures.search import search_figure
 from lskd_cli.results.figures.shared_temperature import misranked_pair, pair_figure
 from lskd_cli.results.figures.tsne import tsne_figure
-from lskd_cli.results.grouping import ExperimentKey, RunGroup, experiment_key, method_name
-from lskd_cli.results.runs import Run
+from lskd_cli.results.grouping import RunGroup
+from lskd_cli.results.sweeps import Sweep, find_sweeps
 from lskd_cli.search_info import SearchInfo
 
 _MIN_TSNE_IMAGES = 4
 _MAX_OPEN_METHODS = 2  # with more methods, a page shows the figures of each one on request
 
 Warn = Callable[[str], None]
-GridPoint = tuple[float, float]  # base temperature and weight
 
 
 @dataclass(frozen=True)
@@ -82,55 +81,23 @@ def curves(group: RunGroup, metric: CurveMetric) -> Figure:
 
 def ablations(group: RunGroup) -> list[Figure]:
     """Accuracy by base temperature and weight, for each method that was run with several."""
-    plain: dict[ExperimentKey, list[Run]] = {}
-    grids: dict[tuple[ExperimentKey, str], list[Run]] = {}
-    for run in (run for run in group.runs if run.is_finished):
-        key, stand = experiment_key(run), run.preset.stand
-        if run.preset.standardized and stand:
-            grids.setdefault((key, str(_other_settings(run))), []).append(run)
-        else:
-            plain.setdefault(key, []).append(run)
-    figures = []
-    for (key, _), runs in grids.items():
-        accuracies: dict[GridPoint, list[float]] = {}
-        for run in runs:
-            accuracies.setdefault(_grid_point(run), []).append(run.top1("best"))
-        if len(accuracies) > 1:
-            means = {point: mean(values) for point, values in accuracies.items()}
-            figures.append(_ablation(group, runs[0], means, plain.get(key, [])))
-    return figures
+    return [_ablation(group, sweep) for sweep in find_sweeps(group)]
 
 
-def _other_settings(run: Run) -> dict[str, float]:
-    """Settings of the standardization besides base temperature and weight."""
-    stand = run.preset.stand
-    assert stand is not None
-    axes = ("temperature", "kd_weight")
-    return {key: value for key, value in stand.overrides().items() if key not in axes}
-
-
-def _grid_point(run: Run) -> GridPoint:
-    """Base temperature and weight; for a plain run, those of its preset's standardization."""
-    stand = run.preset.stand
-    assert stand is not None
-    return stand.temperature, stand.kd_weight
-
-
-def _ablation(
-    group: RunGroup, example: Run, means: dict[GridPoint, float], plain: Sequence[Run]
-) -> Figure:
-    method = method_name(example)
+def _ablation(group: RunGroup, sweep: Sweep) -> Figure:
+    method = sweep.method
+    means = {point: mean(run.top1("best") for run in runs) for point, runs in sweep.points.items()}
     caption = f"Best epoch of {method}+Ours, mean over seeds"
-    caption += "".join(f", {key} {value:g}" for key, value in _other_settings(example).items())
+    caption += "".join(f", {key} {value:g}" for key, value in sweep.other_settings.items())
     caption += "."
-    reference = default = None
-    if plain:
-        reference, default = mean(run.top1("best") for run in plain), _grid_point(plain[0])
+    reference = None
+    if sweep.plain:
+        reference = mean(run.top1("best") for run in sweep.plain)
         caption += f" Plain {method}: {reference:.2f} %."
-    if default in means:
+    if sweep.default in means:
         caption += " Frame: the default of the preset."
     title = f"{method}+Ours by base temperature and weight"
-    figure = ablation_figure(means, reference, default)
+    figure = ablation_figure(means, reference, sweep.default)
     return _with_caption(f"ablation-{method}", group, title, caption, figure)
 
 

@@ -12,7 +12,9 @@ from lskd_cli.results.grouping import group_runs
 from lskd_cli.results.report.page import ReportSection, render_page
 from lskd_cli.results.report.report_figures import run_figures
 from lskd_cli.results.runs import Run
+from lskd_cli.results.sweeps import find_sweeps, without_sweeps
 from lskd_cli.results.tables.comparison import ComparisonRow, make_comparison
+from lskd_cli.results.tables.sweep_table import make_sweep_table
 from lskd_cli.results.tables.table_format import as_csv, as_latex, as_markdown
 from tests.results.helpers import change_info, comparison_of, made_run
 
@@ -224,3 +226,37 @@ def test_machine_readable_numbers_have_no_rounding_errors() -> None:
     runs = [made_run("kd-r56-r20", stand, 0, [70.44 + 0.77 * stand]) for stand in (False, True)]
     (record,) = comparison_of(runs).records
     assert record["difference_mean"] == 0.77
+
+
+def _swept() -> list[Run]:
+    plain = [made_run("kd-r56-r20", False, seed, [60.0 + seed]) for seed in (0, 1)]
+    points = [(2, 9), (2, 3), (4, 3)]
+    return plain + [
+        made_run(
+            "kd-r56-r20", True, seed, [60.0 + temperature + weight + seed], "done",
+            f"stand.temperature={temperature}", f"stand.kd_weight={weight}",
+            *([] if (temperature, weight) == (2, 9) else [f"name=kd-{temperature}-{weight}"]),
+        )
+        for temperature, weight in points
+        for seed in (0, 1)
+    ]  # fmt: skip
+
+
+def test_a_sweep_is_a_table_of_temperatures_and_weights() -> None:
+    (group,) = group_runs(_swept())
+    (sweep,) = find_sweeps(group)
+    table = make_sweep_table(group, sweep, "best")
+    assert [column.heading for column in table.columns] == ["temperature", "weight 3", "weight 9"]
+    assert table.cells() == [["2", "65.50 ± 0.71", "71.50 ± 0.71"], ["4", "67.50 ± 0.71", ""]]
+    assert table.notes == (
+        "Plain KD: 60.50 ± 0.71. The preset has base temperature 2 and weight 9."
+    )
+    comparison = make_comparison([without_sweeps(group)], "best")
+    assert comparison is not None
+    assert [(row.name, row.difference.mean) for row in comparison.rows] == [("kd-r56-r20", 11.0)]
+
+
+def test_without_the_point_of_the_preset_all_points_stay_in_the_table() -> None:
+    runs = [run for run in _swept() if run.preset.name != "kd-r56-r20" or not run.preset.teacher]
+    (group,) = group_runs(runs)
+    assert len(without_sweeps(group).methods) == len(group.methods) == 2

@@ -1,0 +1,84 @@
+"""Sweeps: standardized runs of a method that differ only in base temperature and weight."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lskd_cli.results.grouping import ExperimentKey, RunGroup, experiment_key, method_name
+from lskd_cli.results.runs import Run
+
+GridPoint = tuple[float, float]  # base temperature and weight of the distillation loss
+_AXES = ("temperature", "kd_weight")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Finished runs of a method with several base temperatures or weights.
+
+    Attributes:
+        points: runs by base temperature and weight.
+        plain: runs with equal settings without standardization; empty if there are none.
+        other_settings: settings of the standardization besides base temperature and weight.
+    """
+
+    points: Mapping[GridPoint, list[Run]]
+    plain: list[Run]
+    other_settings: Mapping[str, float]
+
+    @property
+    def example(self) -> Run:
+        """The first run."""
+        return next(iter(self.points.values()))[0]
+
+    @property
+    def method(self) -> str:
+        """Label of the method, for example ``KD``."""
+        return method_name(self.example)
+
+    @property
+    def default(self) -> GridPoint | None:
+        """The point of the preset of the plain runs."""
+        return _point(self.plain[0]) if self.plain else None
+
+
+def find_sweeps(group: RunGroup) -> list[Sweep]:
+    """The sweeps of a group."""
+    plain: dict[ExperimentKey, list[Run]] = {}
+    grids: dict[tuple[ExperimentKey, str], list[Run]] = {}
+    for run in (run for run in group.runs if run.is_finished):
+        key = experiment_key(run)
+        if run.preset.standardized:
+            grids.setdefault((key, str(_other_settings(run))), []).append(run)
+        else:
+            plain.setdefault(key, []).append(run)
+    sweeps = []
+    for (key, _), runs in grids.items():
+        points: dict[GridPoint, list[Run]] = {}
+        for run in runs:
+            points.setdefault(_point(run), []).append(run)
+        if len(points) > 1:
+            sweeps.append(Sweep(points, plain.get(key, []), _other_settings(runs[0])))
+    return sweeps
+
+
+def without_sweeps(group: RunGroup) -> RunGroup:
+    """The group without the points of sweeps other than that of the plain preset."""
+    swept: set[int] = set()
+    for sweep in find_sweeps(group):
+        if sweep.default in sweep.points:
+            for point, runs in sweep.points.items():
+                swept |= {id(run) for run in runs if point != sweep.default}
+    methods = [method for method in group.methods if id(method.runs[0]) not in swept]
+    return RunGroup([run for run in group.runs if id(run) not in swept], methods)
+
+
+def _other_settings(run: Run) -> dict[str, float]:
+    stand = run.preset.stand
+    assert stand is not None
+    return {key: value for key, value in stand.overrides().items() if key not in _AXES}
+
+
+def _point(run: Run) -> GridPoint:
+    """Base temperature and weight; for a plain run, those of its preset's standardization."""
+    stand = run.preset.stand
+    assert stand is not None
+    return stand.temperature, stand.kd_weight
