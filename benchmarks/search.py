@@ -14,7 +14,6 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from tabulate import tabulate
 
@@ -91,7 +90,7 @@ class _Measurement:
 
 
 def main() -> None:
-    """Measure each pair, and print a Markdown table."""
+    """Measure each pair, and print its Markdown table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=9)
@@ -102,7 +101,6 @@ def main() -> None:
     parser.add_argument("--checkpoints-dir", type=Path, default=Path("checkpoints"))
     parser.add_argument("pairs", nargs="*", default=_PAIRS, metavar="PAIR")
     options = parser.parse_args()
-    table: list[list[Any]] = []
     for pair in options.pairs:
         with tempfile.TemporaryDirectory() as folder:
             measurement = _Measurement(pair, options, Path(folder))
@@ -113,14 +111,15 @@ def main() -> None:
             single, single_epochs = measurement.search(options.trials, 1)
             runs.append(measurement.separate_run())
             run = median(runs)
-            table.append([pair, f"joint runs of {options.parallel}", joint, joint / run])
-            table[-1].append(joint_epochs)
-            table.append([pair, "one at a time", single, single / run, single_epochs])
-            table.append([pair, "separate run", run, 1.0, ""])
-            runtime = measurement.runtime
-    print(machine(runtime))
-    headings = ["pair", f"{options.trials} trials", "s", "separate runs", "trials by epochs"]
-    print(tabulate(table, headings, tablefmt="github", floatfmt=("", "", ".0f", ".2f", "")))
+            table = [
+                [f"joint runs of {options.parallel}", joint, joint / run, joint_epochs],
+                ["one at a time", single, single / run, single_epochs],
+                ["separate run", run, 1.0, ""],
+            ]
+            headings = [f"{options.trials} trials", "s", "separate runs", "trials by epochs"]
+            print(f"kd-{pair}; {machine(measurement.runtime)}")
+            text = tabulate(table, headings, tablefmt="github", floatfmt=("", ".0f", ".2f", ""))
+            print(f"{text}\n", flush=True)
 
 
 def _untrained_teacher(preset: Preset, folder: Path) -> Path:

@@ -11,6 +11,7 @@ import torchvision
 from safetensors.torch import save_file
 from torchvision._internally_replaced_utils import load_state_dict_from_url
 
+from lskd_cli.checkpoints import load_weights
 from lskd_cli.errors import RequestError, RunError
 from lskd_cli.models import create_model, load_pretrained
 from lskd_cli.preprocessing import Preprocessing
@@ -78,3 +79,18 @@ def test_networks_without_pretrained_weights_are_refused(model: str) -> None:
 def test_the_download_that_is_replaced_here_is_that_of_torchvision() -> None:
     with pytest.raises(urllib.error.URLError, match="no network"):
         load_state_dict_from_url("https://example.org/a-00000000.pth")
+
+
+def test_the_weights_of_the_demo_are_part_of_lskd_and_not_those_of_a_file() -> None:
+    weights = load_weights(Path("pretrained"), "resnet56")
+    assert weights.metadata["dataset"] == "cifar100"
+    assert weights.path.name == "resnet56.safetensors"
+    floating = [value for value in weights.weights.values() if value.is_floating_point()]
+    assert {value.dtype for value in floating} == {torch.float16}
+    network = create_model("resnet56")
+    network.load_state_dict(weights.weights)
+    assert next(network.parameters()).dtype == torch.float32
+    with torch.no_grad():
+        logits = network.eval()(torch.zeros(2, 3, 32, 32))
+    assert logits.isfinite().all()
+    assert logits.std() > 0.5

@@ -35,7 +35,7 @@ def _rows(values: Array) -> list[Row]:
 
 
 def _bars(color: str, target: int, num_classes: int, limits: Sequence[float]) -> alt.Chart:
-    x = alt.Scale(domain=[-0.5, num_classes - 0.5], nice=False)
+    x = alt.Scale(domain=[-1, num_classes], nice=False)
     chart: alt.Chart = (
         alt.Chart(ROWS)
         .transform_calculate(start="datum.class - 0.45", end="datum.class + 0.45")

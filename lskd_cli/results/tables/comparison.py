@@ -80,7 +80,7 @@ def make_comparison(groups: Sequence[RunGroup], epoch: EpochName) -> Table | Non
     if not rows:
         return None
     records = [{"accuracy": epoch} | flatten_row(row, _STATS_FIELDS) for row in rows]
-    notes = published_note(rows) + hardware_note(pairs)
+    notes = published_note(rows) + hardware_note(pairs) + _mean_gains(rows)
     equal_budget = any(group.has_equal_budget for group in groups)
     return Table(
         _title(rows, epoch, equal_budget),
@@ -124,6 +124,22 @@ def _row(plain: Sequence[Run], standardized: Sequence[Run], epoch: EpochName) ->
         student_passes=runs[0].preset.student_passes,
         seconds=mean(run.info.seconds for run in runs),
     )
+
+
+def _mean_gains(rows: Sequence[ComparisonRow]) -> str:
+    """Sentences with the mean difference of each method over several pairs, weighted equally."""
+    by_method: dict[str, dict[tuple[str | None, str], list[float]]] = {}
+    for row in rows:
+        if row.difference is not None:
+            pairs = by_method.setdefault(row.method, {})
+            pairs.setdefault((row.teacher, row.student), []).append(row.difference.mean)
+    sentences = []
+    for method, pairs in by_method.items():
+        stats = SeedStats.of([mean(values) for values in pairs.values()])
+        if stats is not None and stats.n > 1:
+            text = stats.difference_text()
+            sentences.append(f" Mean Δ of {method} over {stats.n} pairs: {text}.")
+    return "".join(sentences)
 
 
 _COLUMNS = (

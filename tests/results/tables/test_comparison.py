@@ -260,3 +260,16 @@ def test_without_the_point_of_the_preset_all_points_stay_in_the_table() -> None:
     runs = [run for run in _swept() if run.preset.name != "kd-r56-r20" or not run.preset.teacher]
     (group,) = group_runs(runs)
     assert len(without_sweeps(group).methods) == len(group.methods) == 2
+
+
+def test_several_pairs_have_a_mean_difference_for_each_method() -> None:
+    gains = {"kd-r56-r20": 1.0, "kd-v13-v8": 3.0, "dkd-v13-v8": 5.0}
+    runs = [
+        made_run(name, stand, 0, [60.0 + stand * gain])
+        for name, gain in gains.items()
+        for stand in (False, True)
+    ]
+    table = make_comparison(group_runs(runs), "best")
+    assert table is not None
+    assert table.notes.endswith("Mean Δ of KD over 2 pairs: +2.00 [-10.71, +14.71].")
+    assert "Mean Δ" not in comparison_of(_runs()).notes
