@@ -135,6 +135,14 @@ def tuned_step(preset: Preset, images: InMemoryImages, runtime: Runtime) -> Acti
         for name in (preset.teacher, preset.student)
     )
     student.train()
+    for network in (teacher, student):  # what timm reads
+        normalization = {"mean": preset.data.mean, "std": preset.data.std}
+        for name, value in (
+            ("num_classes", preset.data.class_count),
+            ("in_chans", 3),
+            ("pretrained_cfg", normalization),
+        ):
+            setattr(network, name, value)
     task = LogitDistillationTask(
         student,
         teacher,
