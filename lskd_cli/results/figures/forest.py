@@ -68,6 +68,7 @@ def forest_plot(rows: Sequence[ForestRow]) -> Figure:
     x = alt.X(
         "difference:Q",
         title="+Ours minus plain (points)",
+        axis=alt.Axis(tickCount=6),
         scale=alt.Scale(padding=12),
     )
     color = alt.Color("sign:N", scale=color_scale(SIGN_COLORS, names), title=None, legend=None)
@@ -78,6 +79,8 @@ def forest_plot(rows: Sequence[ForestRow]) -> Figure:
         alt.Tooltip("published:Q", title="published difference", format="+.2f"),
         alt.Tooltip("published_for:N", title="published for"),
     ]
+    # Reacts to the pointer in the whole row.
+    row = base.mark_rect(opacity=0).encode(x=alt.value(0), x2=alt.value("width"), tooltip=tooltip)
     zero = alt.Chart(ROWS).mark_rule(strokeWidth=1, color="#9CA3AF").encode(x=alt.datum(0))
     measured = "isValid(datum.difference)"
     interval = (
@@ -103,9 +106,9 @@ def forest_plot(rows: Sequence[ForestRow]) -> Figure:
     )
     # An invisible layer, whose axis on the right has the values.
     result = alt.Chart(ROWS).mark_point(opacity=0).encode(y=_rows_axis("text", "right"))
-    chart: Chart = alt.layer(alt.layer(zero, interval, point, published), result).resolve_scale(
-        y="independent"
-    )
+    chart: Chart = alt.layer(
+        alt.layer(row, zero, interval, point, published), result
+    ).resolve_scale(y="independent")
     panel = Panel("", chart, data, row_height=_ROW_HEIGHT)
     return Figure([panel], width=TWO_COLUMNS, aspect=None)
 
