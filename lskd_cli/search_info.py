@@ -13,6 +13,8 @@ from lskd_cli.io.atomic import regular_file, write_text
 from lskd_cli.io.printable import printable
 
 SEARCH = "search.json"
+SamplerName = Literal["tpe", "random", "grid", "cmaes"]
+PrunerName = Literal["hyperband", "median", "none"]
 TrialState = Literal["waiting", "running", "complete", "pruned", "failed"]
 Text = Annotated[str, AfterValidator(printable)]
 
@@ -81,6 +83,11 @@ class TrialInfo(_Model):
     error: Text | None = None
 
     @property
+    def is_finished(self) -> bool:
+        """Whether the trial is complete, pruned or failed."""
+        return self.state in ("complete", "pruned", "failed")
+
+    @property
     def top1(self) -> float | None:
         """Accuracy after the last epoch so far."""
         return self.accuracies[-1] if self.accuracies else None
@@ -118,13 +125,6 @@ class SearchInfo(_Model):
     trials: list[TrialInfo]
     importances: dict[Form, dict[Text, FiniteFloat]] = {}
     importance_epoch: dict[Form, int] = {}
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether no trial is missing."""
-        return len([t for t in self.trials if t.state in ("complete", "pruned", "failed")]) >= (
-            self.num_trials
-        )
 
     def best(self, form: Form) -> TrialInfo | None:
         """The complete trial of a form with the highest accuracy; None if there is none."""

@@ -131,9 +131,7 @@ def _request(
 
 def _choose_parallel(study: SearchStudy, preset: Preset, runtime: Runtime, images: int) -> int:
     """Trials of a joint run that fit into the memory, and the time of the search in a message."""
-    unfinished = study.num_trials - sum(
-        trial.state in ("complete", "pruned", "failed") for trial in study.trials()
-    )
+    unfinished = study.num_trials - sum(trial.is_finished for trial in study.trials())
     if not unfinished:
         return 1
     capacity = measure_capacity(preset, images, runtime)

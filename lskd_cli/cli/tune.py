@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -22,6 +22,7 @@ from lskd_cli.config.search_space import METHOD, Dimension, FormSpace, search_sp
 from lskd_cli.engine.devices.dist_env import is_launched
 from lskd_cli.errors import RequestError
 from lskd_cli.results.tables.search_table import make_search_table
+from lskd_cli.search_info import PrunerName, SamplerName
 
 _VAL_SPLIT = 0.1  # of the training images, unless the preset or the data set holds out some
 _NUM_TRIALS = 20
@@ -74,11 +75,11 @@ def tune(
         str, typer.Option(help="Seeds of each trial, e.g. 0,1; their mean decides.")
     ] = "0",
     sampler: Annotated[
-        Literal["tpe", "random", "grid", "cmaes"],
+        SamplerName,
         typer.Option(help="What proposes the settings of trials."),
     ] = "tpe",
     pruner: Annotated[
-        Literal["hyperband", "median", "none"],
+        PrunerName,
         typer.Option(help="What ends unpromising trials early."),
     ] = "hyperband",
     parallel: Annotated[

@@ -12,13 +12,12 @@ from lskd_cli.engine.devices.distributed import ProcessGroup
 from lskd_cli.engine.devices.runtime import Runtime
 from lskd_cli.engine.inference.evaluation import evaluate
 from lskd_cli.engine.planning.prepare import LoadedFiles
-from lskd_cli.engine.search.proposals import PrunerName
 from lskd_cli.engine.search.search import SearchCallback, SearchRun
 from lskd_cli.engine.search.study import SearchOptions, SearchStudy
 from lskd_cli.engine.training import loop
 from lskd_cli.models import Network
 from lskd_cli.preprocessing import Preprocessing
-from lskd_cli.search_info import TrialInfo
+from lskd_cli.search_info import PrunerName, TrialInfo
 from tests.digits import few_digits
 from tests.engine.helpers import CPU, digits_preset, silent, training_options
 

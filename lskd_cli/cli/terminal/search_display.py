@@ -2,13 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
 
 from rich.console import Group
-from rich.live import Live
 from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeRemainingColumn,
@@ -17,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lskd_cli.cli.terminal.console import err, info
-from lskd_cli.cli.terminal.training_display import SpeedColumn
+from lskd_cli.cli.terminal.live_display import LiveDisplay
 from lskd_cli.engine.search.search import SearchCallback
 from lskd_cli.engine.search.study import Trial
 from lskd_cli.engine.training.callback import RunningMetrics
@@ -26,11 +22,9 @@ from lskd_cli.results.tables.table_format import format_duration, format_value
 from lskd_cli.search_info import TrialInfo, settings_text
 
 _STYLES = {"complete": "green", "failed": "red", "pruned": "dim"}
-_BAR_COLUMNS = 62  # columns of a line without its bar
-_MAX_BAR = 60
 
 
-class SearchDisplay(SearchCallback):
+class SearchDisplay(LiveDisplay, SearchCallback):
     """Shows the trials of a search."""
 
     def __init__(
@@ -50,21 +44,11 @@ class SearchDisplay(SearchCallback):
             num_images: number of images in an epoch.
             heading: description of the search, printed above the bars.
         """
+        super().__init__(heading, speed_period=300)
         self.trials = trials
         self.epochs = epochs
-        self.heading = heading
         self.known: dict[tuple[str, int], TrialInfo] = {}
         self.active: list[Trial] = []
-        self.bar = BarColumn()
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            self.bar,
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            SpeedColumn(),
-            console=err,
-            speed_estimate_period=300,
-        )
         # In epochs of trials: one that is pruned counts as if it had all its epochs.
         self.total = Progress(
             TextColumn("search"),
@@ -77,32 +61,12 @@ class SearchDisplay(SearchCallback):
         self.total_task = self.total.add_task("", total=num_trials * epochs, finished=0)
         self.num_images = num_images
         self.epoch_task = self.progress.add_task("epoch", total=num_images)
-        self.live = Live(self, console=err, refresh_per_second=4, transient=False)
         self.start = time.monotonic()
         self.done_at_start: int | None = None
         self.num_total = num_trials * epochs
 
-    def __enter__(self) -> "SearchDisplay":
-        if err.is_terminal:
-            self.live.start()
-        else:
-            info(self.heading)
-        return self
-
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if err.is_terminal:
-            self.live.stop()
-
     def __rich__(self) -> Group:
-        heading = Text(self.heading, style="bold")
-        self.bar.bar_width = max(min(err.width - _BAR_COLUMNS, _MAX_BAR), 0)
-        # The rest of the screen: without two bars, the headings and a line for the cursor.
-        height = err.height - len(heading.wrap(err, err.width)) - 4
+        heading, height = self.layout(num_bars=2)
         return Group(heading, self.total, self.progress, self._table(height))
 
     def on_trials_start(self, trials: Sequence[Trial]) -> None:
@@ -126,9 +90,6 @@ class SearchDisplay(SearchCallback):
     def on_steps_end(self, num_images: int, running_metrics: RunningMetrics | None) -> None:
         self.progress.advance(self.epoch_task, num_images)
 
-    def on_warning(self, message: str) -> None:
-        info(message)
-
     def on_joint_epoch_end(self, students: Sequence[StudentTrainer]) -> None:
         self._update()
         running = [trial for trial in self.active if trial.state == "running" and trial.accuracies]
@@ -148,13 +109,12 @@ class SearchDisplay(SearchCallback):
             info(f"{_name(trial)} is {trial.state} after {epochs}{top1}{reason}")
 
     def _update(self) -> None:
-        finished = [row for row in self._rows() if row.state != "running"]
+        finished = [row for row in self._rows() if row.is_finished]
         self.total.update(self.total_task, completed=self._done(), finished=len(finished))
 
     def _done(self) -> int:
         """Epochs of all trials, of which finished ones have all."""
-        rows = list(self._rows())
-        return sum(len(row.accuracies) if row.state == "running" else self.epochs for row in rows)
+        return sum(self.epochs if row.is_finished else len(row.accuracies) for row in self._rows())
 
     def _eta(self) -> str:
         done = self._done() - (self.done_at_start or 0)
@@ -185,7 +145,7 @@ class SearchDisplay(SearchCallback):
         table.add_column("state", no_wrap=True)
         for heading in ("epoch", "top-1", "best"):
             table.add_column(heading, justify="right", no_wrap=True)
-        rows = sorted(self._rows(), key=lambda row: (row.state != "running", -(row.top1 or 0)))
+        rows = sorted(self._rows(), key=lambda row: (row.is_finished, -(row.top1 or 0)))
         shown = rows if len(rows) + 1 <= height else rows[: max(height - 2, 1)]
         for row in shown:
             best = max(row.accuracies, default=None)

@@ -6,41 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 
 from rich.console import Group
-from rich.live import Live
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
 from lskd_cli.cli.terminal.console import err, info
+from lskd_cli.cli.terminal.live_display import LiveDisplay
 from lskd_cli.cli.terminal.training_table import Row, training_table
 from lskd_cli.config import MethodConfig, Preset, is_feature_method
-from lskd_cli.engine.training.callback import Callback, RunningMetrics
+from lskd_cli.engine.training.callback import RunningMetrics
 from lskd_cli.engine.training.student_trainer import StudentTrainer
 from lskd_cli.results.tables.table_format import format_duration
 from lskd_cli.run_info import Metrics
 
 _REFRESH_INTERVAL = 0.5  # seconds between two reads of the losses of the current epoch
-_BAR_COLUMNS = 62  # columns of a line without its bar
-_MAX_BAR = 60
 _LOSS_PREFIX = "train_"
 
 
-class SpeedColumn(ProgressColumn):
-    """Images per second over the last 30 seconds."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.0f} images/s", style="cyan")
-
-
-class TrainingDisplay(Callback):
+class TrainingDisplay(LiveDisplay):
     """Shows the training of one or more students."""
 
     def __init__(self, presets: Sequence[Preset], num_images: int, heading: str) -> None:
@@ -51,11 +31,11 @@ class TrainingDisplay(Callback):
             num_images: number of images in an epoch.
             heading: description of the training, printed above the bars.
         """
+        super().__init__(heading, speed_period=30)
         self.presets = presets
         self.epochs = presets[0].schedule.epochs
         self.methods = [preset.effective_method() for preset in presets]
         self.num_images = num_images
-        self.heading = heading
         has_seeds = len({preset.seed for preset in presets}) > 1
         self.labels = {
             preset.run_path: f"{preset.run_name} seed {preset.seed}"
@@ -68,28 +48,10 @@ class TrainingDisplay(Callback):
         self.num_seeds = Counter(preset.run_name for preset in presets)
         self.unprinted: dict[str, list[StudentTrainer]] = {}  # of the last epoch, by run name
         self.last_refresh = 0.0
-        self.bar = BarColumn()
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            self.bar,
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            SpeedColumn(),
-            console=err,
-            speed_estimate_period=30,
-        )
         self.total_task = self.progress.add_task("training", total=self.epochs * num_images)
         self.epoch_task = self.progress.add_task("epoch", total=num_images)
-        self.live = Live(self, console=err, refresh_per_second=4, transient=False)
         self.start = time.monotonic()
         self.images_at_start: int | None = None
-
-    def __enter__(self) -> "TrainingDisplay":
-        if err.is_terminal:
-            self.live.start()
-        else:
-            info(self.heading)
-        return self
 
     def __exit__(
         self,
@@ -97,18 +59,14 @@ class TrainingDisplay(Callback):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if err.is_terminal:
-            self.live.stop()
+        super().__exit__(error_type, error, traceback)
         self._print_rest()
 
     def __rich__(self) -> Group:
-        heading = Text(self.heading, style="bold")
+        heading, height = self.layout(len(self.progress.tasks))
         rows = list(self._rows())
         terms = sorted({key for row in rows for key in _loss_terms(row.values)})
         headings = {term: _term_label(term, self.methods) for term in terms}
-        # The rest of the screen; one line stays empty for the cursor.
-        height = err.height - len(heading.wrap(err, err.width)) - len(self.progress.tasks) - 1
-        self.bar.bar_width = max(min(err.width - _BAR_COLUMNS, _MAX_BAR), 0)
         table = training_table(rows, headings, err, height)
         return Group(heading, self.progress, table)
 
@@ -132,9 +90,6 @@ class TrainingDisplay(Callback):
         if running_metrics is not None and is_due:
             self.last_refresh = time.monotonic()
             self.metrics |= running_metrics()
-
-    def on_warning(self, message: str) -> None:
-        info(message)
 
     def on_epoch_end(self, student: StudentTrainer) -> None:
         path = student.preset.run_path

@@ -3,7 +3,7 @@
 import itertools
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
@@ -11,9 +11,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 
 from lskd_cli.config.search_space import METHOD, Dimension, FormSpace, Value
 from lskd_cli.errors import RequestError
-
-SamplerName = Literal["tpe", "random", "grid", "cmaes"]
-PrunerName = Literal["hyperband", "median", "none"]
+from lskd_cli.search_info import PrunerName, SamplerName
 
 _STARTUP_TRIALS = 4  # random trials, before a sampler uses the results of others
 _REDUCTION_FACTOR = 3  # one of three trials trains three times as long (arXiv:1603.06560)

@@ -17,8 +17,6 @@ from optuna.trial import TrialState as State
 from lskd_cli.config import Preset
 from lskd_cli.config.search_space import Form, FormSpace, Value
 from lskd_cli.engine.search.proposals import (
-    PrunerName,
-    SamplerName,
     create_pruner,
     create_sampler,
     grid_points,
@@ -29,7 +27,13 @@ from lskd_cli.engine.search.storage import open_storage, storage_errors
 from lskd_cli.errors import RequestError
 from lskd_cli.io.atomic import write_text
 from lskd_cli.io.locks import file_lock
-from lskd_cli.search_info import DimensionInfo, TrialInfo, TrialState
+from lskd_cli.search_info import (
+    DimensionInfo,
+    PrunerName,
+    SamplerName,
+    TrialInfo,
+    TrialState,
+)
 
 TRIALS = "trials"  # folder of the runs of unfinished trials
 _ID = "id"  # file with an identifier of the folder

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,11 @@ class ReportSection:
 
     group: RunGroup
     figures: list[Figure]
+
+    @cached_property
+    def compared(self) -> RunGroup:
+        """The group without sweeps, which have figures instead of rows."""
+        return without_sweeps(self.group)
 
 
 def write_page(
@@ -86,7 +91,7 @@ def overview(sections: Sequence[ReportSection], epoch: EpochName) -> list[Figure
     Raises:
         RequestError: two runs have the same settings and seed.
     """
-    groups = [(without_sweeps(section.group), anchor) for section, anchor in _anchors(sections)]
+    groups = [(section.compared, anchor) for section, anchor in _anchors(sections)]
     rows = forest_rows(groups, epoch)
     # Before the first difference, unfinished runs are listed elsewhere.
     return [overview_figure(rows)] if any(row.difference is not None for row in rows) else []
@@ -108,7 +113,7 @@ def render_page(
     search_charts = [figure for values in searched for figure in values["figures"]]
     make_names_unique([*(f for section in sections for f in section.figures), *search_charts])
     top_figures = overview(sections, epoch)
-    comparison = make_comparison([without_sweeps(section.group) for section in sections], epoch)
+    comparison = make_comparison([section.compared for section in sections], epoch)
     figures = [*top_figures, *(figure for section in sections for figure in section.figures)]
     figures += search_charts
     environment = Environment(
@@ -172,7 +177,7 @@ def _section_values(section: ReportSection, anchor: str) -> dict[str, Any]:
         "pair": section.group.pair,
         "methods": "|".join(_distinct(method_name(run) for run in runs)),
         "state": "finished" if is_finished else "unfinished",
-        "tables": [_table_values(table) for table in make_details([without_sweeps(section.group)])],
+        "tables": [_table_values(table) for table in make_details([section.compared])],
         "figures": section.figures,
     }
 

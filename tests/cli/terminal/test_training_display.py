@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lskd_cli.cli.terminal import training_display
+from lskd_cli.cli.terminal import live_display, training_display
 from lskd_cli.cli.terminal.training_display import TrainingDisplay, _term_label
 from tests.engine.helpers import digits_preset, train
 
@@ -18,7 +18,8 @@ def test_a_terminal_shows_bars_losses_and_accuracies(
 ) -> None:
     text = io.StringIO()
     terminal = Console(file=text, force_terminal=True, width=120, height=30)
-    monkeypatch.setattr(training_display, "err", terminal)
+    for module in (live_display, training_display):
+        monkeypatch.setattr(module, "err", terminal)
     monkeypatch.setattr(training_display, "_REFRESH_INTERVAL", 0.0)
     presets = [digits_preset(), digits_preset(stand=True)]
     with TrainingDisplay(presets, 150, "resnet20 → resnet8") as shown:
@@ -35,8 +36,9 @@ def test_without_a_terminal_every_method_has_one_line_an_epoch_with_the_range_ov
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines: list[str] = []
-    monkeypatch.setattr(training_display, "err", Console(file=io.StringIO()))
-    monkeypatch.setattr(training_display, "info", lines.append)
+    for module in (live_display, training_display):
+        monkeypatch.setattr(module, "err", Console(file=io.StringIO()))
+        monkeypatch.setattr(module, "info", lines.append)
     presets = [digits_preset(), digits_preset("kd", False, 2, "seed=1"), digits_preset(stand=True)]
     with TrainingDisplay(presets, 150, "resnet20 → resnet8") as shown:
         train(presets, tmp_path, shown)
