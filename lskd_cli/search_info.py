@@ -3,20 +3,18 @@
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
-from lskd_cli.config.search_space import Form
+from lskd_cli.config.search_space import Dimension, Form, Text, Value
 from lskd_cli.errors import RequestError
 from lskd_cli.io.atomic import regular_file, write_text
-from lskd_cli.io.printable import printable
 
 SEARCH = "search.json"
 SamplerName = Literal["tpe", "random", "grid", "cmaes"]
 PrunerName = Literal["hyperband", "median", "none"]
 TrialState = Literal["waiting", "running", "complete", "pruned", "failed"]
-Text = Annotated[str, AfterValidator(printable)]
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
@@ -42,24 +40,6 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
 
-class DimensionInfo(_Model):
-    """A dimension of a search space.
-
-    Attributes:
-        label: its name.
-        low: lowest value of a range.
-        high: highest value of a range.
-        is_log: whether the range is logarithmic.
-        values: the values of a list; empty for a range.
-    """
-
-    label: Text
-    low: FiniteFloat = 0.0
-    high: FiniteFloat = 0.0
-    is_log: bool = False
-    values: list[bool | int | FiniteFloat | Text] = []
-
-
 class TrialInfo(_Model):
     """A trial.
 
@@ -77,7 +57,7 @@ class TrialInfo(_Model):
     form: Form
     number: int
     state: TrialState
-    settings: dict[Text, bool | int | FiniteFloat | Text]
+    settings: dict[Text, Value]
     accuracies: list[FiniteFloat]
     is_preset: bool = False
     error: Text | None = None
@@ -121,7 +101,7 @@ class SearchInfo(_Model):
     held_out: int
     sampler: Text
     pruner: Text
-    dimensions: dict[Form, list[DimensionInfo]]
+    dimensions: dict[Form, list[Dimension]]
     trials: list[TrialInfo]
     importances: dict[Form, dict[Text, FiniteFloat]] = {}
     importance_epoch: dict[Form, int] = {}
@@ -163,10 +143,15 @@ def find_searches(runs_dir: Path, warn: Callable[[str], None]) -> list[SearchInf
         warn: called for a file that cannot be read.
     """
     searches = []
-    for path in sorted(runs_dir.glob(f"*/{SEARCH}")):
-        if not re.search(r"\.old\d+$", path.parent.name):
-            try:
-                searches.append(read_search_info(path))
-            except RequestError as error:
-                warn(f"{error}; this search is left out")
+    for path in find_search_files(runs_dir):
+        try:
+            searches.append(read_search_info(path))
+        except RequestError as error:
+            warn(f"{error}; this search is left out")
     return searches
+
+
+def find_search_files(runs_dir: Path) -> list[Path]:
+    """The files of the searches in a folder of runs, without archived ones."""
+    paths = sorted(runs_dir.glob(f"*/{SEARCH}"))
+    return [path for path in paths if not re.search(r"\.old\d+$", path.parent.name)]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated
 
 import typer
@@ -11,7 +12,8 @@ from lskd_cli.cli import options
 from lskd_cli.cli.terminal.console import info, print_json
 from lskd_cli.errors import RequestError, RunError
 from lskd_cli.results.runs import Run, find_runs
-from lskd_cli.search_info import find_searches
+from lskd_cli.search_info import SearchInfo, find_searches
+from lskd_cli.wording import counted
 
 
 def report(
@@ -64,20 +66,26 @@ def report(
     options.load_model_files(model_files)
     selected_classes = options.parse_ints("--classes", classes) if classes else []
     warn = cache(info)  # every message once, however often the runs are read
-    searches = [] if runs else find_searches(runs_dir, warn)
-    started = [] if watch else _started_runs(runs_dir, runs or [], warn, bool(searches))
+    if not watch:
+        started, searches = _find(runs_dir, runs or [], warn)
     from lskd_cli.cli.report_outputs import group_outputs
-    from lskd_cli.cli.report_watch import run_sections, watch_runs
+    from lskd_cli.cli.report_watch import run_sections, search_sections, watch_runs
     from lskd_cli.engine.devices.runtime import resolve_runtime
     from lskd_cli.results.report import report_figures
-    from lskd_cli.results.report.page import PAGE, finish_watching, overview, write_page
+    from lskd_cli.results.report.page import (
+        PAGE,
+        finish_watching,
+        overview,
+        section_figures,
+        write_page,
+    )
 
     _check_writable(out_dir)
     if watch:
         is_complete = watch_runs(runs_dir, runs or [], warn, out_dir, accuracy)
         logits = logits and is_complete
-        started = _started_runs(runs_dir, runs or [], warn, bool(searches))
-    sections = run_sections(started)
+        started, searches = _find(runs_dir, runs or [], warn)
+    sections, searched = run_sections(started, accuracy), search_sections(searches)
     if logits:
         runtime = resolve_runtime(device)
         tsne = report_figures.TsneOptions(selected_classes, points)
@@ -89,45 +97,52 @@ def report(
                     section.group, outputs, sample, tsne, info
                 )
     page = out_dir / PAGE
-    write_page(page, sections, accuracy, searches=searches)
+    write_page(page, sections, accuracy, searches=searched)
     if watch:
         finish_watching(out_dir)
     files = []
     if figures:
-        all_figures = [figure for section in sections for figure in section.figures]
-        all_figures += overview(sections, accuracy)
-        all_figures += [f for search in searches for f in report_figures.search_figures(search)]
+        all_figures = section_figures(sections, searched) + overview(sections, accuracy)
         files = report_figures.write(all_figures, out_dir / "figures")
     if as_json:
         paths = {"page": page, "runs": [run.path for run in started], "figures": files}
         print_json(paths)
         return
-    searched = f", {len(searches)} search{'es' * (len(searches) > 1)}" if searches else ""
-    info(f"{page}: {len(started)} runs{searched}")
+    counts = [counted(len(started), "run")]
+    if searches:
+        counts.append(counted(len(searches), "search", "searches"))
+    info(f"{page}: {', '.join(counts)}")
     for file in files:
         info(str(file))
 
 
-def _started_runs(
-    runs_dir: Path, runs: Sequence[Path], warn: Callable[[str], None], has_searches: bool
-) -> list[Run]:
-    """The runs that have finished an epoch.
+def _find(
+    runs_dir: Path, paths: Sequence[Path], warn: Callable[[str], None]
+) -> tuple[list[Run], list[SearchInfo]]:
+    """The runs that have finished an epoch, and the searches.
 
     Raises:
-        RequestError: there are none, and no searches.
+        RequestError: there are none.
     """
-    started = [run for run in find_runs(runs_dir, runs, warn) if run.history]
-    if not started and not has_searches:
-        searched = ", ".join(map(str, runs or [runs_dir]))
+    searches = [] if paths else find_searches(runs_dir, warn)
+    started = [run for run in find_runs(runs_dir, paths, warn) if run.history]
+    if not started and not searches:
+        searched = ", ".join(map(str, paths or [runs_dir]))
         raise RequestError(
             f"no run with a finished epoch in {searched}; train one with 'lskd train'"
         )
-    return started
+    return started, searches
 
 
 def _check_writable(folder: Path) -> None:
-    """Fail before the figures are computed, which takes long."""
+    """Fail before the figures are computed, which takes long.
+
+    Raises:
+        RunError: the folder cannot be created, or no file in it.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from None

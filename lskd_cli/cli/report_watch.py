@@ -6,10 +6,12 @@ from pathlib import Path
 
 from lskd_cli.cli.terminal.console import info
 from lskd_cli.results.grouping import group_runs
-from lskd_cli.results.report.page import PAGE, ReportSection, write_page
-from lskd_cli.results.report.report_figures import run_figures
+from lskd_cli.results.report.page import PAGE, ReportSection, SearchSection, write_page
+from lskd_cli.results.report.report_figures import run_figures, search_figures
 from lskd_cli.results.runs import EpochName, Run, find_run_folders, find_runs
 from lskd_cli.run_paths import METRICS, RUN
+from lskd_cli.search_info import SearchInfo, find_search_files, find_searches
+from lskd_cli.wording import counted
 
 _INTERVAL = 2.0  # polling interval in seconds
 
@@ -41,27 +43,37 @@ def watch_runs(
     seen: tuple[object, ...] | None = None
     try:
         while True:
-            state = _file_times(find_run_folders(runs_dir, paths))
+            files = [] if paths else find_search_files(runs_dir)
+            folders = find_run_folders(runs_dir, paths)
+            files += [folder / name for folder in folders for name in (METRICS, RUN)]
+            state = tuple((str(f), f.stat().st_mtime_ns) for f in files if f.exists())
             if state != seen:
                 seen = state
                 runs = find_runs(runs_dir, paths, warn)
                 started = [run for run in runs if run.history]
-                if started:
-                    write_page(out_dir / PAGE, run_sections(started), epoch, str(time.time_ns()))
-                    epochs = sum(len(run.history) for run in started)
-                    info(f"page written: {len(started)} runs, {epochs} epochs")
-                    if all(run.is_finished for run in runs):
-                        return True
+                searches = [] if paths else find_searches(runs_dir, warn)
+                if started or searches:
+                    write_page(
+                        out_dir / PAGE,
+                        run_sections(started, epoch),
+                        epoch,
+                        str(time.time_ns()),
+                        search_sections(searches),
+                    )
+                    epochs = counted(sum(len(run.history) for run in started), "epoch")
+                    info(f"page written: {counted(len(started), 'run')}, {epochs}")
+                if started and all(run.is_finished for run in runs):
+                    return True
             time.sleep(_INTERVAL)
     except KeyboardInterrupt:
         return False
 
 
-def run_sections(runs: Sequence[Run]) -> list[ReportSection]:
+def run_sections(runs: Sequence[Run], epoch: EpochName) -> list[ReportSection]:
     """The sections of the page with the figures that need only the run folders."""
-    return [ReportSection(group, run_figures(group)) for group in group_runs(runs)]
+    return [ReportSection(group, run_figures(group, epoch)) for group in group_runs(runs)]
 
 
-def _file_times(folders: Sequence[Path]) -> tuple[object, ...]:
-    files = [folder / name for folder in folders for name in (METRICS, RUN)]
-    return tuple((str(file), file.stat().st_mtime_ns) for file in files if file.exists())
+def search_sections(searches: Sequence[SearchInfo]) -> list[SearchSection]:
+    """The sections of searches."""
+    return [SearchSection(search, search_figures(search)) for search in searches]

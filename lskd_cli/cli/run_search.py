@@ -22,14 +22,14 @@ from lskd_cli.config.search_space import FormSpace
 from lskd_cli.data import epoch_size
 from lskd_cli.engine.devices.runtime import Runtime
 from lskd_cli.engine.planning.prepare import LoadedFiles, prepare
-from lskd_cli.engine.runs.run_folder import RunFolder
 from lskd_cli.engine.search.capacity import measure_capacity
 from lskd_cli.engine.search.search import SearchRun
-from lskd_cli.engine.search.study import TRIALS, SearchOptions, SearchStudy
+from lskd_cli.engine.search.study import TRIALS, SearchOptions, SearchStudy, archive_search
 from lskd_cli.engine.training.joint_run import JointRun, images_digest
 from lskd_cli.errors import RequestError
 from lskd_cli.results.tables.table_format import format_duration
 from lskd_cli.search_info import SEARCH, SearchInfo, write_search_info
+from lskd_cli.wording import counted
 
 _ROUNDS = 4  # of joint runs, so that later proposals use the results of earlier ones
 
@@ -63,8 +63,6 @@ def run_search(
     command = shlex.join(["lskd", *sys.argv[1:]])
     with ExitStack() as stack:
         runtime = stack.enter_context(runtime_context(training))
-        if training.fresh and (archived := RunFolder(folder).archive()) is not None:
-            info(f"previous search moved to {archived}")
         train_missing_teachers(bases, training, runtime)
         bar = stack.enter_context(ProgressBar.for_data(bases[0].data))
         should_stop = stack.enter_context(stop_requests())
@@ -84,13 +82,16 @@ def run_search(
                 raise RequestError("--val-split: no images are held out; use --val-split 0.1")
             for note in plan.notes():
                 info(note)
+        if training.fresh and (archived := archive_search(folder)) is not None:
+            info(f"previous search moved to {archived}")
         study = SearchStudy(spaces, folder, options, _request(spaces, options, joint_run))
         images = epoch_size(len(joint_run.splits.train), joint_run.data, joint_run.group.shard)
         num_parallel = parallel or _choose_parallel(study, bases[0], runtime, images)
         teacher = joint_run.teacher
         heading = (
             f"{bases[0].name}: {bases[0].teacher} → {bases[0].student} on {bases[0].data.label}, "
-            f"{study.num_trials} trials of {study.epochs} epochs, {options.sampler}, "
+            f"{counted(study.num_trials, 'trial')} of {counted(study.epochs, 'epoch')}, "
+            f"{options.sampler}, "
             f"pruner {options.pruner}, {runtime.device}, {runtime.precision}"
         )
         if teacher is not None:
@@ -107,7 +108,8 @@ def run_search(
                 write_search_info(folder / SEARCH, result)
     running = sum(trial.state == "running" for trial in result.trials)
     if running:
-        info(f"{running} trials are trained by other processes; this command joins them again")
+        trials = counted(running, "trial is", "trials are")
+        info(f"{trials} trained by other processes; this command joins them again")
     return result
 
 
@@ -125,6 +127,7 @@ def _request(
         ],
         "seeds": list(options.seeds),
         "teacher": None if teacher is None else teacher.checkpoint.sha256,
+        "precision": joint_run.runtime.precision,
         "images": images_digest(joint_run.splits),
     }
 
@@ -142,7 +145,7 @@ def _choose_parallel(study: SearchStudy, preset: Preset, runtime: Runtime, image
     seconds = steps * capacity.step_seconds(parallel * seeds)
     pruning = " without pruning" if study.options.pruner != "none" else ""
     info(
-        f"joint runs of {parallel} trial{'s' * (parallel > 1)}; estimate{pruning}: "
+        f"joint runs of {counted(parallel, 'trial')}; estimate{pruning}: "
         f"{format_duration(seconds)}, without evaluating images"
     )
     return parallel
@@ -160,7 +163,7 @@ def _info(study: SearchStudy, preset: Preset, command: str, held_out: int) -> Se
         held_out=held_out,
         sampler=study.options.sampler,
         pruner=study.options.pruner,
-        dimensions=study.dimensions(),
+        dimensions={form: space.all_dimensions() for form, space in study.spaces.items()},
         trials=study.trials(),
         importances={form: values for form, (values, _) in importances.items()},
         importance_epoch={form: epoch for form, (_, epoch) in importances.items()},

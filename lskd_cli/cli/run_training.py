@@ -36,6 +36,7 @@ from lskd_cli.engine.training.student_trainer import StudentTrainer
 from lskd_cli.engine.training.train import train_joint_run
 from lskd_cli.errors import Interrupted, RequestError, RunError
 from lskd_cli.results.tables.table_format import format_duration
+from lskd_cli.wording import counted
 
 Failures = dict[str, str]  # messages by the paths of the runs
 
@@ -144,8 +145,7 @@ def train_missing_teachers(
     requested = {preset.run_path for preset in presets}
     for teacher in missing_teachers(presets, options.checkpoints_dir, options.runs_dir):
         if teacher.run_path not in requested:
-            count = teacher.schedule.epochs
-            epochs = f"{count} epoch{'s' * (count > 1)}"
+            epochs = counted(teacher.schedule.epochs, "epoch")
             info(f"the teacher {teacher.student} is trained first: {teacher.name}, {epochs}")
             train_presets([teacher], replace(options, fresh=False), runtime)
 

@@ -18,6 +18,7 @@ from lskd_cli.config import (
     method_names,
     requested_preset,
 )
+from lskd_cli.config.requests import check_model
 from lskd_cli.config.search_space import METHOD, Dimension, FormSpace, search_spaces
 from lskd_cli.engine.devices.dist_env import is_launched
 from lskd_cli.errors import RequestError
@@ -198,14 +199,9 @@ def _with_val_split(changes: PresetOptions, bases: Mapping[str, Preset]) -> Pres
 
 
 def _check_networks(spaces: Sequence[FormSpace]) -> None:
-    from lskd_cli.models import is_model, suggest_models
-
     for dimension in (item for space in spaces for item in space.all_dimensions()):
         for value in dimension.values if dimension.key in ("teacher", "student") else ():
-            if not is_model(str(value)):
-                raise RequestError(
-                    f"--space {dimension.key}: unknown model {value}; {suggest_models(str(value))}"
-                )
+            check_model(f"--space {dimension.key}", str(value))
 
 
 def _check_installed() -> None:

@@ -75,7 +75,7 @@ def requested_preset(
     ):
         if values:
             for value in values if key != "init" else ():
-                _check_model(f"--{key}", value)
+                check_model(f"--{key}", value)
             new = values[0] if len(values) == 1 else list(values)
             overrides += [Override(key, new, f"--{key}"), _NOTHING_PUBLISHED]
     overrides += options.settings or ()
@@ -135,7 +135,12 @@ def _check_dataset(name: str) -> None:
         raise RequestError(f"--dataset {name}: only for custom images; choose a preset of it")
 
 
-def _check_model(option: str, name: str) -> None:
+def check_model(option: str, name: str) -> None:
+    """Check the name of a network.
+
+    Raises:
+        RequestError: there is no such network; the message suggests similar names.
+    """
     from lskd_cli.models import is_model, suggest_models
 
     if not is_model(name):

@@ -1,23 +1,27 @@
 """The search space of ``lskd tune``: which keys of a preset are searched, and in which ranges."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import pydantic.dataclasses
+from pydantic import AfterValidator, FiniteFloat
 
 from lskd_cli.config.loading import change_preset
 from lskd_cli.config.overrides import Override
 from lskd_cli.config.schema import Preset, Published
 from lskd_cli.config.yaml_io import parse
 from lskd_cli.errors import RequestError
-from lskd_cli.io.printable import shorten
+from lskd_cli.io.printable import printable, shorten
 
 Form = Literal["plain", "standardized"]
-Value = float | int | str | bool
+Text = Annotated[str, AfterValidator(printable)]
+Value = bool | int | FiniteFloat | Text
 
 METHOD = "method"  # the dimension that selects the method
 _FORMAT = "expected KEY=LOW:HIGH, KEY=LOW:HIGH:log or KEY=V1,V2,..."
 _DEFAULT_FACTOR = 4  # between the value of a preset and the bounds of its default range
+_MAX_NUMBER = 1e15
 # Keys that decide what a search is, or that its trials must have in common.
 _FIXED = {
     "name": "use --set name=NEW",
@@ -34,9 +38,9 @@ _FIXED = {
 }
 
 
-@dataclass(frozen=True)
+@pydantic.dataclasses.dataclass(frozen=True)
 class Dimension:
-    """A key of a preset that is searched.
+    """A key of a preset that is searched, as ``search.json`` contains it.
 
     Attributes:
         key: dotted key.
@@ -48,13 +52,13 @@ class Dimension:
         name: what tables call it; that of the key, if it is empty.
     """
 
-    key: str
-    low: float = 0.0
-    high: float = 0.0
+    key: Text
+    low: int | FiniteFloat = 0.0
+    high: int | FiniteFloat = 0.0
     is_log: bool = False
     is_integer: bool = False
     values: tuple[Value, ...] = ()
-    name: str = ""
+    name: Text = ""
 
     @property
     def label(self) -> str:
@@ -92,24 +96,38 @@ class Dimension:
         if key in _FIXED:
             raise RequestError(f"{option}: cannot be searched; {_FIXED[key]}")
         parts = spec.split(":")
-        bounds = [parse(part, option) for part in parts[:2] if len(parts) in (2, 3)]
-        is_range = all(isinstance(b, (int, float)) and not isinstance(b, bool) for b in bounds)
-        if bounds and is_range:
-            low, high = bounds
+        bounds = [_parse_value(part, option) for part in parts[:2] if len(parts) in (2, 3)]
+        numbers = [b for b in bounds if isinstance(b, (int, float)) and not isinstance(b, bool)]
+        if bounds and len(numbers) == len(bounds):
+            low, high = numbers
             if parts[2:] not in ([], ["log"]):
                 raise RequestError(f"{option}: {_FORMAT}")
-            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            if not low < high:
                 raise RequestError(f"{option}: the range is empty; LOW must be below HIGH")
             if parts[2:] and low <= 0:
                 raise RequestError(f"{option}: LOW must be above 0 in a logarithmic range")
             is_integer = isinstance(low, int) and isinstance(high, int)
             return cls(key, low, high, bool(parts[2:]), is_integer)
-        values = [parse(value, option) for value in spec.split(",")]
-        if not all(isinstance(value, (int, float, str)) for value in values):
-            raise RequestError(f"{option}: values must be numbers, words, true or false")
+        values = [_parse_value(value, option) for value in spec.split(",")]
         if len(set(values)) < max(len(values), 2):
             raise RequestError(f"{option}: {_FORMAT}, with at least two different values")
         return cls(key, values=tuple(values))
+
+
+def _parse_value(text: str, option: str) -> Value:
+    """A value of a range or list.
+
+    Raises:
+        RequestError: it is no number or word, or not a number that floats represent.
+    """
+    value = parse(text, option)
+    if not isinstance(value, (int, float, str)):
+        raise RequestError(f"{option}: values must be numbers, words, true or false")
+    if not isinstance(value, str) and not abs(value) <= _MAX_NUMBER:
+        raise RequestError(
+            f"{option}: numbers must be between -{_MAX_NUMBER:g} and {_MAX_NUMBER:g}"
+        )
+    return value
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from lskd_cli.config import (
     method_title,
 )
 from lskd_cli.results.runs import Run
+from lskd_cli.wording import counted
 
 
 @dataclass(frozen=True, order=True)
@@ -111,8 +112,7 @@ class RunGroup:
         """Number of epochs, or of student passes with an equal budget."""
         if self.has_equal_budget:
             return f"{_budget(self.runs[-1].preset)} student passes over the training images"
-        epochs = self.runs[-1].preset.schedule.epochs
-        return f"{epochs} epoch{'s' * (epochs != 1)}"
+        return counted(self.runs[-1].preset.schedule.epochs, "epoch")
 
     @property
     def pair(self) -> str:

@@ -1,6 +1,6 @@
 """Sweeps: standardized runs of a method that differ only in base temperature and weight."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lskd_cli.results.grouping import ExperimentKey, RunGroup, experiment_key, method_name
@@ -36,28 +36,46 @@ class Sweep:
 
     @property
     def default(self) -> GridPoint | None:
-        """The point of the preset of the plain runs."""
-        return _point(self.plain[0]) if self.plain else None
+        """The point of the preset of the plain runs; None if it has no standardization."""
+        points = (_point(run) for run in self.plain if run.preset.stand is not None)
+        return next(points, None)
 
 
 def find_sweeps(group: RunGroup) -> list[Sweep]:
-    """The sweeps of a group."""
-    plain: dict[ExperimentKey, list[Run]] = {}
-    grids: dict[tuple[ExperimentKey, str], list[Run]] = {}
-    for run in (run for run in group.runs if run.is_finished):
+    """The sweeps of a group.
+
+    A preset with plain runs of its own belongs to no other sweep, even if its settings are equal:
+    it may be the result of a search, which is compared with the preset that was searched.
+    """
+    plain: dict[ExperimentKey, dict[str, list[Run]]] = {}
+    for run in (run for run in group.runs if run.is_finished and not run.preset.standardized):
+        plain.setdefault(experiment_key(run), {}).setdefault(run.preset.name, []).append(run)
+    grids: dict[tuple[ExperimentKey, str, str], list[Run]] = {}
+    for run in (run for run in group.runs if run.is_finished and run.preset.standardized):
         key = experiment_key(run)
-        if run.preset.standardized:
-            grids.setdefault((key, str(_other_settings(run))), []).append(run)
-        else:
-            plain.setdefault(key, []).append(run)
+        reference = _reference(run.preset.name, plain.get(key, ()))
+        grids.setdefault((key, reference, str(_other_settings(run))), []).append(run)
     sweeps = []
-    for (key, _), runs in grids.items():
+    for (key, reference, _), runs in grids.items():
         points: dict[GridPoint, list[Run]] = {}
-        for run in runs:
-            points.setdefault(_point(run), []).append(run)
+        for run in sorted(runs, key=lambda run: run.preset.name != reference):
+            found = points.setdefault(_point(run), [])
+            if not found or found[0].preset.name == run.preset.name:
+                found.append(run)
         if len(points) > 1:
-            sweeps.append(Sweep(points, plain.get(key, []), _other_settings(runs[0])))
+            plain_runs = plain.get(key, {}).get(reference, [])
+            sweeps.append(Sweep(points, plain_runs, _other_settings(runs[0])))
     return sweeps
+
+
+def _reference(name: str, plain_names: Iterable[str]) -> str:
+    """The plain preset with which a standardized one is compared; empty if there is none.
+
+    This is the one of the same name, or the one whose name the other begins with, or the first.
+    """
+    names = list(plain_names)
+    begins = [other for other in names if name == other or name.startswith(f"{other}-")]
+    return max(begins, key=len) if begins else next(iter(names), "")
 
 
 def without_sweeps(group: RunGroup) -> RunGroup:

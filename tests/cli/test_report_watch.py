@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from lskd_cli.cli import report_watch
+from lskd_cli.cli.report import _check_writable
 from lskd_cli.cli.report_watch import watch_runs
+from lskd_cli.errors import RunError
+from lskd_cli.search_info import SearchInfo, write_search_info
 
 KEPT = Path(__file__).parents[2] / "docs" / "results"
 
@@ -54,6 +57,30 @@ def test_a_page_is_rewritten_when_runs_change_until_all_are_finished(
     version = last.split('"')[1]
     assert f'data-version="{version}"' in page
     assert "2 runs, 2 finished" in page
+
+
+def test_searches_are_shown_as_they_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs_dir, out = tmp_path / "runs", tmp_path / "report"
+
+    def end_search() -> None:
+        assert not (out / "index.html").exists()
+        search = SearchInfo(
+            name="kd-digits", command="lskd tune kd-digits", pair="resnet20 → resnet8 on digits",
+            epochs=2, seeds=[0], num_trials=0, held_out=15, sampler="tpe", pruner="none",
+            dimensions={}, trials=[],
+        )  # fmt: skip
+        write_search_info(runs_dir / "tune-kd-digits" / "search.json", search)
+
+    out.mkdir()
+    _wait_with(monkeypatch, end_search, KeyboardInterrupt())
+    assert not watch_runs(runs_dir, [], pytest.fail, out, "best")
+    assert "Search of kd-digits" in (out / "index.html").read_text()
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder without files")
+def test_a_folder_that_takes_no_files_is_refused_before_figures_are_drawn() -> None:
+    with pytest.raises(RunError, match="/proc: cannot be written"):
+        _check_writable(Path("/proc"))
 
 
 def test_ctrl_c_ends_watching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,14 @@
 """The command ``lskd tune``."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from lskd_cli.config import load_preset
 from lskd_cli.engine.training import cost
+from lskd_cli.io.locks import file_lock
 from tests.cli.helpers import lskd
 from tests.engine.helpers import SMALL_IMAGES, training_options
 
@@ -52,19 +54,30 @@ def test_a_search_writes_a_preset_and_the_command_that_tests_it(
     search = json.loads(again.out)
     assert (search["num_trials"], search["held_out"], len(search["trials"])) == (4, 15, 4)
 
+    shutil.copytree(folder, tmp_path / "runs" / "tune-copy")
     report = lskd(
         capsys, "report", "--runs-dir", tmp_path / "runs", "--out", tmp_path / "page", "--figures"
     )
     assert report.code == 0, report.err
-    assert "0 runs, 1 search" in report.err
+    assert "0 runs, 2 searches" in report.err
     page = (tmp_path / "page" / "index.html").read_text()
-    assert "Search of kd-digits" in page
-    assert (tmp_path / "page" / "figures" / "search-kd-digits.svg").stat().st_size > 5000
+    for name in ("search-kd-digits", "search-kd-digits-2"):
+        assert page.count(f'id="{name}"') == 1
+        assert (tmp_path / "page" / "figures" / f"{name}.svg").stat().st_size > 5000
 
     other = lskd(capsys, *_arguments(tmp_path, *words, "--space", "stand.temperature=1:2"))
     assert other.code == 2
     assert "belongs to another search (preset, space differ); use --set name=NEW" in other.err
     assert len(other.err.splitlines()) == 1
+
+    with file_lock(folder / "trials" / "trial0", wait=False):  # as a process that trains it
+        running = lskd(capsys, *_arguments(tmp_path, *words, "--fresh"))
+    assert running.code == 2
+    assert "another process is searching; stop it, or use --set name=NEW" in running.err
+    wrong = lskd(capsys, *_arguments(tmp_path, *words, "--fresh", "--val-split", "0"))
+    assert wrong.code == 2
+    assert "no images are held out" in wrong.err
+    assert (folder / "search.json").exists()
 
 
 @pytest.mark.usefixtures("small_digits")
@@ -87,7 +100,7 @@ def test_a_grid_has_a_trial_for_each_point(tmp_path: Path, capsys: Capture) -> N
         (["--space", "method=kd,nope"], "--space method: nope is unknown; choose from fitnet"),
         (["--space", "method=kd,dkd", "--space", "method=kd,at"], "--space method: given twice"),
         (["--space", "stand.temperature=1:2:2"], "--space stand.temperature=1:2:2: expected"),
-        (["--space", "student=resnet8,resnet9"], "unknown model resnet9; nearest: resnet8"),
+        (["--space", "student=resnet8,resnet9"], "--space student resnet9: unknown model; nearest: resnet8"),
         (["--sampler", "grid"], "--sampler grid: method.temperature is a range; give its values"),
         (["--trials", "1"], "--trials 1: at least 2, one for each form"),
         (["--seeds", "0,0"], "--seeds 0,0: a seed is given twice"),

@@ -140,7 +140,7 @@ def test_every_group_has_a_figure_with_a_unique_name() -> None:
     other = made_run("kd-r56-r20", True, 1, [61.0])
     change_info(other, teacher_sha256="bb")
     runs = [*_runs(), other, made_run("alone-r32", False, 0, [60.0])]
-    figures = [figure for group in group_runs(runs) for figure in run_figures(group)]
+    figures = [figure for group in group_runs(runs) for figure in run_figures(group, "best")]
     make_names_unique(figures)
     assert [figure.name for figure in figures] == [
         "accuracy-resnet56-resnet20-cifar100-240", "loss-resnet56-resnet20-cifar100-240",

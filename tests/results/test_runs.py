@@ -67,7 +67,7 @@ def test_the_page_shows_an_unfinished_run_as_one_and_keeps_data_sets_apart(tmp_p
     _folder(tmp_path, "\n".join(LINES))
     _folder(tmp_path, "\n".join(LINES), "interrupted", "kd-digits")
     runs = find_runs(tmp_path, [], print)
-    sections = [ReportSection(group, run_figures(group)) for group in group_runs(runs)]
+    sections = [ReportSection(group, run_figures(group, "best")) for group in group_runs(runs)]
     assert [len(section.group.runs) for section in sections] == [1, 1]
     page = render_page(sections, "best")
     assert "2 runs, 0 finished; 1 seed;" in page

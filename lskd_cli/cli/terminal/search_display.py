@@ -20,6 +20,7 @@ from lskd_cli.engine.training.callback import RunningMetrics
 from lskd_cli.engine.training.student_trainer import StudentTrainer
 from lskd_cli.results.tables.table_format import format_duration, format_value
 from lskd_cli.search_info import TrialInfo, settings_text
+from lskd_cli.wording import counted
 
 _STYLES = {"complete": "green", "failed": "red", "pruned": "dim"}
 
@@ -97,8 +98,8 @@ class SearchDisplay(LiveDisplay, SearchCallback):
             values = sorted(trial.accuracies[-1] for trial in running)
             span = " to ".join(dict.fromkeys(f"{value:.2f}" for value in (values[0], values[-1])))
             epoch = max(len(trial.accuracies) for trial in running)
-            count = f"{len(running)} trial{'s' * (len(running) > 1)}"
-            info(f"epoch {epoch}/{self.epochs}: {count}, held-out top-1 {span} %{self._eta()}")
+            trials = counted(len(running), "trial")
+            info(f"epoch {epoch}/{self.epochs}: {trials}, held-out top-1 {span} %{self._eta()}")
 
     def on_trial_end(self, trial: Trial) -> None:
         self._update()

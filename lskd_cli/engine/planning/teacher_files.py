@@ -11,6 +11,7 @@ from lskd_cli.engine.inference.trained_network import TrainedNetwork, trained_te
 from lskd_cli.engine.runs.run_folder import RunFolder
 from lskd_cli.errors import RequestError
 from lskd_cli.run_paths import PRESET, STUDENT, list_runs
+from lskd_cli.wording import counted
 
 TEACHER_RUNS = ("teacher-", "finetune-")  # prefixes of the presets that train teachers
 
@@ -88,7 +89,7 @@ def _shortened(folder: Path, preset: Preset) -> str | None:
     epochs = trained.schedule.epochs
     complete = min((one.schedule.epochs for one in _teacher_presets(preset)), default=epochs)
     if epochs < complete:
-        return f"for {epochs} epoch{'s' * (epochs != 1)} instead of {complete}"
+        return f"for {counted(epochs, 'epoch')} instead of {complete}"
     return None
 
 

@@ -23,7 +23,7 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
         RequestError: the database or the journal cannot be opened.
     """
     path = folder / JOURNAL
-    name = str(path) if url is None else f"--storage {public_url(url)}"
+    name = storage_name(url, folder)
     try:
         if url is None:
             _remove_truncated_line(path)
@@ -35,6 +35,11 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
         raise RequestError(f"{name}: cannot be opened: {_first_line(error)}") from None
 
 
+def storage_name(url: str | None, folder: Path) -> str:
+    """What messages call the storage: the journal, or the option without a password."""
+    return str(folder / JOURNAL) if url is None else f"--storage {public_url(url)}"
+
+
 @contextmanager
 def storage_errors(url: str | None, folder: Path) -> Iterator[None]:
     """Describe errors of the storage in one line.
@@ -42,7 +47,7 @@ def storage_errors(url: str | None, folder: Path) -> Iterator[None]:
     Raises:
         RunError: the storage cannot be read or written.
     """
-    name = str(folder / JOURNAL) if url is None else f"--storage {public_url(url)}"
+    name = storage_name(url, folder)
     try:
         yield
     except (RequestError, RunError):

@@ -16,6 +16,7 @@ from optuna.trial import TrialState as State
 
 from lskd_cli.config import Preset
 from lskd_cli.config.search_space import Form, FormSpace, Value
+from lskd_cli.engine.runs.run_folder import RunFolder
 from lskd_cli.engine.search.proposals import (
     create_pruner,
     create_sampler,
@@ -23,17 +24,11 @@ from lskd_cli.engine.search.proposals import (
     settings_of,
     suggest,
 )
-from lskd_cli.engine.search.storage import open_storage, storage_errors
+from lskd_cli.engine.search.storage import open_storage, storage_errors, storage_name
 from lskd_cli.errors import RequestError
 from lskd_cli.io.atomic import write_text
 from lskd_cli.io.locks import file_lock
-from lskd_cli.search_info import (
-    DimensionInfo,
-    PrunerName,
-    SamplerName,
-    TrialInfo,
-    TrialState,
-)
+from lskd_cli.search_info import PrunerName, SamplerName, TrialInfo, TrialState
 
 TRIALS = "trials"  # folder of the runs of unfinished trials
 _ID = "id"  # file with an identifier of the folder
@@ -254,22 +249,6 @@ class SearchStudy:
             found = optuna.importance.get_param_importances(same_epoch)
         return {label: float(value) for label, value in found.items()}, epoch
 
-    def dimensions(self) -> dict[Form, list[DimensionInfo]]:
-        """The search space of each form."""
-        return {
-            form: [
-                DimensionInfo(
-                    label=item.label,
-                    low=item.low,
-                    high=item.high,
-                    is_log=item.is_log,
-                    values=list(item.values),
-                )
-                for item in space.all_dimensions()
-            ]
-            for form, space in self.spaces.items()
-        }
-
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Only one process of the folder at a time chooses trials."""
@@ -290,10 +269,11 @@ class SearchStudy:
         if saved is None or saved == request:
             return
         different = [key for key in request if saved.get(key) != request[key]]
+        differ = "differs" if len(different) == 1 else "differ"
+        fresh = "" if self.options.storage else ", or --fresh"
         raise RequestError(
-            f"{self.folder}: belongs to another search ({', '.join(different)} differ"
-            f"{'s' * (len(different) == 1)}); use --set name=NEW for a search of its own, or "
-            "--fresh"
+            f"{storage_name(self.options.storage, self.folder)}: belongs to another search "
+            f"({', '.join(different)} {differ}); use --set name=NEW for a search of its own{fresh}"
         )
 
     def _next_form(self) -> Form | None:
@@ -363,6 +343,23 @@ class SearchStudy:
             is_preset=trial.user_attrs.get(_PRESET, False),
             error=trial.user_attrs.get(_ERROR),
         )
+
+
+def archive_search(folder: Path) -> Path | None:
+    """Rename the folder of a search to the first free NAME.oldN, and return its new path.
+
+    Raises:
+        RequestError: another process trains a trial of the search.
+    """
+    for lock in (folder / TRIALS).glob(".*.lock"):
+        try:
+            with file_lock(lock.with_name(lock.stem.removeprefix(".")), wait=False):
+                pass
+        except Timeout:
+            raise RequestError(
+                f"{folder}: another process is searching; stop it, or use --set name=NEW"
+            ) from None
+    return RunFolder(folder).archive()
 
 
 def _accuracies(trial: FrozenTrial) -> list[float]:

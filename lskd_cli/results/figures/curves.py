@@ -114,7 +114,7 @@ def training_curves(runs: Sequence[Run], metric: CurveMetric) -> Figure:
         if metric == "test_top1":
             method_runs = [*(run for run in baselines if run not in method_runs), *method_runs]
         panel_runs[name] = method_runs
-    epochs = runs[-1].preset.schedule.epochs
+    epochs = max(run.preset.schedule.epochs for run in runs)
     panel_logs = {name: _logs(panel_runs[name], metric) for name in names}
     rows = {name: curve_rows(panel_runs[name], metric, panel_logs[name], epochs) for name in names}
     all_rows = [row for name in names for row in rows[name]]

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 
 import altair as alt
 
-from lskd_cli.config.search_space import Form
+from lskd_cli.config.search_space import Dimension, Form
 from lskd_cli.results.figures.chart import ROWS, Chart, Figure, Panel, Row
 from lskd_cli.results.figures.style import BLACK, GRAY
-from lskd_cli.search_info import DimensionInfo, SearchInfo, TrialInfo, short_label
+from lskd_cli.search_info import SearchInfo, TrialInfo, short_label
+from lskd_cli.wording import counted
 
 _ACCURACY = "top-1 (%)"  # on the held-out images
 
@@ -100,7 +101,7 @@ def _rows(info: SearchInfo, form: Form) -> Iterator[Row]:
 
 def _trial_rows(
     trial: TrialInfo,
-    dimensions: Sequence[DimensionInfo],
+    dimensions: Sequence[Dimension],
     names: Sequence[str],
     low: float,
     high: float,
@@ -108,7 +109,7 @@ def _trial_rows(
     shared = {
         "kind": trial.state,
         "trial": trial.number,
-        "state": f"{trial.state} after {len(trial.accuracies)} epochs",
+        "state": f"{trial.state} after {counted(len(trial.accuracies), 'epoch')}",
         "settings": ", ".join(
             f"{short_label(label)} {value}" for label, value in trial.settings.items()
         ),
@@ -124,7 +125,7 @@ def _trial_rows(
         yield shared | {"axis": _ACCURACY, "order": len(dimensions), "position": position}
 
 
-def _axis_names(dimensions: Sequence[DimensionInfo]) -> list[str]:
+def _axis_names(dimensions: Sequence[Dimension]) -> list[str]:
     """Short names where they are unique."""
     short = [short_label(dimension.label).rpartition(".")[2] for dimension in dimensions]
     return [
@@ -133,7 +134,7 @@ def _axis_names(dimensions: Sequence[DimensionInfo]) -> list[str]:
     ]
 
 
-def _position(dimension: DimensionInfo, value: object) -> float:
+def _position(dimension: Dimension, value: object) -> float:
     """Where a value is on its axis, from 0 to 1."""
     if dimension.values:
         return (list(dimension.values).index(value) + 0.5) / len(dimension.values)  # type: ignore[arg-type]
@@ -143,7 +144,7 @@ def _position(dimension: DimensionInfo, value: object) -> float:
     return (value - dimension.low) / (dimension.high - dimension.low)
 
 
-def _ends(dimension: DimensionInfo) -> list[tuple[float, str]]:
+def _ends(dimension: Dimension) -> list[tuple[float, str]]:
     """Labels of an axis with their positions."""
     if dimension.values:
         return [(_position(dimension, value), str(value)) for value in dimension.values]

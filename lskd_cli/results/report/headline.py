@@ -25,14 +25,14 @@ class Headline:
 
 
 def make_headline(presets: Sequence[Preset], rows: Sequence[ComparisonRow]) -> Headline:
-    """The first lines of a page.
+    """The first lines of a page; only a title, if accuracies on several data sets are compared.
 
     Args:
         presets: presets of all runs.
         rows: rows of the comparison table, for finished runs.
     """
     best = max(rows, key=_best_mean, default=None)
-    if best is None:
+    if best is None or len({row.dataset for row in rows}) > 1:
         return Headline(_title(presets), "", [])
     stats, name = _best_form(best)
     assert stats is not None

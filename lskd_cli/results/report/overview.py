@@ -8,6 +8,7 @@ from lskd_cli.results.grouping import MethodRuns, RunGroup, has_published_settin
 from lskd_cli.results.runs import EpochName, Run
 from lskd_cli.results.seed_stats import paired_difference, top1_by_seed
 from lskd_cli.results.tables.table_format import format_duration
+from lskd_cli.wording import counted
 
 _MAX_NAMES = 8  # of unfinished runs in one line
 
@@ -40,6 +41,8 @@ def _row(group: RunGroup, method: MethodRuns, section: str, epoch: EpochName) ->
     epochs = method.preset.schedule.epochs
     if difference:
         result, seeds = difference.difference_text(), f", n = {difference.n}"
+    elif all(run.is_finished for run in runs):
+        result, seeds = "no common seed", ""
     else:
         result, seeds = f"epoch {min(len(run.history) for run in runs)} of {epochs}", ""
     name = method_name(method.runs[0])
@@ -109,5 +112,5 @@ def _count_names(names: Sequence[str]) -> str:
     counts = Counter(names)
     texts = [f"{name} ({n} seeds)" if n > 1 else name for name, n in counts.items()]
     if len(texts) > _MAX_NAMES:
-        texts[_MAX_NAMES:] = [f"{len(texts) - _MAX_NAMES} others"]
+        texts[_MAX_NAMES:] = [counted(len(texts) - _MAX_NAMES, "other")]
     return ", ".join(texts)

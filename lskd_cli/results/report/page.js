@@ -34,8 +34,8 @@ addEventListener("hashchange", () => {
   if (fold) fold.open = true;
 });
 
-// Sorting. 70.50 ± 0.71 is 70.5, 1:02:03 is 3723; empty cells come last.
-const number = (text) => text.split(":").reduce((sum, part) => sum * 60 + parseFloat(part), 0);
+// Sorting. 70.50 ± 0.71 is 70.5, 10,000 is 10000, 1:02:03 is 3723; empty cells come last.
+const number = (text) => text.replaceAll(",", "").split(":").reduce((sum, part) => sum * 60 + parseFloat(part), 0);
 for (const button of all("th button")) {
   button.addEventListener("click", () => {
     const heading = button.closest("th");
@@ -57,10 +57,10 @@ for (const button of all("th button")) {
 // Filters by method, pair and state.
 const matches = ({ method, methods, pair, state }) => {
   const filters = settings.filters;
-  const names = methods?.split("|") ?? [method];
+  const names = methods ?? method;
   return (
-    (!filters.method || names.includes(filters.method)) &&
-    (!filters.pair || pair === undefined || pair === filters.pair) &&
+    (!filters.method || !names || names.split("|").includes(filters.method)) &&
+    (!filters.pair || !pair || pair === filters.pair || filters.pair.endsWith(` → ${pair}`)) &&
     (!filters.state || state === undefined || state === filters.state)
   );
 };

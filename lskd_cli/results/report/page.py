@@ -19,11 +19,7 @@ from lskd_cli.results.grouping import RunGroup, method_name, pair_label
 from lskd_cli.results.report.headline import make_headline
 from lskd_cli.results.report.overview import forest_rows, progress_lines
 from lskd_cli.results.report.page_data import page_data
-from lskd_cli.results.report.report_figures import (
-    make_names_unique,
-    overview_figure,
-    search_figures,
-)
+from lskd_cli.results.report.report_figures import make_names_unique, overview_figure
 from lskd_cli.results.runs import EpochName, Run
 from lskd_cli.results.sweeps import without_sweeps
 from lskd_cli.results.tables.comparison import make_comparison
@@ -36,6 +32,14 @@ PAGE = "index.html"
 VERSION_FILE = "version.js"  # written beside a page that is rewritten, see page_watch.js
 _VERSIONS = ("lskd", "torch")  # in the table of runs; run.json has more
 _COPY_FORMATS = {"LaTeX": "latex", "Markdown": "md", "CSV": "csv"}
+
+
+@dataclass
+class SearchSection:
+    """A search with its figures."""
+
+    search: SearchInfo
+    figures: list[Figure]
 
 
 @dataclass
@@ -56,7 +60,7 @@ def write_page(
     sections: Sequence[ReportSection],
     epoch: EpochName,
     version: str | None = None,
-    searches: Sequence[SearchInfo] = (),
+    searches: Sequence[SearchSection] = (),
 ) -> None:
     """Render the page and replace the file; equal names of figures are numbered.
 
@@ -91,17 +95,25 @@ def overview(sections: Sequence[ReportSection], epoch: EpochName) -> list[Figure
     Raises:
         RequestError: two runs have the same settings and seed.
     """
-    groups = [(section.compared, anchor) for section, anchor in _anchors(sections)]
-    rows = forest_rows(groups, epoch)
+    groups = [section.compared for section in sections]
+    rows = forest_rows(list(zip(groups, _anchors(sections), strict=True)), epoch)
     # Before the first difference, unfinished runs are listed elsewhere.
     return [overview_figure(rows)] if any(row.difference is not None for row in rows) else []
+
+
+def section_figures(
+    sections: Sequence[ReportSection], searches: Sequence[SearchSection]
+) -> list[Figure]:
+    """The figures of all sections."""
+    figures = [figure for section in sections for figure in section.figures]
+    return figures + [figure for section in searches for figure in section.figures]
 
 
 def render_page(
     sections: Sequence[ReportSection],
     epoch: EpochName,
     version: str | None = None,
-    searches: Sequence[SearchInfo] = (),
+    searches: Sequence[SearchSection] = (),
 ) -> str:
     """The page as HTML; the arguments are those of ``write_page``."""
     # Student baselines are part of several groups.
@@ -109,13 +121,10 @@ def render_page(
     commands: dict[str, list[str]] = {}
     for run in runs:
         commands.setdefault(run.info.command, []).append(run.preset.run_path)
-    searched = [_search_values(info) for info in searches]
-    search_charts = [figure for values in searched for figure in values["figures"]]
-    make_names_unique([*(f for section in sections for f in section.figures), *search_charts])
+    figures = section_figures(sections, searches)
+    make_names_unique(figures)
     top_figures = overview(sections, epoch)
     comparison = make_comparison([section.compared for section in sections], epoch)
-    figures = [*top_figures, *(figure for section in sections for figure in section.figures)]
-    figures += search_charts
     environment = Environment(
         loader=PackageLoader("lskd_cli.results.report", "."),
         autoescape=True,
@@ -128,8 +137,8 @@ def render_page(
         overview=top_figures,
         headline=make_headline([run.preset for run in runs], comparison.rows if comparison else []),
         comparison=_table_values(comparison) if comparison else None,
-        sections=[_section_values(section, anchor) for section, anchor in _anchors(sections)],
-        searches=searched,
+        sections=list(map(_section_values, sections, _anchors(sections))),
+        searches=list(map(_search_values, searches, _search_anchors(searches))),
         runs=[_run_values(run) for run in runs],
         unfinished=progress_lines(unfinished),
         num_unfinished=len(unfinished),
@@ -141,7 +150,7 @@ def render_page(
         commands=commands,
         presets=[(run.preset.run_path, to_yaml(run.preset)) for run in runs],
         # Both contain no text from outside that could end the element.
-        data=Markup(page_data(runs, figures)),
+        data=Markup(page_data(runs, [*top_figures, *figures])),
         vega=Markup(_vega()),
     )
 
@@ -157,15 +166,23 @@ def _distinct(texts: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
-def _anchors(sections: Sequence[ReportSection]) -> list[tuple[ReportSection, str]]:
-    """Every section with its identifier, which is unique on the page."""
+def _anchors(sections: Sequence[ReportSection]) -> list[str]:
+    return _unique_anchors(section.group.title for section in sections)
+
+
+def _search_anchors(searches: Sequence[SearchSection]) -> list[str]:
+    return _unique_anchors(f"search-{section.search.name}" for section in searches)
+
+
+def _unique_anchors(texts: Iterable[str]) -> list[str]:
+    """Identifiers of elements of the page; equal ones are numbered."""
     counts: dict[str, int] = {}
-    anchored = []
-    for section in sections:
-        name = re.sub(r"[^a-z0-9.]+", "-", section.group.title.lower()).strip("-")
+    anchors = []
+    for text in texts:
+        name = re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
         counts[name] = counts.get(name, 0) + 1
-        anchored.append((section, name if counts[name] == 1 else f"{name}-{counts[name]}"))
-    return anchored
+        anchors.append(name if counts[name] == 1 else f"{name}-{counts[name]}")
+    return anchors
 
 
 def _section_values(section: ReportSection, anchor: str) -> dict[str, Any]:
@@ -182,14 +199,15 @@ def _section_values(section: ReportSection, anchor: str) -> dict[str, Any]:
     }
 
 
-def _search_values(info: SearchInfo) -> dict[str, Any]:
+def _search_values(section: SearchSection, anchor: str) -> dict[str, Any]:
+    search = section.search
     return {
-        "title": f"Search of {info.name}",
-        "pair": info.pair,
-        "anchor": re.sub(r"[^a-z0-9.]+", "-", f"search-{info.name}".lower()),
-        "table": _table_values(make_search_table(info)),
-        "figures": search_figures(info),
-        "command": info.command,
+        "title": f"Search of {search.name}",
+        "pair": search.pair,
+        "anchor": anchor,
+        "table": _table_values(make_search_table(search)),
+        "figures": section.figures,
+        "command": search.command,
     }
 
 

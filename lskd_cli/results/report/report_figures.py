@@ -21,8 +21,10 @@ from lskd_cli.results.figures.search import search_figure
 from lskd_cli.results.figures.shared_temperature import misranked_pair, pair_figure
 from lskd_cli.results.figures.tsne import tsne_figure
 from lskd_cli.results.grouping import RunGroup
+from lskd_cli.results.runs import EpochName
 from lskd_cli.results.sweeps import Sweep, find_sweeps
 from lskd_cli.search_info import SearchInfo
+from lskd_cli.wording import counted
 
 _MIN_TSNE_IMAGES = 4
 _MAX_OPEN_METHODS = 2  # with more methods, a page shows the figures of each one on request
@@ -58,9 +60,14 @@ def overview_figure(rows: Sequence[ForestRow]) -> Figure:
     return replace(forest_plot(rows), name="overview", title=title, caption=f"{caption}.")
 
 
-def run_figures(group: RunGroup) -> list[Figure]:
-    """The figures that need only the run folders of a group: curves and ablations."""
-    return [curves(group, "test_top1"), curves(group, "train_loss"), *ablations(group)]
+def run_figures(group: RunGroup, epoch: EpochName) -> list[Figure]:
+    """The figures that need only the run folders of a group: curves and ablations.
+
+    Args:
+        group: the runs.
+        epoch: the best or the last epoch in ablations.
+    """
+    return [curves(group, "test_top1"), curves(group, "train_loss"), *ablations(group, epoch)]
 
 
 def curves(group: RunGroup, metric: CurveMetric) -> Figure:
@@ -79,20 +86,20 @@ def curves(group: RunGroup, metric: CurveMetric) -> Figure:
     return _with_caption(prefix, group, title, caption, training_curves(group.runs, metric))
 
 
-def ablations(group: RunGroup) -> list[Figure]:
+def ablations(group: RunGroup, epoch: EpochName) -> list[Figure]:
     """Accuracy by base temperature and weight, for each method that was run with several."""
-    return [_ablation(group, sweep) for sweep in find_sweeps(group)]
+    return [_ablation(group, sweep, epoch) for sweep in find_sweeps(group)]
 
 
-def _ablation(group: RunGroup, sweep: Sweep) -> Figure:
+def _ablation(group: RunGroup, sweep: Sweep, epoch: EpochName) -> Figure:
     method = sweep.method
-    means = {point: mean(run.top1("best") for run in runs) for point, runs in sweep.points.items()}
-    caption = f"Best epoch of {method}+Ours, mean over seeds"
+    means = {point: mean(run.top1(epoch) for run in runs) for point, runs in sweep.points.items()}
+    caption = f"{epoch.capitalize()} epoch of {method}+Ours, mean over seeds"
     caption += "".join(f", {key} {value:g}" for key, value in sweep.other_settings.items())
     caption += "."
     reference = None
     if sweep.plain:
-        reference = mean(run.top1("best") for run in sweep.plain)
+        reference = mean(run.top1(epoch) for run in sweep.plain)
         caption += f" Plain {method}: {reference:.2f} %."
     if sweep.default in means:
         caption += " Frame: the default of the preset."
@@ -222,10 +229,11 @@ def search_figures(info: SearchInfo) -> list[Figure]:
     """The figure of a search; none before a trial has ended."""
     if not any(trial.state in ("complete", "pruned") for trial in info.trials):
         return []
+    trials, epochs = counted(len(info.trials), "trial"), counted(info.epochs, "epoch")
     caption = (
-        f"Settings of {len(info.trials)} trials and their accuracy on {info.held_out:,} held-out "
-        f"training images after {info.epochs} epochs. Gray: pruned trials, whose lines end before "
-        "the accuracy. Black, dashed: the settings of the preset."
+        f"Settings of {trials} and their accuracy on {info.held_out:,} held-out training images "
+        f"after {epochs}. Gray: pruned trials, whose lines end before the accuracy. Black, "
+        "dashed: the settings of the preset."
     )
     name = re.sub(r"[^\w.-]+", "-", f"search-{info.name}").lower()
     title = "Settings and accuracy of all trials"

@@ -127,18 +127,25 @@ def _row(plain: Sequence[Run], standardized: Sequence[Run], epoch: EpochName) ->
 
 
 def _mean_gains(rows: Sequence[ComparisonRow]) -> str:
-    """Sentences with the mean difference of each method over several pairs, weighted equally."""
-    by_method: dict[str, dict[tuple[str | None, str], list[float]]] = {}
+    """Sentences with the mean difference of each method over several pairs, weighted equally.
+
+    Rows of different data, lengths or precisions have sentences of their own. If a pair has several
+    presets, the first one counts.
+    """
+    gains: dict[tuple[str, str], dict[tuple[str | None, str], float]] = {}
     for row in rows:
         if row.difference is not None:
-            pairs = by_method.setdefault(row.method, {})
-            pairs.setdefault((row.teacher, row.student), []).append(row.difference.mean)
+            settings = f"{row.data_label}, {format_epochs(row)} epochs, {row.precision}"
+            pairs = gains.setdefault((row.method, settings), {})
+            pairs.setdefault((row.teacher, row.student), row.difference.mean)
+    is_single = len({settings for _, settings in gains}) == 1
     sentences = []
-    for method, pairs in by_method.items():
-        stats = SeedStats.of([mean(values) for values in pairs.values()])
+    for (method, settings), pairs in gains.items():
+        stats = SeedStats.of(list(pairs.values()))
         if stats is not None and stats.n > 1:
+            where = "" if is_single else f" ({settings})"
             text = stats.difference_text()
-            sentences.append(f" Mean Δ of {method} over {stats.n} pairs: {text}.")
+            sentences.append(f" Mean Δ of {method} over {stats.n} pairs{where}: {text}.")
     return "".join(sentences)
 
 
@@ -152,7 +159,7 @@ _COLUMNS = (
     Column("Method", "text", lambda row: row.method),
     Column("Epochs", "number", format_epochs),
     Column("Precision", "text", lambda row: row.precision or ""),
-    Column("n", "number", lambda row: format_n(row.plain, row.standardized)),
+    Column("n", "number", lambda row: format_n(row.plain, row.standardized, row.difference)),
     Column("Plain", "number", lambda row: format_stats(row.plain)),
     Column("+Ours", "number", lambda row: format_stats(row.standardized)),
     difference_column("Δ", "difference"),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from lskd_cli.config.search_space import Form
 from lskd_cli.results.tables.table_format import Column, Table, format_value
 from lskd_cli.search_info import SearchInfo, TrialInfo, settings_text
+from lskd_cli.wording import counted
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,10 @@ def make_search_table(info: SearchInfo) -> Table:
         "with the settings of the preset; complete, pruned, failed: numbers of trials. The best "
         "of several trials is better by chance on these images."
     )
-    seeds = f", mean of {len(info.seeds)} seeds" if len(info.seeds) > 1 else ""
+    seeds = f", mean of {counted(len(info.seeds), 'seed')}" if len(info.seeds) > 1 else ""
     title = (
         f"{info.name}: top-1 accuracy on {info.held_out:,} held-out training images "
-        f"after {info.epochs} epoch{'s' * (info.epochs > 1)}{seeds}"
+        f"after {counted(info.epochs, 'epoch')}{seeds}"
     )
     return Table(title, caption, _importance_note(info), columns, rows, [vars(row) for row in rows])
 

@@ -239,8 +239,8 @@ def as_csv(tables: Sequence[Table]) -> str:
 def table_lines(table: Table, format_name: str) -> tuple[list[str], list[str], list[str]]:
     """The lines of a table in a text format: those before its rows, its rows, and those after."""
     if format_name == "csv":
-        head, *rows = as_csv([table]).splitlines()
-        return [head], rows, []
+        lines = as_csv([table]).splitlines()  # none without rows
+        return lines[:1], lines[1:], []
     lines = TEXT_FORMATS[format_name]([table]).splitlines()
     # Caption, blank line, headings and rule; comment, begin, rule, headings and rule.
     num_before = {"md": 4, "latex": 5}[format_name]

@@ -31,14 +31,14 @@ _KD = [
 
 def _sections(*more: Run) -> list[ReportSection]:
     group = made_group(*more)
-    figures = run_figures(group)
+    figures = run_figures(group, "best")
     figures += logit_figures(group, made_outputs(), 0, TsneOptions((), 100), print)
     dkd = [made_run("dkd-v13-v8", stand, 0, [60.0, 74.0 - stand]) for stand in (False, True)]
     unfinished = made_run("mlkd-v13-v8", False, 0, [50.0, 51.0], "running")
     unfinished.history[-1]["seconds"] = 60.0
     others = group_runs([*dkd, unfinished])
     sections = [ReportSection(group, figures)]
-    sections += [ReportSection(other, run_figures(other)) for other in others]
+    sections += [ReportSection(other, run_figures(other, "best")) for other in others]
     make_names_unique([figure for section in sections for figure in section.figures])
     return sections
 
@@ -381,7 +381,7 @@ def test_two_hundred_runs_open_quickly_in_a_small_file(browser: Browser, tmp_pat
         for stand in (False, True)
         for seed in range(5)
     ]
-    sections = [ReportSection(group, run_figures(group)) for group in group_runs(runs)]
+    sections = [ReportSection(group, run_figures(group, "best")) for group in group_runs(runs)]
     make_names_unique([figure for section in sections for figure in section.figures])
     file = tmp_path / "index.html"
     write_page(file, sections, "best")

@@ -40,3 +40,10 @@ def test_without_finished_runs_there_is_a_title_only() -> None:
     run = made_run("kd-r56-r20", False, 0, [50.0], "running")
     headline = make_headline([run.preset], [])
     assert headline == Headline("resnet56 → resnet20 on cifar100", "", [])
+
+
+def test_accuracies_on_several_data_sets_are_not_compared() -> None:
+    runs = [*_pair(range(3), 2.0), made_run("kd-digits", False, 0, [98.0])]
+    headline = _headline(runs)
+    assert headline.title == "2 pairs of teacher and student on cifar100, digits"
+    assert (headline.sentence, headline.numbers) == ("", [])

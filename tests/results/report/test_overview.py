@@ -27,6 +27,15 @@ def test_many_names_are_shortened() -> None:
     ((names, _),) = progress_lines(runs)
     assert names.startswith("run0, run1, ")
     assert names.endswith("run7, 3 others")
+    ((names, _),) = progress_lines(runs[:9])
+    assert names.endswith("run7, 1 other")
+
+
+def test_finished_runs_without_a_common_seed_have_no_difference() -> None:
+    runs = [made_run("kd-r56-r20", False, 0, [1.0]), made_run("kd-r56-r20", True, 1, [2.0])]
+    (group,) = group_runs(runs)
+    (row,) = forest_rows([(group, "section")], "best")
+    assert (row.result, row.difference, row.state) == ("no common seed", None, "finished")
 
 
 def _labels(*settings: str) -> list[str]:

@@ -127,15 +127,18 @@ def test_an_ablation_is_a_grid_with_the_baseline_in_its_scale() -> None:
 
 
 def test_runs_of_several_temperatures_and_weights_are_an_ablation() -> None:
-    assert ablations(made_group()) == []
+    assert ablations(made_group(), "best") == []
     other = ["stand.temperature=3", "name=kd-r56-r20-temperature3"]
     more = [
         made_run("kd-r56-r20", True, seed, [71.0 + seed, 50.0], "done", *other) for seed in (0, 1)
     ]
-    (shown,) = ablations(made_group(*more))
+    (shown,) = ablations(made_group(*more), "best")
     assert shown.name == "ablation-kd-resnet56-resnet20-cifar100-240"
     assert _texts(shown) == ["72.00", "71.50"]
     assert shown.caption.endswith("Plain KD: 70.00 %. Frame: the default of the preset.")
+    (last,) = ablations(made_group(*more), "last")
+    assert _texts(last) == ["72.00", "50.00"]
+    assert last.caption.startswith("Last epoch of KD+Ours")
 
 
 def test_a_group_has_all_figures_of_logits_that_it_has_networks_for() -> None:
@@ -210,7 +213,7 @@ def test_ablations_of_other_betas_are_apart_and_frame_only_what_is_there() -> No
     ]  # fmt: skip
     plain = made_run("dkd-r56-r20", False, 0, [60.0])
     (group,) = group_runs([plain, *runs])
-    first, second = ablations(group)
+    first, second = ablations(group, "best")
     texts = [_texts(first), _texts(second)]
     assert texts == [["73.00", "76.00"], ["79.00", "82.00"]]
     assert "beta 2." in first.caption

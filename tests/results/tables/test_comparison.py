@@ -165,7 +165,7 @@ def test_csv_has_a_column_for_each_number() -> None:
 def test_the_page_escapes_what_comes_from_runs() -> None:
     runs = _runs()
     change_info(runs[0], device="<script>alert(1)</script>")
-    sections = [ReportSection(group, run_figures(group)) for group in group_runs(runs)]
+    sections = [ReportSection(group, run_figures(group, "best")) for group in group_runs(runs)]
     page = render_page(sections, "best")
     assert "<script>alert" not in page
     assert "&lt;script&gt;" in page
@@ -260,6 +260,63 @@ def test_without_the_point_of_the_preset_all_points_stay_in_the_table() -> None:
     runs = [run for run in _swept() if run.preset.name != "kd-r56-r20" or not run.preset.teacher]
     (group,) = group_runs(runs)
     assert len(without_sweeps(group).methods) == len(group.methods) == 2
+
+
+def _tuned() -> list[Run]:
+    """A preset and the result of a search of it, whose plain settings are equal."""
+    tuned = ("name=kd-r56-r20-tuned", "stand.kd_weight=12")
+    return [
+        made_run("kd-r56-r20", stand, seed, [60.0 + 2 * stand + seed], "done", *more)
+        for more in ((), tuned)
+        for stand in (False, True)
+        for seed in (0, 1)
+    ]
+
+
+def test_a_preset_with_plain_runs_of_its_own_is_no_point_of_a_sweep() -> None:
+    (group,) = group_runs(_tuned())
+    assert not find_sweeps(group)
+    comparison = make_comparison([without_sweeps(group)], "best")
+    assert comparison is not None
+    assert [row.name for row in comparison.rows] == ["kd-r56-r20", "kd-r56-r20-tuned"]
+    point = ("name=kd-r56-r20-tuned-kd_weight3", "stand.kd_weight=3")
+    swept = [made_run("kd-r56-r20", True, 0, [61.0], "done", *point)]
+    (group,) = group_runs([*_tuned(), *swept])
+    (sweep,) = find_sweeps(group)
+    assert {run.preset.name for run in sweep.plain} == {"kd-r56-r20-tuned"}
+    assert list(sweep.points) == [(2.0, 12.0), (2.0, 3.0)]
+
+
+def test_a_plain_preset_without_standardization_has_no_point_in_a_sweep() -> None:
+    plain = [made_run("kd-r56-r20", False, 0, [60.0], "done", "stand=null")]
+    (group,) = group_runs([*plain, *(run for run in _swept() if run.preset.standardized)])
+    (sweep,) = find_sweeps(group)
+    assert sweep.default is None
+    assert make_sweep_table(group, sweep, "best").notes == "Plain KD: 60.00."
+
+
+def test_n_is_that_of_the_runs_and_of_the_pairs() -> None:
+    runs = [made_run("kd-r56-r20", False, seed, [60.0 + seed]) for seed in (0, 1, 2)]
+    runs += [made_run("kd-r56-r20", True, seed, [61.0 + 2 * seed]) for seed in (1, 2, 3)]
+    table = comparison_of(runs)
+    n = [column.heading for column in table.columns].index("n")
+    assert table.cells()[0][n] == "3/2"
+
+
+def test_a_mean_over_pairs_does_not_mix_settings() -> None:
+    runs = [
+        made_run(name, stand, 0, [60.0 + stand * gain], "done", *more)
+        for name, gain, more in (
+            ("kd-r56-r20", 1.0, ()),
+            ("kd-r56-r20", 50.0, ("name=other", "stand.kd_weight=1")),
+            ("kd-v13-v8", 3.0, ()),
+            ("kd-w40-2-w16-2", 50.0, ("data.limit_train=100",)),
+        )
+        for stand in (False, True)
+    ]
+    notes = comparison_of(runs).notes
+    assert "Mean Δ of KD over 2 pairs (cifar100, 240 epochs, fp32): +2.00 [" in notes
+    assert notes.count("Mean Δ") == 1
 
 
 def test_several_pairs_have_a_mean_difference_for_each_method() -> None:

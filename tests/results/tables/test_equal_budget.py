@@ -5,6 +5,7 @@ import pytest
 from lskd_cli.cli.compare import _with_equal_budget
 from lskd_cli.config import Preset, load_preset
 from lskd_cli.errors import RequestError
+from lskd_cli.results.figures.curves import training_curves
 from lskd_cli.results.grouping import group_runs
 from lskd_cli.results.runs import Run
 from lskd_cli.results.tables.details import make_details
@@ -73,3 +74,12 @@ def test_other_tables_are_as_before() -> None:
     headings = [column.heading for column in comparison_of([_runs()[1], _runs()[3]]).columns]
     assert "Passes" not in headings
     assert "Published" in headings
+
+
+def test_curves_are_as_long_as_the_longest_training() -> None:
+    runs = [
+        made_run("kd-r56-r20", False, 0, [50.0]),
+        made_run("mlkd-r56-r20", False, 0, [50.0], "done", "schedule.epochs=120"),
+    ]
+    for ordered in (runs, runs[::-1]):
+        assert {panel.epochs for panel in training_curves(ordered, "test_top1").panels} == {240}
