@@ -14,12 +14,31 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-# On a device, these operations synchronize, or copy from host memory.
+# On a device, these operations synchronize, or copy from host memory. Some read a value inside their
+# kernel, where nothing else on a CPU would notice it.
 FORBIDDEN = {
     torch.ops.aten._local_scalar_dense.default,
-    torch.ops.aten.nonzero.default,
     torch.ops.aten.lift_fresh.default,
+    torch.ops.aten.masked_fill.Tensor,
+    torch.ops.aten.masked_fill_.Tensor,
+    torch.ops.aten.masked_select.default,
+    torch.ops.aten.nonzero.default,
+    torch.ops.aten.repeat_interleave.Tensor,
+    torch.ops.aten.where.default,
 }
+INDEXING = {
+    torch.ops.aten.index.Tensor,
+    torch.ops.aten.index_put.default,
+    torch.ops.aten.index_put_.default,
+}
+
+
+def _synchronizes(func: Any, args: Any) -> bool:
+    """Whether an operation waits for the device; masks as indices are counted."""
+    has_mask = func in INDEXING and any(
+        index.dtype in (torch.bool, torch.uint8) for index in _tensors(args[1])
+    )
+    return func in FORBIDDEN or has_mask
 
 
 class _OperationRecorder(TorchDispatchMode):
@@ -29,7 +48,7 @@ class _OperationRecorder(TorchDispatchMode):
         self.changes: list[tuple[Tensor, Tensor]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in FORBIDDEN:
+        if _synchronizes(func, args):
             raise RuntimeError(f"operation not permitted during the capture: {func}")
         kwargs = kwargs or {}
         inputs = [(tensor, tensor.detach().clone()) for tensor in _tensors((args, kwargs))]

@@ -83,7 +83,8 @@ class Meters:
             self.sums[-1].add_(len(target))
         self.steps += 1
         is_first_bad = (self.bad_step == 0) & ~losses.isfinite().all()
-        self.bad_step.masked_fill_(is_first_bad, self.steps)
+        # masked_fill_ with a tensor would wait for the device.
+        torch.where(is_first_bad, self.steps, self.bad_step, out=self.bad_step)
         torch.where(is_first_bad, losses, self.bad_losses, out=self.bad_losses)
 
     def has_bad_step(self) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lskd_cli.config import Preset, load_preset
+from lskd_cli.config import Preset, builtin_methods, load_preset
 from lskd_cli.data import BatchSpec
 from lskd_cli.engine.devices import cuda_graphs
 from lskd_cli.engine.devices.cuda_graphs import EagerRunner, GraphRunner, JointStep, StepRunner
@@ -109,8 +109,15 @@ def test_mixed_images_and_averaged_weights_are_replayed(
 
 
 # crd draws other images than eager steps do; reviewkd's convolutions round otherwise in the memory
-# of this recorder.
-@pytest.mark.parametrize("method", ["crd", pytest.param("reviewkd", marks=pytest.mark.slow)])
+# of this recorder. kdsvd is not captured.
+@pytest.mark.parametrize(
+    "method",
+    [
+        name if name == "crd" else pytest.param(name, marks=pytest.mark.slow)
+        for name in builtin_methods()
+        if name not in ("none", "kdsvd")
+    ],
+)
 def test_steps_of_other_methods_read_nothing_either(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
@@ -193,6 +200,8 @@ def test_a_replay_reads_new_inputs() -> None:
         lambda index: index.sum().item(),
         lambda index: index.nonzero(),
         lambda index: index + torch.tensor([1.0]),
+        lambda index: index[index > 0],
+        lambda index: index.masked_fill_(index > 0, index.sum()),
     ],
 )
 def test_the_fake_recorder_refuses_operations_that_synchronize_a_device(
