@@ -89,7 +89,10 @@ class Checkpoint:
         stored = self.metadata.get("num_classes")
         if stored is None:
             return None
-        if not (stored.isascii() and stored.isdecimal() and 1 <= int(stored) <= _MAX_CLASSES):
+        is_number = (
+            stored.isascii() and stored.isdecimal() and len(stored) <= len(str(_MAX_CLASSES))
+        )
+        if not (is_number and 1 <= int(stored) <= _MAX_CLASSES):
             raise RequestError(
                 f"{self.path}: metadata: num_classes: must be 1 to {_MAX_CLASSES}, not "
                 f"{short_repr(stored)}"
@@ -337,7 +340,7 @@ def load_safetensors(path: Path) -> Checkpoint:
     except (SafetensorError, OSError, KeyError) as error:
         raise RequestError(f"{path}: not a readable safetensors file: {error}") from None
     header, tensors = _split(content)
-    metadata = header.get("__metadata__", {})
+    metadata = header.get("__metadata__") or {}
     if _DIGEST in metadata and metadata[_DIGEST] != _content_digest(header, tensors):
         raise RequestError(f"{path}: corrupt: its content does not match its digest")
     return Checkpoint(path, weights, {k: v for k, v in metadata.items() if k != _DIGEST})

@@ -22,6 +22,13 @@ class RunError(Exception):
 class DivergenceError(RunError):
     """A loss, a weight or a metric of a run is not finite; its last saved state is kept."""
 
+    def __init__(self, problem: str) -> None:
+        """Add the remedy to the problem, which names the run and the step."""
+        super().__init__(
+            f"{problem}; the last saved state is kept; restart with --fresh --set "
+            "optimizer.lr=LOWER or --set optimizer.clip_grad_norm=1"
+        )
+
 
 class Interrupted(Exception):  # noqa: N818 (an interruption is not an error)
     """The user stopped the run, and its state is saved. Exit code 130."""

@@ -1,7 +1,6 @@
 """Preprocessing of a network's images: a property of its weights, which were trained with it."""
 
 import json
-import math
 from dataclasses import asdict, dataclass
 
 from lskd_cli.config import Data
@@ -54,8 +53,8 @@ class Preprocessing:
             raise ValueError(f"expected the keys {', '.join(_FIELDS)}")
         result = cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
         sizes = (result.image_size, result.crop, *result.mean, *result.std)
-        if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in sizes):
-            raise ValueError("a number is missing or not finite")
+        if not all(isinstance(value, (int, float)) and abs(value) <= _MAX_SIZE for value in sizes):
+            raise ValueError("a number is missing, not finite or too large")
         if not isinstance(result.image_size, int) or not isinstance(result.squash, bool):
             raise ValueError("image_size must be an integer and squash a boolean")
         if not (1 <= result.image_size <= _MAX_SIZE and _MIN_CROP <= result.crop <= 2):

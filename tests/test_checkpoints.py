@@ -13,9 +13,11 @@ import torch
 from safetensors.torch import save_file
 
 from lskd_cli.checkpoints import load_checkpoint, save_checkpoint
+from lskd_cli.config import load_preset
 from lskd_cli.errors import RequestError, RunError
 from lskd_cli.models import create_model
 from lskd_cli.pickled_weights import read_pickled_weights
+from lskd_cli.preprocessing import Preprocessing
 from tests.malicious_files import Evil
 
 METADATA = {"model": "resnet8", "num_classes": "100", "dataset": "cifar100", "top1": "60.00"}
@@ -288,7 +290,7 @@ def test_a_url_is_not_printed_with_its_secrets() -> None:
     assert "TOKEN" not in str(caught.value)
 
 
-@pytest.mark.parametrize("value", ["x", "-3", "0", "1000000000", "²"])
+@pytest.mark.parametrize("value", ["x", "-3", "0", "1000000000", "²", "9" * 5000])
 def test_an_impossible_number_of_classes_is_refused(tmp_path: Path, value: str) -> None:
     path = tmp_path / "x.safetensors"
     save_checkpoint(path, _network_weights(), {"num_classes": value})
@@ -301,3 +303,19 @@ def test_class_names_of_many_brackets_are_refused(tmp_path: Path) -> None:
     save_checkpoint(path, _network_weights(), {"classes": "[" * 100_000})
     with pytest.raises(RequestError, match="metadata: classes: not a list of names"):
         load_checkpoint(path).class_names()
+
+
+def test_preprocessing_with_an_enormous_number_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    data = load_preset("kd-digits").data
+    stored = Preprocessing.of_data(data).to_json().replace('"crop": 1.0', f'"crop": {"9" * 400}')
+    save_checkpoint(path, _network_weights(), {"preprocessing": stored})
+    with pytest.raises(RequestError, match="metadata: preprocessing: a number is missing, not fin"):
+        load_checkpoint(path).preprocessing("resnet8", data, 32)
+
+
+def test_a_file_whose_metadata_are_null_has_none(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    header = b'{"__metadata__":null,"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    assert load_checkpoint(path).metadata == {}

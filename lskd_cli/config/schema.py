@@ -226,8 +226,14 @@ class Preset(ConfigModel):
                 "optimizer.grad_accum_steps: must not exceed data.batch_size "
                 f"({self.data.batch_size})"
             )
+        is_divided = self.optimizer.grad_accum_steps > 1
+        if self.sync_batchnorm and is_divided and not self.data.drop_last:
+            raise ValueError(
+                "sync_batchnorm: with optimizer.grad_accum_steps, set data.drop_last=true; "
+                "processes would have different numbers of micro-batches in the last step"
+            )
         method = self.method
-        if method.uses_batch_relations and self.optimizer.grad_accum_steps > 1:
+        if method.uses_batch_relations and is_divided:
             raise ValueError(
                 f"optimizer.grad_accum_steps: must be 1 with method {method.name}, which compares "
                 "the images of a whole batch"

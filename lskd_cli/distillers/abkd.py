@@ -79,7 +79,7 @@ class ABKDConfig(MethodConfig):
     @model_validator(mode="after")
     def _check_cancellation(self) -> "ABKDConfig":
         for value in (self.alpha * self.beta, self.alpha + self.beta):
-            if 0 < abs(value) < _MIN_PRODUCT and not (self.alpha == 0 or self.beta == 0):
+            if 0 < abs(value) < _MIN_PRODUCT:
                 raise ValueError(
                     "alpha, beta: their product and their sum must be 0, or at least "
                     f"{_MIN_PRODUCT} in magnitude"

@@ -200,10 +200,11 @@ def test_a_file_of_another_exporter_is_refused(tmp_path: Path) -> None:
     (tmp_path / "corrupt.onnx").write_bytes(b"nothing")
     with pytest.raises(RequestError, match=r"corrupt\.onnx: cannot be read: "):
         load_student(tmp_path / "corrupt.onnx")
-    (tmp_path / "config.json").write_text("{}")
     save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
-    with pytest.raises(RequestError, match=r"config\.json: was not written by 'lskd export'"):
-        load_student(tmp_path)
+    for content in ("{}", '{"pretrained_cfg": {"input_size": [3]}}'):
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(RequestError, match=r"config\.json: was not written by 'lskd export'"):
+            load_student(tmp_path)
 
 
 def test_an_onnx_file_has_metadata_and_a_dynamic_batch(

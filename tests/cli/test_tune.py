@@ -100,7 +100,10 @@ def test_a_grid_has_a_trial_for_each_point(tmp_path: Path, capsys: Capture) -> N
         (["--space", "method=kd,nope"], "--space method: nope is unknown; choose from fitnet"),
         (["--space", "method=kd,dkd", "--space", "method=kd,at"], "--space method: given twice"),
         (["--space", "stand.temperature=1:2:2"], "--space stand.temperature=1:2:2: expected"),
-        (["--space", "student=resnet8,resnet9"], "--space student resnet9: unknown model; nearest: resnet8"),
+        (
+            ["--space", "student=resnet8,resnet9"],
+            "--space student resnet9: unknown model; nearest: resnet8",
+        ),
         (["--sampler", "grid"], "--sampler grid: method.temperature is a range; give its values"),
         (["--trials", "1"], "--trials 1: at least 2, one for each form"),
         (["--seeds", "0,0"], "--seeds 0,0: a seed is given twice"),

@@ -222,7 +222,8 @@ def test_ldrld_needs_more_classes_than_it_compares_in_pairs() -> None:
         ldrld_loss(torch.zeros(1, 3), torch.zeros(1, 3), 1.0, 1.0, 1.0, 3)
 
 
-@pytest.mark.parametrize("value", ["method.beta=0.01", "method.beta=-0.79"])
-def test_abkd_refuses_exponents_that_cancel(value: str) -> None:
+@pytest.mark.parametrize("values", [{"beta": 0.01}, {"beta": -0.79}, {"alpha": 0.001, "beta": 0}])
+def test_abkd_refuses_exponents_that_cancel(values: dict[str, float]) -> None:
+    settings = [f"method.{name}={value}" for name, value in values.items()]
     with pytest.raises(RequestError, match=r"alpha, beta: their product and their sum must be 0"):
-        load_preset("abkd-r56-r20", [value])
+        load_preset("abkd-r56-r20", settings)

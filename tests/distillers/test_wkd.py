@@ -1,6 +1,7 @@
 """WKD: costs of classes, and what the methods make of their losses."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lskd_cli.checkpoints import Checkpoint
 from lskd_cli.config import load_preset
+from lskd_cli.data.sets import digits
 from lskd_cli.distillers import StepInputs, create_distiller
 from lskd_cli.distillers.wkd import (
     classifier_cost,
@@ -16,6 +19,9 @@ from lskd_cli.distillers.wkd import (
     wkd_feature_loss,
     wkd_logit_losses,
 )
+from lskd_cli.engine.devices.runtime import Runtime
+from lskd_cli.engine.inference.class_outputs import class_outputs
+from lskd_cli.engine.inference.trained_network import TrainedNetwork
 from lskd_cli.errors import RequestError
 from lskd_cli.models import Output, create_model, feature_shapes
 
@@ -106,3 +112,13 @@ def test_regions_of_one_pixel_are_refused() -> None:
         _distiller("wkd_f-w40-2-shv1", "method.grid=4")
     with pytest.raises(ValueError, match="grid: regions of 2x2 maps have one pixel"):
         wkd_feature_loss(torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2), 1.0, 2)
+
+
+def test_a_cost_of_classes_without_images_is_refused() -> None:
+    data = load_preset("kd-digits").data
+    images = digits.load(data, Path(), lambda *_: None).train
+    teacher = TrainedNetwork(Checkpoint(Path("x"), {}, {}), "resnet8", data)
+    with pytest.raises(
+        RequestError, match=r"method\.cost: cka needs training images of every class"
+    ):
+        class_outputs(teacher, images, 11, Runtime(torch.device("cpu"), "fp32"))

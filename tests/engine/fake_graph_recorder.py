@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-# On a device, these operations synchronize, or copy from host memory. Some read a value inside their
-# kernel, where nothing else on a CPU would notice it.
+# On a device, these operations synchronize, or copy from host memory. Some read a value inside
+# their kernel, where nothing else on a CPU would notice it.
 FORBIDDEN = {
     torch.ops.aten._local_scalar_dense.default,
     torch.ops.aten.lift_fresh.default,

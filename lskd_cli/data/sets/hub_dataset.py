@@ -122,7 +122,9 @@ def _split(
     name: str, split: str, column: Any, targets: "np.ndarray[Any, Any]", classes: list[str]
 ) -> HubImages:
     count = len(targets)
-    if count and not 0 <= targets.min() <= targets.max() < len(classes):
+    if not count:
+        raise RequestError(f"--dataset {name}: the split {split} has no images")
+    if not 0 <= targets.min() <= targets.max() < len(classes):
         raise RequestError(f"--dataset {name}: the split {split} has images without labels")
     return HubImages(
         Path(name),

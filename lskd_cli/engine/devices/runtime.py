@@ -106,6 +106,11 @@ def resolve_runtime(
         raise RequestError(
             f"--device {device}: not a device; choose auto, cpu, cuda or cuda:N"
         ) from None
+    if resolved.index is not None and is_launched() and device != f"cuda:{local_rank()}":
+        raise RequestError(
+            f"--device {device}: not supported with torchrun, whose processes need a GPU each; use "
+            "--device cuda"
+        )
     if resolved.type not in ("cpu", "cuda"):
         raise RequestError(f"--device {device}: not supported; choose auto, cpu, cuda or cuda:N")
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():

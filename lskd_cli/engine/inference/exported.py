@@ -147,7 +147,7 @@ def _hub_checkpoint(folder: Path) -> Checkpoint:
             "preprocessing": view.to_json(),
             "dataset": config.get("dataset", "imagefolder"),
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise RequestError(f"{folder / CONFIG}: was not written by 'lskd export'") from None
     return Checkpoint(checkpoint.path, checkpoint.weights, metadata, checkpoint.sha256)
 

@@ -226,12 +226,18 @@ def load_trained_network(
         raise RequestError(f"{path}: its network {model} needs --model-file {source}")
     trained_on = "imagenet" if is_pretrained else "cifar100"
     default = checkpoint.metadata.get("dataset", trained_on)
-    dataset = dataset or default
+    requested, dataset = dataset, dataset or default
     check_dataset("--dataset", dataset)
     # A run may have its own normalization.
     preset = path.with_name(PRESET)
     if preset.exists() and not is_pretrained:
         data = load_preset(preset, allow_unknown_method=True).data
+        if requested not in (None, data.name):
+            if not (data.is_custom and find_dataset(dataset).is_custom):
+                raise RequestError(
+                    f"--dataset {dataset}: {path.parent} was trained on {data.name}; leave it out"
+                )
+            data = data.model_copy(update={"name": dataset})
     elif find_dataset(dataset).is_custom:
         stored = checkpoint.num_classes()
         classes = stored or len(identify_images(dataset, data_dir).classes)

@@ -116,7 +116,7 @@ class JointRun:
         images = self.splits.train
         if not isinstance(images, InMemoryImages):
             raise RequestError("method.cost: cka needs images in memory; set cost=classifier")
-        return class_outputs(self.teacher.members[0], images, self.runtime)
+        return class_outputs(self.teacher.members[0], images, self.data.class_count, self.runtime)
 
     def create_teacher(self, students: Sequence[StudentTrainer]) -> Teacher | None:
         """The frozen teacher with the features that the students' methods use."""

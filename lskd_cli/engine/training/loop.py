@@ -204,8 +204,8 @@ def _finish_epoch(
             values = evaluate(network, images, student.preprocessing, group)
             if not math.isfinite(values["loss"]):
                 raise DivergenceError(
-                    f"{student.preset.run_name}: logits not finite after epoch "
-                    f"{student.position[0]}; the last saved state is kept"
+                    f"{student.preset.run_path}: logits not finite after epoch "
+                    f"{student.position[0]}"
                 )
             metrics |= {f"{prefix}{name}_{key}": value for key, value in values.items()}
     result = student.finish_epoch(metrics, num_images, splits.train.identity)

@@ -108,8 +108,7 @@ class Meters:
             pairs = zip(self.names, bad_losses, strict=True)
             losses = ", ".join(f"{name} = {value:g}" for name, value in pairs)
             raise DivergenceError(
-                f"{run}: loss not finite at epoch {epoch}, step {int(bad_step)}: {losses}; the "
-                "last saved state is kept; restart with --fresh --set optimizer.lr=LOWER"
+                f"{run}: loss not finite at epoch {epoch}, step {int(bad_step)}: {losses}"
             )
 
     def means(self) -> dict[str, float]:

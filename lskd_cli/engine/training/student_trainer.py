@@ -266,8 +266,7 @@ class StudentTrainer:
         for name, value in record.items():
             if not math.isfinite(value):
                 raise DivergenceError(
-                    f"{self.preset.run_path}: {name} not finite after epoch {epoch}; the last "
-                    "saved state is kept"
+                    f"{self.preset.run_path}: {name} not finite after epoch {epoch}"
                 )
         self.history.append(record)
         self.position = (epoch + 1, 0)
@@ -315,8 +314,7 @@ class StudentTrainer:
             epoch, step = self.position
             raise DivergenceError(
                 f"{self.preset.run_path}: {name or 'a weight'} not finite after epoch {epoch}, "
-                f"step {step}, although the losses were; the last saved state is kept; restart "
-                "with --fresh --set optimizer.lr=LOWER or --set optimizer.clip_grad_norm=1"
+                f"step {step}, although the losses were"
             )
 
     def state_dict(self) -> dict[str, Any]:
@@ -395,7 +393,10 @@ def create_seeded_distiller(
 
 
 def _micro_batches(num_images: int, count: int) -> Iterator[tuple[slice, float]]:
-    """The images of each micro-batch, and their fraction of the batch."""
+    """The images of each micro-batch, and their fraction of the batch.
+
+    There are fewer than ``count`` if they would have single images, which batch norms refuse.
+    """
+    count = max(1, min(count, num_images // 2))
     for start, end in pairwise(num_images * number // count for number in range(count + 1)):
-        if end > start:
-            yield slice(start, end), (end - start) / num_images
+        yield slice(start, end), (end - start) / num_images

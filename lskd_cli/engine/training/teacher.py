@@ -1,6 +1,7 @@
 """The frozen teacher of a joint run."""
 
 from collections.abc import Callable, Collection, Mapping
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -24,19 +25,22 @@ class Teacher:
         required_features: Collection[str] = (),
         adapt: ViewAdapter | None = None,
     ) -> None:
-        """Prepare a network, which is changed in place.
+        """Prepare a network.
 
         Args:
-            network: network with its weights.
+            network: network with its weights, which do not change, because other joint runs may
+                use it too.
             runtime: device and precision.
             required_features: fields of ``Output`` that the students' methods use besides the
                 logits.
             adapt: converts the views of a batch into the teacher's images; None changes their size
                 only.
         """
-        if required_features:
-            network.enable_features()
         network.eval().requires_grad_(False)
+        if required_features:
+            runtime.to_device(network)  # methods may use its classifier
+            network = deepcopy(network)
+            network.enable_features()
         # Fusing batch norms into convolutions saves memory traffic. The fused network returns
         # logits only.
         can_fuse = network.can_fuse_bn and not required_features

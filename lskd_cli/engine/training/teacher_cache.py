@@ -69,7 +69,11 @@ class TeacherCache:
             header = np.lib.format.read_array_header_1_0(self.file, max_header_size=1000)
             is_valid = version == (1, 0) and header == (shape, False, dtype)
             self.start = self.file.tell()
-        except (OSError, ValueError):
+        except OSError as error:
+            raise RequestError(
+                f"{path}: cannot be opened: {error.strerror}; train without --teacher-cache"
+            ) from None
+        except ValueError:
             is_valid = False
         if not is_valid:
             raise RequestError(f"{path}: corrupt or made from other images; remove it")

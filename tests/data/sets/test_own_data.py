@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import tarfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from lskd_cli.config import Data, load_preset
 from lskd_cli.data import InMemoryImages, create_loader, identify_images, load_splits
+from lskd_cli.data.sets import hub_dataset
 from lskd_cli.data.sets.file_images import FileImages
 from lskd_cli.errors import RequestError
 from tests.cli.helpers import lskd
@@ -213,6 +215,8 @@ def test_unreadable_images_of_an_archive_are_named_and_left_out(folder: Path) ->
 
 
 def test_a_hub_data_set_that_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="--dataset hfds/NAME: the split validation has no im"):
+        hub_dataset._split("hfds/NAME", "validation", None, np.array([]), ["a", "b"])
     with pytest.raises(RequestError, match=r"--dataset hfds/.*none: cannot be loaded: "):
         identify_images(f"hfds/{tmp_path / 'none'}", tmp_path / "cache")
     (tmp_path / "texts").mkdir()
@@ -258,7 +262,14 @@ def test_a_student_is_trained_and_used(
     result = lskd(capsys, "train", "--preset=alone-r20", *options, *size, *runs)
     assert result.code == 0, result.err
     run = tmp_path / "runs" / "alone-r20" / "seed0"
-    assert lskd(capsys, "eval", run, "--data-dir", where).code == 0
+    evaluated = lskd(capsys, "eval", run, "--data-dir", where, "--json")
+    assert evaluated.code == 0
+    if kind == "csv":  # the same images, read in another way
+        other = lskd(capsys, "eval", run, "--data-dir", where, "--dataset=imagefolder", "--json")
+        assert json.loads(other.out) == json.loads(evaluated.out) | {"dataset": "imagefolder"}
+    refused = lskd(capsys, "eval", run, "--dataset=cifar100")
+    assert refused.code == 2
+    assert f"--dataset cifar100: {run} was trained on {kind}; leave it out" in refused.err
     image = tmp_path / "new.png"
     Image.new("RGB", (50, 40), "green").save(image)
     result = lskd(capsys, "predict", run, image, "--format=csv")

@@ -21,6 +21,13 @@ def test_a_device_of_another_kind_is_refused(device: str) -> None:
         resolve_runtime(device)
 
 
+def test_processes_of_torchrun_do_not_share_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "1"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RequestError, match="--device cuda:0: not supported with torchrun"):
+        resolve_runtime("cuda:0")
+
+
 def test_auto_precision_is_bf16_only_if_the_cpu_supports_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -229,6 +229,11 @@ def test_a_cache_of_another_teacher_is_refused(tmp_path: Path, folder: Path) -> 
             RequestError, match=r"\.npy: corrupt or made from other images; remove it"
         ):
             train([digits_preset()], tmp_path / "third", cache_dir=folder, fresh=True)
+    file = _file(folder)
+    file.unlink()
+    file.mkdir()  # cannot be opened, as a file of another user
+    with pytest.raises(RequestError, match="cannot be opened: Is a directory; train without"):
+        train([digits_preset()], tmp_path / "third", cache_dir=folder, fresh=True)
 
 
 def test_a_full_disk_is_reported_before_training(

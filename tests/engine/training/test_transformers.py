@@ -18,7 +18,7 @@ from lskd_cli.engine.inference.network_evaluation import evaluate_networks
 from lskd_cli.engine.inference.trained_network import load_trained_network
 from lskd_cli.engine.training import loop
 from lskd_cli.engine.training.dry_run import check_networks
-from lskd_cli.engine.training.student_trainer import StudentTrainer
+from lskd_cli.engine.training.student_trainer import StudentTrainer, _micro_batches
 from lskd_cli.errors import Interrupted, RequestError
 from lskd_cli.models import Output, create_model
 from lskd_cli.preprocessing import Preprocessing
@@ -149,6 +149,14 @@ def test_a_batch_in_parts_gives_the_gradient_and_the_losses_of_the_whole(parts: 
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
     expected, found = (trainer.meters.means() for trainer in (full, split))
     assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_no_micro_batch_has_a_single_image() -> None:
+    for images in range(2, 20):
+        sizes = [part.stop - part.start for part, _ in _micro_batches(images, 16)]
+        assert min(sizes) >= 2
+        assert (sum(sizes), len(sizes)) == (images, min(16, images // 2))
+    assert [part for part, _ in _micro_batches(1, 16)] == [slice(0, 1)]
 
 
 def test_clipping_bounds_the_norm_of_all_gradients_together() -> None:
