@@ -25,6 +25,18 @@ from lskd_cli.run_paths import METRICS, RUN
 Metrics = dict[str, int | FiniteFloat]  # metrics of an epoch
 Text = Annotated[str, AfterValidator(printable)]
 
+
+def _storable(path: str) -> str:
+    """A path as it is, unless JSON cannot contain its bytes."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return printable(path)
+    return path
+
+
+PathText = Annotated[str, AfterValidator(_storable)]  # later commands open it
+
 _METRICS = TypeAdapter(Metrics)
 _REQUIRED_METRICS = ("epoch", "train_loss", "test_top1")
 
@@ -78,13 +90,13 @@ class RunInfo(BaseModel):
     )
     method_title: Text | None = None
     added_parameters: int = 0
-    data_dir: Text | None = None
+    data_dir: PathText | None = None
     images_sha256: Text | None = None
-    teacher: Text | None = None
+    teacher: PathText | None = None
     teacher_sha256: Text | None = None
     teacher_top1: float | None = None
     teacher_cache: bool | None = None
-    init: Text | None = None
+    init: PathText | None = None
     init_sha256: Text | None = None
     versions: dict[Text, Text] = {}
     best: Metrics | None = None

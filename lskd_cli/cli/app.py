@@ -1,9 +1,11 @@
 """The command-line application: its commands, and the exit code of each way of ending."""
 
 import io
+import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -24,6 +26,7 @@ from lskd_cli.cli import (
 from lskd_cli.cli.options import command_help
 from lskd_cli.cli.terminal.console import err, info, is_main_process, print_error
 from lskd_cli.config import format_plugin_error
+from lskd_cli.config.requests import forget_images
 from lskd_cli.engine.devices import dist_env
 from lskd_cli.errors import Interrupted, RequestError, RunError
 
@@ -77,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Exit codes: 0 done, 1 failed while running, 2 wrong request, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    forget_images()
     # Unusual metadata of images; images that cannot be decoded are reported by lskd.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     for stream in (sys.stdout, sys.stderr):
@@ -84,7 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="replace")
     try:
-        app(args=arguments)
+        try:
+            app(args=arguments)
+        finally:
+            _flush_results()
     except (RequestError, RunError, Interrupted) as error:
         _print_traceback(arguments)
         if isinstance(error, Interrupted):
@@ -94,6 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         elif not error.from_other_process:
             print_error(f"process {dist_env.rank()}: {error}")
         sys.exit(error.exit_code)
+    except BrokenPipeError:  # the reader has what it wanted
+        sys.exit(RunError.exit_code)
     except OSError as error:
         _print_traceback(arguments)
         print_error(f"{error.filename or 'file system'}: {error.strerror or error}")
@@ -104,6 +113,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         message = f"{reason} (internal error; please report it with --debug output)"
         print_error(format_plugin_error(error) or message)
         sys.exit(RunError.exit_code)
+
+
+def _flush_results() -> None:
+    """Write what is still buffered, while a full disk can be reported.
+
+    Raises:
+        OSError: standard output cannot be written.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError, ValueError):  # the interpreter would try again when it exits
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
 
 
 def _print_traceback(arguments: Sequence[str]) -> None:

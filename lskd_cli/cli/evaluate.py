@@ -8,7 +8,7 @@ from rich.table import Table
 
 from lskd_cli.cli import options
 from lskd_cli.cli.terminal.console import info, out, print_json
-from lskd_cli.cli.terminal.rich_tables import as_rich_table
+from lskd_cli.cli.terminal.rich_tables import as_rich_table, plain_text
 from lskd_cli.errors import RequestError
 from lskd_cli.results.tables.eval_tables import result_lines, result_table
 from lskd_cli.run_paths import WeightsName, check_exists
@@ -97,7 +97,7 @@ def _print_result(result: dict[str, Any], temperature: float, as_json: bool) -> 
     table.add_column(justify="right", overflow="fold")
     table.add_column(style="dim")
     for line in result_lines(result, temperature):
-        table.add_row(*line)
+        table.add_row(*map(plain_text, line))
     out.print(table)
 
 

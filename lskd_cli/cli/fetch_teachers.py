@@ -8,6 +8,7 @@ from rich.table import Table
 
 from lskd_cli.cli import options
 from lskd_cli.cli.terminal.console import info, out, print_json
+from lskd_cli.cli.terminal.rich_tables import plain_text
 from lskd_cli.config import load_preset
 from lskd_cli.errors import RequestError
 from lskd_cli.teachers.catalogue import ARCHIVE_URL, CATALOGUE, IMAGENET
@@ -77,13 +78,20 @@ def _fetch(
 
     cifar = [name for name in names if name in CATALOGUE]
     imagenet = [name for name in names if name in IMAGENET]
-    if source and cifar and imagenet:
+    if source is not None and cifar and imagenet:
         raise RequestError(
             "--from: request either CIFAR-100 or ImageNet teachers, not both at once"
         )
     if cifar:
         with ProgressBar("downloading cifar_teachers.tar") as bar:
-            for path in fetch(cifar, checkpoints_dir, source or ARCHIVE_URL, sha256, bar, fresh):
+            for path in fetch(
+                cifar,
+                checkpoints_dir,
+                ARCHIVE_URL if source is None else source,
+                sha256,
+                bar,
+                fresh,
+            ):
                 info(f"stored {path}")
     for name in imagenet:
         with ProgressBar(f"downloading {IMAGENET[name].file_name}") as bar:
@@ -109,5 +117,5 @@ def _list_teachers(paths: dict[str, Path], as_json: bool) -> None:
     for name, path in paths.items():
         data = "imagenet" if name in IMAGENET else "cifar100"
         file = str(path) if path.exists() else ""
-        table.add_row(name, data, f"{published[name]:.2f} %", file)
+        table.add_row(name, data, f"{published[name]:.2f} %", plain_text(file))
     out.print(table)

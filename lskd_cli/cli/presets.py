@@ -12,6 +12,7 @@ from lskd_cli.cli.options import MethodFiles, command_help, load_method_files
 from lskd_cli.cli.terminal.console import info, out, print_json
 from lskd_cli.config import list_presets, load_preset, to_yaml
 from lskd_cli.config.differences import find_differences
+from lskd_cli.config.methods.builtin import NO_METHOD
 from lskd_cli.errors import RequestError, RunError
 
 app = typer.Typer(no_args_is_help=True, help="List, show, compare and validate presets.")
@@ -41,7 +42,7 @@ def list_(
     load_method_files(method_files)
     selected, problems = [], set()
     for name in list_presets():
-        if filter_ not in name or (method and not name.startswith(method)):
+        if filter_ not in name or (method not in (None, NO_METHOD) and not name.startswith(method)):
             continue
         try:
             preset = load_preset(name, allow_unknown_method=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lskd_cli.cli import completion, options
-from lskd_cli.cli.terminal.console import out, print_json
+from lskd_cli.cli.terminal.console import info, out, print_json
 from lskd_cli.cli.training_options import Loggers, with_training_options
 from lskd_cli.config import Preset, PresetOptions, TrainingOptions, requested_preset, to_yaml
 from lskd_cli.config.requests import select_shard
@@ -99,6 +99,11 @@ def train(
     ]
     if shard is not None:
         runs = select_shard(runs, shard)
+        if not runs:
+            info(f"--shard {shard}: no run is left for it")
+            if as_json:
+                print_json([])
+            return
     # Imported here, as in the other commands, because torch takes seconds and --help should not.
     from lskd_cli.cli.multi_run import train_separately
     from lskd_cli.cli.run_training import list_folders, runtime_context, train_presets
@@ -113,9 +118,9 @@ def train(
         train_presets(runs, training, runtime, logs)
         if as_json:
             (folder,) = list_folders(runs, training)
-            info = folder.info()
-            assert info is not None
-            values = info.model_dump(mode="json", exclude_none=True)
+            run_info = folder.info()
+            assert run_info is not None
+            values = run_info.model_dump(mode="json", exclude_none=True)
             print_json({"run": str(folder.path), **values})
 
 

@@ -1,6 +1,7 @@
 """User-provided Python files: methods (``--method-file``), and networks (``--model-file``)."""
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def execute_plugin_file(path: Path, option: str) -> None:
     Raises:
         RequestError: the file does not exist or fails; the message names the line.
     """
-    file = path.resolve()
+    file = Path(os.path.realpath(path))  # resolve() raises RuntimeError for a loop of links
     spec = importlib.util.spec_from_file_location(f"lskd_plugin_{file.stem}", file)
     if spec is None or spec.loader is None or not file.is_file():
         raise RequestError(f"{option} {path}: no such Python file")

@@ -1,5 +1,6 @@
 """System information for a bug report: hardware, versions, a self-test, and existing files."""
 
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -87,7 +88,8 @@ def _try(test: Callable[[], str]) -> str:
 def _data(folder: Path) -> dict[str, str]:
     names = {"cifar100": CIFAR100.base_folder, "imagenet": "imagenet", "train": "train"}
     found = {name: str(folder / path) for name, path in names.items() if (folder / path).exists()}
-    existing = next(path for path in [folder.resolve(), *folder.resolve().parents] if path.exists())
+    real = Path(os.path.realpath(folder))  # resolve() raises RuntimeError for a loop of links
+    existing = next(path for path in [real, *real.parents] if path.exists())
     return {**found, "free": f"{shutil.disk_usage(existing).free / (1 << 30):.1f} GiB"}
 
 

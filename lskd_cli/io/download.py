@@ -11,7 +11,7 @@ from email.message import Message
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from lskd_cli.errors import RunError
+from lskd_cli.errors import RequestError, RunError
 from lskd_cli.io.atomic import regular_file, write_text
 from lskd_cli.io.locks import file_lock
 
@@ -35,10 +35,17 @@ def is_url(source: str) -> bool:
 
 
 def public_url(source: str) -> str:
-    """A source without what may be secret: user name, password, query and fragment of a URL."""
+    """A source without what may be secret: user name, password, query and fragment of a URL.
+
+    Raises:
+        RequestError: it begins as a URL, but is none.
+    """
     if not is_url(source):
         return source
-    parts = urlsplit(source)
+    try:
+        parts = urlsplit(source)
+    except ValueError:
+        raise RequestError("not a valid URL; a host in brackets must be an IPv6 address") from None
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 

@@ -1,5 +1,7 @@
 """The commands as a user types them, on the small digits."""
 
+import errno
+import io
 import json
 import os
 import re
@@ -8,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,8 @@ import yaml
 from rich.console import Console
 
 from lskd_cli.checkpoints import save_checkpoint
-from lskd_cli.cli import completion
+from lskd_cli.cli import completion, main
+from lskd_cli.cli.terminal.console import print_json
 from lskd_cli.config import Preset, load_preset
 from lskd_cli.engine.planning import teacher_files
 from lskd_cli.engine.training import train
@@ -149,6 +153,8 @@ def test_the_list_of_presets_is_filtered(capsys: Capture) -> None:
     assert list(names) == ["ctkd-v13-mv2", "ctkd-v13-v8"]
     names = json.loads(lskd(capsys, "presets", "list", "--student", "resnet8x4", "--json").out)
     assert {name.partition("-")[2] for name in names} == {"r8x4", "r32x4-r8x4", "w40-2-r8x4"}
+    names = json.loads(lskd(capsys, "presets", "list", "--method", "none", "--json").out)
+    assert {"alone-r20", "teacher-resnet56"} <= set(names)
     nothing = lskd(capsys, "presets", "list", "--student", "nothing")
     assert nothing.code == 1
     assert nothing.err.startswith("error no preset matches; 'lskd presets list' prints all")
@@ -568,6 +574,46 @@ def test_a_closed_stream_is_no_error(closed: str) -> None:
     result = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "Traceback" not in result.stderr
+
+
+class _Failing(io.RawIOBase):
+    """A file that cannot be written."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, _content: object) -> int:
+        raise OSError(self.number, os.strerror(self.number))
+
+
+@pytest.mark.parametrize(("number", "lines"), [(errno.ENOSPC, 1), (errno.EPIPE, 0)])
+def test_results_that_cannot_be_written_fail_the_command(
+    number: int, lines: int, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = io.TextIOWrapper(io.BufferedWriter(_Failing(number)))
+    monkeypatch.setattr(sys, "stdout", full)
+    with pytest.raises(SystemExit) as exit_:
+        main(["presets", "show", "kd-digits"])
+    assert exit_.value.code == 1
+    assert len(capsys.readouterr().err.splitlines()) == lines
+    with suppress(OSError):
+        full.close()
+
+
+def test_json_in_a_file_has_no_colors() -> None:
+    command = [sys.executable, "-m", "lskd_cli", "presets", "list", "kd-r56", "--json"]
+    result = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "FORCE_COLOR": "1"}
+    )
+    assert "kd-r56-r20" in json.loads(result.stdout)
+
+
+def test_a_folder_whose_name_is_not_utf8_is_printed_as_json(capsys: Capture) -> None:
+    print_json({"run": Path(os.fsdecode(b"r\xe9")), "loss": float("nan")})
+    assert json.loads(capsys.readouterr().out) == {"run": "r\udce9", "loss": None}
 
 
 # All three have the same handler; those of schedulers are tested with the slow tests.

@@ -100,6 +100,16 @@ def test_a_shard_trains_its_part(tmp_path: Path, capsys: Capture) -> None:
     assert [Path(record["run"]).name for record in json.loads(result.out)] == ["seed1"]
 
 
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_more_shards_than_runs_are_no_error(
+    tmp_path: Path, capsys: Capture, more: tuple[str, ...]
+) -> None:
+    command = ("--preset", "alone-digits", "--seeds", "0,1", "--shard", "3/4", "--json", *more)
+    result = _train(capsys, tmp_path, *command)
+    assert (result.code, json.loads(result.out)) == (0, [])
+    assert result.err == "--shard 3/4: no run is left for it\n"
+
+
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2"])
 def test_a_shard_that_is_none_is_refused(shard: str) -> None:
     with pytest.raises(RequestError, match="expected I/N"):

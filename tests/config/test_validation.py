@@ -197,6 +197,8 @@ HOSTILE = {
     'student="\\e[31m"': "should match pattern",
     'published.log="\\ud800"': "not valid YAML",
     "data={[a]: 1}": "not valid YAML",
+    "data.flip=!!bool maybe": "not valid YAML",
+    'seed=!!int ""': "not valid YAML",
     "name=" + "a" * 200: "should have at most 100 characters",
 }
 

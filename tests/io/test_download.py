@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lskd_cli.errors import RunError
+from lskd_cli.errors import RequestError, RunError
 from lskd_cli.io.download import download, download_lock, file_digest, public_url
 from tests.servers import serving
 
@@ -114,6 +114,8 @@ def test_secrets_of_a_url_are_removed() -> None:
     url = "https://user:password@host:8080/folder/file.tar?token=secret#part"
     assert public_url(url) == "https://host:8080/folder/file.tar"
     assert public_url("folder/file?.tar") == "folder/file?.tar"
+    with pytest.raises(RequestError, match="not a valid URL"):
+        public_url("http://[::1/x")
 
 
 def test_a_missing_file_is_reported_with_the_answer_of_the_server(tmp_path: Path) -> None:

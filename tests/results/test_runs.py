@@ -13,7 +13,7 @@ from lskd_cli.results.grouping import group_runs
 from lskd_cli.results.report.page import ReportSection, render_page
 from lskd_cli.results.report.report_figures import run_figures
 from lskd_cli.results.runs import find_runs, read_run
-from lskd_cli.run_info import write_metrics
+from lskd_cli.run_info import RunInfo, write_metrics
 
 LINES = [
     json.dumps({"epoch": number, "test_top1": 10.0 * number, "train_loss": 2.0})
@@ -147,3 +147,9 @@ def test_a_metric_that_is_not_finite_is_never_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_metrics(tmp_path, [{"epoch": 1, "test_top1": math.nan}])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_paths_of_a_run_are_kept_unless_json_cannot_contain_them() -> None:
+    for path in ("写真\u3000集", "a\u00a0b", "\u200d"):
+        assert RunInfo(state="done", data_dir=path, teacher=path, init=path).data_dir == path
+    assert RunInfo(state="done", teacher="r\udce9").teacher == "r\\udce9"

@@ -3,11 +3,12 @@
 With several processes, only the main process prints.
 """
 
+import json
 import sys
 from io import TextIOBase
 from typing import Any, TextIO
 
-from pydantic_core import to_json
+from pydantic_core import to_jsonable_python
 from rich.console import Console
 
 from lskd_cli.engine.devices import dist_env
@@ -82,8 +83,15 @@ def print_error(message: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON; numbers that are not finite become null."""
-    out.print_json(to_json(value, inf_nan_mode="null").decode())
+    """Print a value as JSON; numbers that are not finite become null.
+
+    Only a terminal gets colors. Bytes of file names that are not UTF-8 become surrogate escapes.
+    """
+    plain = to_jsonable_python(value, inf_nan_mode="null")
+    has_surrogates = any(
+        "\ud800" <= char <= "\udfff" for char in json.dumps(plain, ensure_ascii=False)
+    )
+    out.print_json(data=plain, highlight=sys.stdout.isatty(), ensure_ascii=has_surrogates)
 
 
 def _message_line(line: str) -> str:

@@ -9,6 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from lskd_cli.io.printable import printable
 from lskd_cli.results.seed_stats import Sign
 from lskd_cli.results.tables.table_format import Column
 from lskd_cli.results.tables.table_format import Table as ResultTable
@@ -28,13 +29,17 @@ def as_rich_table(results: ResultTable, width: int, explain: bool = False) -> Gr
         width: width of the terminal in characters.
         explain: whether the meaning of the columns is printed.
     """
-    # A Text is not parsed as markup, which names and devices in files might contain.
-    parts: list[Any] = [Text(results.title, style="bold"), _table(results, width)]
+    parts: list[Any] = [plain_text(results.title, "bold"), _table(results, width)]
     if results.notes:
-        parts.append(Text(results.notes, style="dim"))
+        parts.append(plain_text(results.notes, "dim"))
     if explain:
-        parts.append(Text(results.caption, style="dim italic"))
+        parts.append(plain_text(results.caption, "dim italic"))
     return Group(*parts)
+
+
+def plain_text(text: str, style: str = "") -> Text:
+    """A text that is not parsed as markup, without control characters: it may come from a file."""
+    return Text(printable(text), style=style)
 
 
 def _table(results: ResultTable, width: int) -> Table:
@@ -50,7 +55,7 @@ def _table(results: ResultTable, width: int) -> Table:
         for index, heading in enumerate(headings):
             column = results.columns[index]
             values = (
-                Text(cell_row[index], style=_style(column, row))
+                plain_text(cell_row[index], _style(column, row))
                 for cell_row, row in zip(cells, results.rows, strict=True)
             )
             table.add_row(heading, *values)
@@ -61,7 +66,7 @@ def _table(results: ResultTable, width: int) -> Table:
         table.add_column(column.heading, justify=justify)
     for index, row in enumerate(cells):
         texts = [
-            Text(text, style=_style(column, results.rows[index]))
+            plain_text(text, _style(column, results.rows[index]))
             for text, column in zip(row, results.columns, strict=True)
         ]
         table.add_row(*texts)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torchvision.datasets.folder import make_dataset
 
 from lskd_cli.config import Data
 from lskd_cli.data.sets.file_images import FolderImages, join_names
@@ -14,6 +13,7 @@ from lskd_cli.data.sets.in_memory import ImagesIdentity
 from lskd_cli.data.sets.splits import DataSplits
 from lskd_cli.errors import RequestError
 from lskd_cli.io.download import Progress
+from lskd_cli.io.folders import walk_files
 
 
 def load(data: Data, folder: Path, progress: Progress) -> DataSplits:
@@ -74,17 +74,19 @@ def class_names(root: Path) -> list[str]:
 def _list_images(root: Path, is_image: ImageFilter) -> FolderImages:
     """The images of all classes, in the order of torchvision's ``ImageFolder``."""
     classes = class_names(root)
-    prefix = len(str(root)) + 1
-    samples = make_dataset(
-        str(root),
-        {name: index for index, name in enumerate(classes)},
-        is_valid_file=lambda path: is_image(path[prefix:]),
-        allow_empty=True,
-    )
+    samples = [
+        (f"{folder}/{file}", target)
+        for target, name in enumerate(classes)
+        for folder, files in sorted(
+            (str(folder.relative_to(root)), files) for folder, files in walk_files(root / name)
+        )
+        for file in files
+        if is_image(f"{folder}/{file}")
+    ]
     used = {target for _, target in samples}
     empty = [str(root / name) for index, name in enumerate(classes) if index not in used]
     if empty:
         raise RequestError(f"{root}: {len(empty)} classes without images: {join_names(empty)}")
-    files = np.array([os.fsencode(path[prefix:]) for path, _ in samples])
+    files = np.array([os.fsencode(file) for file, _ in samples])
     targets = torch.tensor([target for _, target in samples])
     return FolderImages(root, files, targets, tuple(classes), torch.device("cpu"))

@@ -1,6 +1,7 @@
 """Custom images in tar archives."""
 
 import io
+import posixpath
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from lskd_cli.errors import RequestError
 from lskd_cli.io.atomic import regular_file
 from lskd_cli.io.download import Progress
 
+_MAX_LINKS = 40  # in a chain
 _GZIP = b"\x1f\x8b"
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
@@ -119,11 +121,13 @@ def _read_split(folder: Path, split: str, is_image: ImageFilter) -> TarImages:
 
 
 def _members(path: Path, is_image: ImageFilter) -> Iterator[tuple[str, int, int]]:
-    """Name, position and size of the images of an archive.
+    """Name, position and size of the images of an archive, links to others included.
 
     Raises:
-        RequestError: the archive is compressed, truncated or corrupt.
+        RequestError: the archive is compressed, truncated or corrupt, or a link leads out of it.
     """
+    files: dict[str, tuple[int, int]] = {}
+    links: dict[str, str] = {}
     try:
         end = regular_file(path).stat().st_size
         with path.open("rb") as file:
@@ -134,7 +138,23 @@ def _members(path: Path, is_image: ImageFilter) -> Iterator[tuple[str, int, int]
                 for member in archive:
                     if member.offset_data + member.size > end:
                         raise RequestError(f"{path}: truncated: {member.name} ends after the file")
-                    if member.isfile() and is_image(member.name.removeprefix("./")):
-                        yield member.name, member.offset_data, member.size
+                    name = posixpath.normpath(member.name)
+                    if member.isfile():
+                        files[name] = member.offset_data, member.size
+                        if is_image(member.name.removeprefix("./")):
+                            yield member.name, member.offset_data, member.size
+                    elif member.islnk():
+                        links[name] = posixpath.normpath(member.linkname)
+                    elif member.issym():
+                        target = posixpath.join(posixpath.dirname(name), member.linkname)
+                        links[name] = posixpath.normpath(target)
     except (OSError, tarfile.TarError) as error:
         raise RequestError(f"{path}: cannot be read: {error}") from None
+    for name, first in links.items():
+        if is_image(name):
+            target = first
+            for _ in range(_MAX_LINKS):
+                target = links.get(target, target)
+            if target not in files:
+                raise RequestError(f"{path}: {name}: links to {first}, which is not in the archive")
+            yield name, *files[target]

@@ -4,13 +4,14 @@ import os
 
 
 def is_launched() -> bool:
-    """Whether torchrun started this process."""
-    return "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ
+    """Whether torchrun started this process: it sets all of these variables to numbers."""
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+    return all(os.environ.get(name, "").isdecimal() for name in names)
 
 
 def rank() -> int:
     """Global rank of this process; 0 in a single process."""
-    return int(os.environ.get("RANK", "0")) if is_launched() else 0
+    return int(os.environ["RANK"]) if is_launched() else 0
 
 
 def local_rank() -> int:

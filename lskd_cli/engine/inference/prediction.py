@@ -1,6 +1,5 @@
 """Predictions for image files, streamed in batches."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from lskd_cli.data.sets.image_formats import ImageFilter, open_image
 from lskd_cli.engine.inference.trained_network import Prediction, TrainedNetwork
 from lskd_cli.errors import RequestError
 from lskd_cli.io.atomic import regular_file
+from lskd_cli.io.folders import walk_files
 
 BATCH_SIZE = 64
 
@@ -50,10 +50,8 @@ def find_images(paths: Sequence[Path], is_image: ImageFilter) -> Iterator[Path]:
         if not path.is_dir():
             yield path
             continue
-        for folder, subfolders, files in os.walk(path):
-            subfolders.sort()
-            for name in sorted(files):
-                file = Path(folder) / name
+        for folder, files in walk_files(path):
+            for file in (folder / name for name in files):
                 if is_image(str(file.relative_to(path))):
                     yield file
 

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from lskd_cli.cli.terminal.rich_tables import as_rich_table
+from lskd_cli.cli.terminal.rich_tables import as_rich_table, plain_text
 from lskd_cli.results.tables.table_format import Table
 from tests.results.helpers import comparison_of, made_run
 
@@ -39,3 +39,9 @@ def test_columns_are_explained_on_request() -> None:
     assert "Top-1 test accuracy (%) on cifar100 of the best epoch" in short
     assert "without standardization" not in short
     assert "without standardization" in long
+
+
+def test_texts_of_files_are_neither_markup_nor_escape_sequences() -> None:
+    text = io.StringIO()
+    Console(file=text, force_terminal=True, width=80).print(plain_text("a[old]/[/b]\x1b[31mred"))
+    assert text.getvalue() == "a[old]/[/b]\\x1b[31mred\n"

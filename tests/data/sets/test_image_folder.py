@@ -1,6 +1,7 @@
 """Images in files: checks at the start, and views."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from lskd_cli.data import (
     load_splits,
 )
 from lskd_cli.data.batch import Normalizer
+from lskd_cli.data.sets.image_formats import ImageFilter
+from lskd_cli.engine.inference.prediction import find_images
 from lskd_cli.errors import RequestError, RunError
 from lskd_cli.preprocessing import Preprocessing
 from tests.image_folders import CLASSES, make_folder
@@ -65,6 +68,24 @@ def test_a_folder_is_read_class_by_class(folder: Path) -> None:
     assert train.classes == tuple(f"class{number:02}" for number in range(CLASSES))
     with Image.open(folder / "train" / "class01" / "0.jpeg") as image:
         assert np.array_equal(train.load_image(3).permute(1, 2, 0).numpy(), np.asarray(image))
+
+
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "images", train=3, val=2)
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(folder / "train" / "class00" / "0.jpeg", other / "9.jpeg")
+    for name in ("a", "b"):
+        (folder / "train" / "class00" / name).symlink_to(".")
+    (folder / "train" / "class00" / "c").symlink_to(other)
+    (other / "back").symlink_to(folder / "train" / "class00")
+    train, _ = _sets(folder, _data())
+    assert [os.fsdecode(file) for file in train.files[:4]] == [
+        *(f"class00/{number}.jpeg" for number in range(3)), "class00/c/9.jpeg",
+    ]  # fmt: skip
+    assert len(train) == 3 * CLASSES + 1
+    found = find_images([folder / "train"], ImageFilter())
+    assert len(list(found)) == 3 * CLASSES + 1
 
 
 def test_gray_and_transparent_images_have_three_channels(tmp_path: Path) -> None:

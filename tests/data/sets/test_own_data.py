@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lskd_cli.config import Data, load_preset
+from lskd_cli.config import Data, PresetOptions, load_preset, requested_preset
+from lskd_cli.config.requests import forget_images
 from lskd_cli.data import InMemoryImages, create_loader, identify_images, load_splits
 from lskd_cli.data.sets import hub_dataset
 from lskd_cli.data.sets.file_images import FileImages
@@ -193,12 +195,54 @@ def test_labels_that_are_not_trained_are_refused(folder: Path) -> None:
         identify_images("csv", folder)
 
 
+def test_the_images_of_many_runs_are_listed_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[Path] = []
+
+    def identify(name: str, where: Path) -> object:
+        listed.append(where)
+        return identify_images(name, where)
+
+    monkeypatch.setattr("lskd_cli.data.identify_images", identify)
+    forget_images()
+    options = PresetOptions(dataset="imagefolder", student="resnet8")
+    for seed in (0, 1):
+        assert requested_preset("alone-r20", options, folder, seed).data.class_count == CLASSES
+    assert len(listed) == 1
+    forget_images()
+    requested_preset("alone-r20", options, folder)
+    assert len(listed) == 2
+
+
+@pytest.mark.parametrize("option", ["student", "init"])
+def test_an_empty_option_is_not_left_out(option: str) -> None:
+    with pytest.raises(RequestError, match=f"--{option}"):
+        requested_preset("alone-r20", PresetOptions(**{option: ""}), Path())
+
+
 def test_corrupt_and_missing_archives_are_refused(folder: Path) -> None:
     with pytest.raises(RequestError, match=r"train\.tar: no such archive"):
         identify_images("tar", folder.parent)
     _write_tars(folder)
     (folder / "val.tar").write_bytes(b"nothing at all")
     with pytest.raises(RequestError, match=r"val\.tar: cannot be read"):
+        identify_images("tar", folder)
+
+
+def test_links_in_an_archive_are_the_images_that_they_lead_to(folder: Path) -> None:
+    for number, link in enumerate((os.link, os.symlink)):
+        name = folder / "train" / "class00" / f"z{number}.jpeg"
+        link(folder / "train" / "class00" / "0.jpeg" if number == 0 else "0.jpeg", name)
+    _write_tars(folder)
+    train = load_splits(_data("tar"), folder, _silent).train
+    assert len(train) == 6 * CLASSES + 2
+    images = [train.load_image(index) for index in (0, 6, 7)]
+    assert torch.equal(images[0], images[1])
+    assert torch.equal(images[0], images[2])
+    (folder / "train" / "class00" / "z2.jpeg").symlink_to("../../elsewhere.jpeg")
+    _write_tars(folder)
+    with pytest.raises(RequestError, match=r"class00/z2\.jpeg: links to .*, which is not in the"):
         identify_images("tar", folder)
 
 

@@ -4,6 +4,7 @@ import joblib
 import pytest
 import torch
 
+from lskd_cli.engine.devices import dist_env
 from lskd_cli.engine.devices.runtime import resolve_runtime, set_tf32
 from lskd_cli.errors import RequestError
 
@@ -26,6 +27,14 @@ def test_processes_of_torchrun_do_not_share_a_gpu(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(name, value)
     with pytest.raises(RequestError, match="--device cuda:0: not supported with torchrun"):
         resolve_runtime("cuda:0")
+
+
+def test_variables_that_torchrun_does_not_set_so_are_ignored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", ""), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    assert (dist_env.rank(), dist_env.world_size()) == (0, 1)
 
 
 def test_auto_precision_is_bf16_only_if_the_cpu_supports_it(
