@@ -8,6 +8,8 @@ from lskd_cli.network_outputs import Array, NetworkOutputs
 from lskd_cli.results.figures.chart import ROWS, Figure, Panel, Row
 from lskd_cli.results.figures.style import COLORS, GREEN, TWO_COLUMNS
 
+_MARGIN = 0.03  # of the range, between bars and frame
+
 
 def sample_logits(networks: Sequence[NetworkOutputs], sample: int, target: int) -> Figure:
     """Bars of the logits of each network: plain (first row) and standardized (second row).
@@ -20,7 +22,9 @@ def sample_logits(networks: Sequence[NetworkOutputs], sample: int, target: int) 
     panels = []
     for field in ("logits", "standardized"):
         logits = [getattr(network, field)[sample] for network in networks]
-        limits = [min(0.0, *(float(v.min()) for v in logits)), max(float(v.max()) for v in logits)]
+        low, high = min(0.0, *(float(v.min()) for v in logits)), max(float(v.max()) for v in logits)
+        margin = _MARGIN * (high - low)
+        limits = [low - margin, high + margin]
         for network, values in zip(networks, logits, strict=True):
             title = f"{network.name}, standardized"
             if field == "logits":
@@ -35,7 +39,8 @@ def _rows(values: Array) -> list[Row]:
 
 
 def _bars(color: str, target: int, num_classes: int, limits: Sequence[float]) -> alt.Chart:
-    x = alt.Scale(domain=[-1, num_classes], nice=False)
+    margin = 1 + _MARGIN * num_classes
+    x = alt.Scale(domain=[-margin, num_classes - 1 + margin], nice=False)
     chart: alt.Chart = (
         alt.Chart(ROWS)
         .transform_calculate(start="datum.class - 0.45", end="datum.class + 0.45")

@@ -52,6 +52,13 @@ def test_a_sample_is_drawn_plain_and_standardized_with_its_std() -> None:
     assert _titles(figure)[3] == f"KD+Ours, std {std / 2:.2f}"
     heights = [_values(panel, "logit") for panel in figure.panels]
     assert heights[0] == pytest.approx(list(made_logits(0)[2]), abs=1e-4)
+    for panel in figure.panels:  # no bar touches the frame
+        (left, right), (low, high) = (
+            panel.spec()["encoding"][axis]["scale"]["domain"] for axis in ("x", "y")
+        )
+        bars = [*_values(panel, "logit"), 0]
+        assert left < -0.5 < 2.5 < right
+        assert low < min(bars) < max(bars) < high
     # half the range and another mean: the same relations
     assert heights[7] == pytest.approx(heights[4], abs=1e-4)
 
