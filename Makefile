@@ -12,7 +12,7 @@ LOWEST_TESTS := tests/config/test_presets.py tests/cli/test_commands.py tests/cl
 .PHONY: help setup demo demo-cifar100 test test-lowest test-slow test-faults test-mutations test-gpu gpu-report test-browser check bench fetch-teachers headline clean
 
 help: ## show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## create .venv and install lskd with its development tools
 
@@ -66,7 +66,7 @@ check: setup ## run ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup ## compare the engine with a plain PyTorch loop, and print all benchmark tables
+bench: setup ## compare the engine with a plain PyTorch loop, and print the benchmark tables that need no data
 	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.parts
 	$(BIN)/python -m benchmarks.pairs

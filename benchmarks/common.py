@@ -17,7 +17,7 @@ from torchvision.transforms.functional import to_pil_image
 from lskd_cli.config import Preset, load_preset
 from lskd_cli.data import CropLoader, InMemoryImages
 from lskd_cli.distillers import StepInputs, create_distiller
-from lskd_cli.engine.devices.cuda_graphs import create_runner
+from lskd_cli.engine.devices.cuda_graphs import WARMUP_RUNS, create_runner
 from lskd_cli.engine.devices.runtime import Runtime
 from lskd_cli.engine.training.joint_step import create_joint_step, student_views
 from lskd_cli.engine.training.student_trainer import StudentTrainer
@@ -237,6 +237,10 @@ def interleaved_times(
     """
     seconds: dict[str, list[float]] = {name: [] for name in actions}
     with runtime.precision_context():
+        # Graphs are captured after several calls.
+        for action in actions.values() if runtime.graphs else ():
+            for _ in range(WARMUP_RUNS + 1):
+                action()
         for number in range(rounds + 1):
             for name, action in actions.items():
                 began = time.perf_counter()

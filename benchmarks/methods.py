@@ -45,7 +45,7 @@ def main() -> None:
     kd, steps_per_launch = engine_step([HEADLINE], images, runtime)
     # A replayed graph allocates nothing.
     eager = replace(runtime, graphs=False)
-    memory = _memory(engine_step([HEADLINE], images, eager)[0], device) / steps_per_launch
+    memory = _memory(engine_step([HEADLINE], images, eager)[0], device)
     table: list[list[Any]] = []
     for method in options.methods:
         if method in ("none", "kd"):
@@ -53,7 +53,7 @@ def main() -> None:
         preset = load_preset(f"{method}-{HEADLINE.name.partition('-')[2]}")
         step, _ = engine_step([preset], images, runtime)
         seconds = medians(interleaved_times({"kd": kd, "method": step}, options.rounds, runtime))
-        step_memory = _memory(engine_step([preset], images, eager)[0], device) / steps_per_launch
+        step_memory = _memory(engine_step([preset], images, eager)[0], device)
         distiller = create_distiller(preset, create_model("resnet32x4"), images.targets)
         table.append(
             [
@@ -67,7 +67,7 @@ def main() -> None:
             ]
         )
     headings = [
-        "method", "ms/step", "ratio to kd", "MB/step", "ratio to kd", "parameters", "buffers, MB",
+        "method", "ms/step", "ratio to kd", "MB", "ratio to kd", "parameters", "buffers, MB",
     ]  # fmt: skip
     print(machine(runtime))
     print(

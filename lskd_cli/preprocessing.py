@@ -4,10 +4,10 @@ import json
 from dataclasses import asdict, dataclass
 
 from lskd_cli.config import Data
+from lskd_cli.config.data_settings import MIN_TEST_CROP
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 _MAX_SIZE = 4096  # pixels
-_MIN_CROP = 0.1
 _FIELDS = ("image_size", "mean", "std", "interpolation", "crop", "squash")
 
 
@@ -57,7 +57,7 @@ class Preprocessing:
             raise ValueError("a number is missing, not finite or too large")
         if not isinstance(result.image_size, int) or not isinstance(result.squash, bool):
             raise ValueError("image_size must be an integer and squash a boolean")
-        if not (1 <= result.image_size <= _MAX_SIZE and _MIN_CROP <= result.crop <= 2):
+        if not (1 <= result.image_size <= _MAX_SIZE and MIN_TEST_CROP <= result.crop <= 2):
             raise ValueError("image_size or crop is out of range")
         if result.interpolation not in INTERPOLATIONS:
             raise ValueError(f"unknown interpolation {result.interpolation!r}")

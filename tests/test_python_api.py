@@ -100,3 +100,13 @@ def test_the_package_is_imported_without_torch() -> None:
 def test_a_path_that_is_too_long_does_not_exist() -> None:
     with pytest.raises(RequestError, match="no such run or weight file"):
         load_student("a" * 5000)
+
+
+def test_images_may_come_from_a_generator_and_in_any_number(trained: Path) -> None:
+    student = load_student(trained / "runs" / "kd-digits" / "seed0")
+    images = [Image.new("RGB", (20, 20), (index, 0, 0)) for index in range(70)]
+    found = student.predict(image for image in images)  # type: ignore[arg-type]
+    assert len(found) == 70
+    (alone,) = student.predict(images[69:])
+    assert found[69][0].class_name == alone[0].class_name
+    assert found[69][0].probability == pytest.approx(alone[0].probability, rel=1e-4)

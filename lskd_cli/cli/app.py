@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -26,9 +26,9 @@ from lskd_cli.cli import (
 from lskd_cli.cli.options import command_help
 from lskd_cli.cli.terminal.console import err, info, is_main_process, print_error
 from lskd_cli.config import format_plugin_error
-from lskd_cli.config.requests import forget_images
 from lskd_cli.engine.devices import dist_env
 from lskd_cli.errors import Interrupted, RequestError, RunError
+from lskd_cli.memo import start_command
 
 app = typer.Typer(
     name="lskd",
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Exit codes: 0 done, 1 failed while running, 2 wrong request, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    forget_images()
+    start_command()
     # Unusual metadata of images; images that cannot be decoded are reported by lskd.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     for stream in (sys.stdout, sys.stderr):
@@ -88,10 +88,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="replace")
     try:
+        _run(arguments)
+    finally:
+        with suppress(OSError):
+            _flush_results()
+
+
+def _run(arguments: Sequence[str]) -> NoReturn:
+    try:
         try:
             app(args=arguments)
-        finally:
+        except SystemExit:
             _flush_results()
+            raise
     except (RequestError, RunError, Interrupted) as error:
         _print_traceback(arguments)
         if isinstance(error, Interrupted):
@@ -113,6 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         message = f"{reason} (internal error; please report it with --debug output)"
         print_error(format_plugin_error(error) or message)
         sys.exit(RunError.exit_code)
+    raise AssertionError("the application has returned")  # it exits
 
 
 def _flush_results() -> None:
@@ -124,8 +134,9 @@ def _flush_results() -> None:
     try:
         sys.stdout.flush()
     except OSError:
-        with suppress(OSError, ValueError):  # the interpreter would try again when it exits
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The interpreter would try again when it exits.
+        with suppress(OSError, ValueError), open(os.devnull, "w") as null:  # noqa: PTH123
+            os.dup2(null.fileno(), sys.stdout.fileno())
         raise
 
 

@@ -172,7 +172,7 @@ def _requested_presets(
     axes = parse_axes(sweep)
     presets = []
     for name in names:
-        for seed in options.parse_ints("--seeds", seeds or "0"):
+        for seed in options.parse_ints("--seeds", "0" if seeds is None else seeds):
             preset = requested_preset(name, changes, data_dir, seed)
             if axes:
                 grid = grid_presets(name, changes, data_dir, seed, axes)

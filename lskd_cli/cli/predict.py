@@ -51,7 +51,7 @@ def predict(
 
     student = load_student(run, weights, device, names)
     is_image = ImageFilter()
-    total = sum(1 for _ in find_images(images, is_image))
+    total = sum(1 for _ in find_images(images, is_image, info))
     if total == 0:
         raise RequestError(f"{', '.join(map(str, images))}: contains no images")
     bad: list[str] = []

@@ -64,7 +64,7 @@ def report(
         only_logits = ("sample", "classes", "points", "model_files", "data_dir", "device")
         options.refuse_options(context, only_logits, "not valid with --no-logits")
     options.load_model_files(model_files)
-    selected_classes = options.parse_ints("--classes", classes) if classes else []
+    selected_classes = [] if classes is None else options.parse_ints("--classes", classes)
     warn = cache(info)  # every message once, however often the runs are read
     if not watch:
         started, searches = _find(runs_dir, runs or [], warn)

@@ -61,7 +61,10 @@ def watch_runs(
                         search_sections(searches),
                     )
                     epochs = counted(sum(len(run.history) for run in started), "epoch")
-                    info(f"page written: {counted(len(started), 'run')}, {epochs}")
+                    counts = [counted(len(started), "run"), epochs]
+                    if searches:
+                        counts.append(counted(len(searches), "search", "searches"))
+                    info(f"page written: {', '.join(counts)}")
                 if started and all(run.is_finished for run in runs):
                     return True
             time.sleep(_INTERVAL)

@@ -24,6 +24,7 @@ from lskd_cli.engine.devices.runtime import Runtime
 from lskd_cli.engine.planning.prepare import LoadedFiles, prepare
 from lskd_cli.engine.search.capacity import measure_capacity
 from lskd_cli.engine.search.search import SearchRun
+from lskd_cli.engine.search.storage import without_password
 from lskd_cli.engine.search.study import TRIALS, SearchOptions, SearchStudy, archive_search
 from lskd_cli.engine.training.joint_run import JointRun, images_digest
 from lskd_cli.errors import RequestError
@@ -60,7 +61,10 @@ def run_search(
     """
     bases = [base for space in spaces for base in space.bases.values()]
     folder = search_folder(bases[0].name, training)
-    command = shlex.join(["lskd", *sys.argv[1:]])
+    words = sys.argv[1:]
+    if options.storage is not None:  # what run.json and search.json store has no password
+        words = [w.replace(options.storage, without_password(options.storage)) for w in words]
+    command = shlex.join(["lskd", *words])
     with ExitStack() as stack:
         runtime = stack.enter_context(runtime_context(training))
         train_missing_teachers(bases, training, runtime)

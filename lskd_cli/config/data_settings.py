@@ -13,6 +13,7 @@ from lskd_cli.config.types import (
 )
 
 DEFAULT_IMAGE_SIZE = 32  # pixels: CIFAR-100
+MIN_TEST_CROP = 0.1  # fraction of the shorter side
 _Channels = Field(min_length=3, max_length=3)
 
 
@@ -47,7 +48,7 @@ class Data(ConfigModel):
     flip: bool  # random horizontal flip with probability 0.5
     augmentation: Augmentation | None = None  # None: padded crops
     # Side of the center crop of test images as a fraction of their shorter side.
-    test_crop: Annotated[float, Field(gt=0, le=1)] = 1.0
+    test_crop: Annotated[float, Field(ge=MIN_TEST_CROP, le=1)] = 1.0
     mean: Annotated[list[float], _Channels]  # per channel, of images in 0..1
     std: Annotated[list[PositiveFloat], _Channels]
     seed: Seed = 0  # seed of the order and the augmentation, shared by students of a joint run

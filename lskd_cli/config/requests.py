@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lskd_cli.config.datasets import check_dataset, find_dataset
 from lskd_cli.config.loading import load_preset
@@ -12,9 +10,6 @@ from lskd_cli.config.methods.registry import is_feature_method
 from lskd_cli.config.overrides import Override
 from lskd_cli.config.schema import NO_LOGITS, Preset
 from lskd_cli.errors import RequestError
-
-if TYPE_CHECKING:
-    from lskd_cli.data.sets.in_memory import ImagesIdentity
 
 
 @dataclass(frozen=True)
@@ -154,7 +149,9 @@ def check_model(option: str, name: str) -> None:
 
 def _custom_data_overrides(preset: Preset, name: str, data_dir: Path) -> list[str | Override]:
     """What turns any preset into one for custom images."""
-    images = _identify_images(name, data_dir)
+    from lskd_cli.data import identify_images_once
+
+    images = identify_images_once(name, data_dir)
     option = "--dataset"
     overrides: list[str | Override] = [
         Override("data.name", name, option),
@@ -170,19 +167,6 @@ def _custom_data_overrides(preset: Preset, name: str, data_dir: Path) -> list[st
         overrides.append(Override("data.padding", 0, option))
         overrides.append(Override("data.augmentation", {"interpolation": "bilinear"}, option))
     return overrides
-
-
-@lru_cache(maxsize=1)
-def _identify_images(name: str, folder: Path) -> "ImagesIdentity":
-    """Classes and archive of custom images, which a command with many runs lists once."""
-    from lskd_cli.data import identify_images
-
-    return identify_images(name, folder)
-
-
-def forget_images() -> None:
-    """Let the next request list custom images again: between commands, they may change."""
-    _identify_images.cache_clear()
 
 
 def select_shard(presets: Sequence[Preset], shard: str) -> list[Preset]:

@@ -226,21 +226,16 @@ class Preset(ConfigModel):
                 "optimizer.grad_accum_steps: must not exceed data.batch_size "
                 f"({self.data.batch_size})"
             )
-        is_divided = self.optimizer.grad_accum_steps > 1
-        if self.sync_batchnorm and is_divided and not self.data.drop_last:
-            raise ValueError(
-                "sync_batchnorm: with optimizer.grad_accum_steps, set data.drop_last=true; "
-                "processes would have different numbers of micro-batches in the last step"
-            )
         method = self.method
-        if method.uses_batch_relations and is_divided:
+        if method.uses_batch_relations and self.optimizer.grad_accum_steps > 1:
             raise ValueError(
                 f"optimizer.grad_accum_steps: must be 1 with method {method.name}, which compares "
                 "the images of a whole batch"
             )
         if self.init is not None and self.student_model != self.student:
             raise ValueError(f"init: not supported with method {method.name}")
-        if (problem := method.classes_problem(self.data.class_count)) is not None:
+        data = self.data
+        if (problem := method.data_problem(data.class_count, data.on_disk)) is not None:
             raise ValueError(f"method.{problem}")
         if self.data.is_mixed and method.uses_image_index:
             raise ValueError(

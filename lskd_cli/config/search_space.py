@@ -16,7 +16,7 @@ from lskd_cli.io.printable import printable, shorten
 
 Form = Literal["plain", "standardized"]
 Text = Annotated[str, AfterValidator(printable)]
-Value = bool | int | FiniteFloat | Text
+Value = bool | int | FiniteFloat | str
 
 METHOD = "method"  # the dimension that selects the method
 _FORMAT = "expected KEY=LOW:HIGH, KEY=LOW:HIGH:log or KEY=V1,V2,..."

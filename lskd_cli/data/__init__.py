@@ -11,7 +11,12 @@ from lskd_cli.data.crop_loader import CropLoader
 from lskd_cli.data.eval_batches import center_view, eval_batches
 from lskd_cli.data.loader import create_loader
 from lskd_cli.data.loader_base import Loader, epoch_size
-from lskd_cli.data.loading import count_train_images, identify_images, load_splits
+from lskd_cli.data.loading import (
+    count_train_images,
+    identify_images,
+    identify_images_once,
+    load_splits,
+)
 from lskd_cli.data.sets.file_images import FileImages, FolderImages
 from lskd_cli.data.sets.image_folder import class_names
 from lskd_cli.data.sets.in_memory import ImagesIdentity, InMemoryImages
@@ -37,6 +42,7 @@ __all__ = [
     "epoch_size",
     "eval_batches",
     "identify_images",
+    "identify_images_once",
     "load_splits",
     "worker_count",
 ]

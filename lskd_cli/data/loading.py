@@ -12,6 +12,7 @@ from lskd_cli.data.sets.splits import DataSplits
 from lskd_cli.data.sets.stratified import stratified_split
 from lskd_cli.errors import RequestError
 from lskd_cli.io.download import Progress
+from lskd_cli.memo import once_per_command
 
 
 def count_train_images(data: Data, folder: Path) -> int:
@@ -26,10 +27,17 @@ def count_train_images(data: Data, folder: Path) -> int:
     """
     count = find_dataset(data.name).num_train
     if count is None:
-        splits: DataSplits = _module(data.name).load(data, folder, lambda *_: None)
-        count = len(splits.train)
+        complete = data.model_copy(update={"val_split": 0.0, "limit_train": None})
+        count = _count_listed(complete.model_dump_json(), folder)
     count -= round(data.val_split * count)
     return count if data.limit_train is None else min(count, data.limit_train)
+
+
+@once_per_command
+def _count_listed(settings: str, folder: Path) -> int:
+    data = Data.model_validate_json(settings)
+    splits: DataSplits = _module(data.name).load(data, folder, lambda *_: None)
+    return len(splits.train)
 
 
 def load_splits(data: Data, folder: Path, progress: Progress, skip_bad: bool = False) -> DataSplits:
@@ -75,6 +83,12 @@ def identify_images(name: str, folder: Path) -> ImagesIdentity:
     """
     identity: ImagesIdentity = _module(name).identify(name, folder)
     return identity
+
+
+@once_per_command
+def identify_images_once(name: str, folder: Path) -> ImagesIdentity:
+    """The same as ``identify_images``, for commands with many runs."""
+    return identify_images(name, folder)
 
 
 def _module(name: str) -> Any:

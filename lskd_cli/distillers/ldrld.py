@@ -81,7 +81,7 @@ class LDRLDConfig(MethodConfig):
     ce_weight: NonNegativeFloat
     kd_weight: NonNegativeFloat = 1.0
 
-    def classes_problem(self, num_classes: int) -> str | None:
+    def data_problem(self, num_classes: int, on_disk: bool) -> str | None:
         if self.k >= num_classes:
             return f"k: must be below the number of classes ({num_classes}), not {self.k}"
         return None

@@ -45,7 +45,7 @@ def public_url(source: str) -> str:
     try:
         parts = urlsplit(source)
     except ValueError:
-        raise RequestError("not a valid URL; a host in brackets must be an IPv6 address") from None
+        raise RequestError("the address is not a valid URL") from None
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 

@@ -1,33 +1,56 @@
 """Files below a folder."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lskd_cli.errors import RequestError
 
 
-def walk_files(folder: Path, ancestors: tuple[str, ...] = ()) -> Iterator[tuple[Path, list[str]]]:
-    """Each folder below a folder, and the sorted names of its files; subfolders are sorted.
+def walk_files(
+    folder: Path, warn: Callable[[str], None] | None = None
+) -> Iterator[tuple[Path, list[str]]]:
+    """A folder and each one below it, in alphabetical order, with the sorted names of its files.
 
-    Symbolic links to folders are followed, except those to a folder that contains them, whose files
-    would be found again and again.
+    Links to folders are followed, but not to a folder that contains the link: its files would be
+    found again and again.
 
     Args:
         folder: where to start.
-        ancestors: real paths of the folders above.
+        warn: called for a subfolder that cannot be read and is left out; None raises the error.
 
     Raises:
-        RequestError: a folder cannot be read.
+        RequestError: the folder cannot be read, or a subfolder without ``warn``.
     """
     real = os.path.realpath(folder)
-    if real in ancestors:
-        return
+    yield from _walk(folder, (real, *map(str, Path(real).parents)), warn, is_start=True)
+
+
+def _walk(
+    folder: Path,
+    ancestors: tuple[str, ...],
+    warn: Callable[[str], None] | None,
+    is_start: bool = False,
+) -> Iterator[tuple[Path, list[str]]]:
     try:
         with os.scandir(folder) as entries:
-            is_folder = {entry.name: entry.is_dir() for entry in entries}
+            is_folder = {entry.name: _is_folder(entry) for entry in entries}
     except OSError as error:
-        raise RequestError(f"{folder}: cannot be read: {error.strerror or error}") from None
+        message = f"{folder}: cannot be read: {error.strerror or error}"
+        if warn is None or is_start:
+            raise RequestError(message) from None
+        warn(message)
+        return
     yield folder, sorted(name for name in is_folder if not is_folder[name])
     for name in sorted(name for name in is_folder if is_folder[name]):
-        yield from walk_files(folder / name, (*ancestors, real))
+        real = os.path.realpath(folder / name)
+        if real not in ancestors:
+            yield from _walk(folder / name, (*ancestors, real), warn)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder; a link that leads nowhere is a file, as for ``os.walk``."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False

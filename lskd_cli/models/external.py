@@ -67,11 +67,14 @@ class ExternalModel(Network):
 
 
 def _create_torchvision(name: str, num_classes: int) -> Any:
+    options: dict[str, Any] = {"num_classes": num_classes}
+    if name == "inception_v3":  # as torchvision does for its pretrained weights
+        options["transform_input"] = True
     try:
-        return torchvision.models.get_model(name, num_classes=num_classes)
+        return torchvision.models.get_model(name, **options)
     except NotImplementedError:  # RegNets compute their widths with tensors, which meta refuses
         with torch.device("cpu"):
-            network = torchvision.models.get_model(name, num_classes=num_classes)
+            network = torchvision.models.get_model(name, **options)
         return network.to("meta")
 
 

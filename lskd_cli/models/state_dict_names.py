@@ -18,16 +18,18 @@ def rename_parameters(module: nn.Module, names: Mapping[str, str]) -> None:
     def rename_saved(
         owner: nn.Module, state: dict[str, Tensor], prefix: str, metadata: Mapping[str, Any]
     ) -> None:
-        for internal, external in names.items():
-            if prefix + internal in state:  # a layer may be removed later
-                state[prefix + external] = state.pop(prefix + internal)
+        _rename(state, {prefix + internal: prefix + name for internal, name in names.items()})
 
     def rename_loaded(
         owner: nn.Module, state: dict[str, Tensor], prefix: str, *others: object
     ) -> None:
-        for internal, external in names.items():
-            if prefix + external in state:
-                state[prefix + internal] = state.pop(prefix + external)
+        _rename(state, {prefix + name: prefix + internal for internal, name in names.items()})
 
     module.register_state_dict_post_hook(rename_saved)  # type: ignore[no-untyped-call]
     module.register_load_state_dict_pre_hook(rename_loaded)  # type: ignore[no-untyped-call]
+
+
+def _rename(state: dict[str, Tensor], names: Mapping[str, str]) -> None:
+    """Rename all entries at once, since the new name of one may be the old name of another."""
+    renamed = {new: state.pop(old) for old, new in names.items() if old in state}
+    state.update(renamed)

@@ -165,15 +165,25 @@ def _methods(runs: Sequence[Run]) -> list[MethodRuns]:
         by_settings.setdefault(key, []).append(run)
     methods = []
     for (experiment, standardization, name), group in by_settings.items():
-        plain: list[list[Run]] = []
+        plain: dict[str, list[Run]] = {}
         if standardization:
-            plain = [
-                other for key, other in by_settings.items() if key[0] == experiment and not key[1]
-            ]
-            # Several presets may have equal settings; the one of the same name is preferred.
-            plain.sort(key=lambda other: other[0].preset.name != name)
-        methods.append(MethodRuns(group, plain[0] if plain else []))
+            plain = {
+                key[2]: other
+                for key, other in by_settings.items()
+                if key[0] == experiment and not key[1]
+            }
+        methods.append(MethodRuns(group, plain.get(plain_reference(name, plain), [])))
     return sorted(methods, key=lambda method: table_sort_key(method.runs[0]))
+
+
+def plain_reference(name: str, plain_names: Iterable[str]) -> str:
+    """The plain preset with which a standardized one is compared; empty if there is none.
+
+    This is the one of the same name, or the one whose name the other begins with, or the first.
+    """
+    names = list(plain_names)
+    begins = [other for other in names if name == other or name.startswith(f"{other}-")]
+    return max(begins, key=len) if begins else next(iter(names), "")
 
 
 def _standardization(run: Run) -> str:

@@ -1,9 +1,15 @@
 """Sweeps: standardized runs of a method that differ only in base temperature and weight."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lskd_cli.results.grouping import ExperimentKey, RunGroup, experiment_key, method_name
+from lskd_cli.results.grouping import (
+    ExperimentKey,
+    RunGroup,
+    experiment_key,
+    method_name,
+    plain_reference,
+)
 from lskd_cli.results.runs import Run
 
 GridPoint = tuple[float, float]  # base temperature and weight of the distillation loss
@@ -53,7 +59,7 @@ def find_sweeps(group: RunGroup) -> list[Sweep]:
     grids: dict[tuple[ExperimentKey, str, str], list[Run]] = {}
     for run in (run for run in group.runs if run.is_finished and run.preset.standardized):
         key = experiment_key(run)
-        reference = _reference(run.preset.name, plain.get(key, ()))
+        reference = plain_reference(run.preset.name, plain.get(key, ()))
         grids.setdefault((key, reference, str(_other_settings(run))), []).append(run)
     sweeps = []
     for (key, reference, _), runs in grids.items():
@@ -66,16 +72,6 @@ def find_sweeps(group: RunGroup) -> list[Sweep]:
             plain_runs = plain.get(key, {}).get(reference, [])
             sweeps.append(Sweep(points, plain_runs, _other_settings(runs[0])))
     return sweeps
-
-
-def _reference(name: str, plain_names: Iterable[str]) -> str:
-    """The plain preset with which a standardized one is compared; empty if there is none.
-
-    This is the one of the same name, or the one whose name the other begins with, or the first.
-    """
-    names = list(plain_names)
-    begins = [other for other in names if name == other or name.startswith(f"{other}-")]
-    return max(begins, key=len) if begins else next(iter(names), "")
 
 
 def without_sweeps(group: RunGroup) -> RunGroup:

@@ -603,6 +603,20 @@ def test_results_that_cannot_be_written_fail_the_command(
         full.close()
 
 
+def test_an_error_is_printed_although_results_cannot_be_written(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = io.TextIOWrapper(io.BufferedWriter(_Failing(errno.EPIPE)), errors="replace")
+    full.write("rows")
+    monkeypatch.setattr(sys, "stdout", full)
+    with pytest.raises(SystemExit) as exit_:
+        main(["presets", "show", "nothing"])
+    assert exit_.value.code == 2
+    assert "nothing" in capsys.readouterr().err
+    with suppress(OSError):
+        full.close()
+
+
 def test_json_in_a_file_has_no_colors() -> None:
     command = [sys.executable, "-m", "lskd_cli", "presets", "list", "kd-r56", "--json"]
     result = subprocess.run(

@@ -245,6 +245,12 @@ def test_the_other_formats_give_the_same_logits(run: Path, tmp_path: Path, capsy
     program = torch.export.load(path, extra_files=files)
     torch.testing.assert_close(program.module()(images), expected)
     assert json.loads(files["metadata.json"])["model"] == "resnet8"
+    evaluated, of_run = (lskd(capsys, "eval", one, "--json") for one in (path, run))
+    assert evaluated.code == 0, evaluated.err
+    assert json.loads(evaluated.out)["top1"] == json.loads(of_run.out)["top1"]
+    best = lskd(capsys, "eval", path, "--weights", "best")
+    assert best.code == 2
+    assert f"{path}: contains one set of weights; leave best out" in best.err
     path = tmp_path / "a.safetensors"
     assert lskd(capsys, "export", run, "--format=safetensors", "--out", path).code == 0
     torch.testing.assert_close(_expected(path, images), expected)

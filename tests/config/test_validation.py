@@ -176,14 +176,6 @@ def test_what_a_method_of_whole_batches_cannot_have_is_refused(override: str, me
     assert message in _refusal([override], "mlkd-r56g-deit-tiny")
 
 
-def test_synchronized_batch_norms_need_equal_micro_batches() -> None:
-    settings = ["sync_batchnorm=true", "optimizer.grad_accum_steps=4"]
-    assert "sync_batchnorm: with optimizer.grad_accum_steps, set data.drop_last=true" in _refusal(
-        settings, "kd-r56-r20"
-    )
-    assert load_preset("kd-r56-r20", [*settings, "data.drop_last=true"]).sync_batchnorm
-
-
 HOSTILE = {
     "optimizer.grad_accum_steps=1000000000": "must not exceed data.batch_size",
     "schedule.epochs=" + "9" * 400: "should be less than or equal to 100000, not 9999",

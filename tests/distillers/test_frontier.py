@@ -190,7 +190,7 @@ def test_losses_and_gradients_of_extreme_logits_are_finite(
     if method == "ldrld" and inputs[0].shape[1] == 2:
         pytest.skip("needs three classes")
     classes = inputs[0].shape[1]
-    settings = ["data.name=imagefolder", f"data.num_classes={classes}"]
+    settings = ["data.name=npz", f"data.num_classes={classes}"]
     settings += ["data.augmentation={interpolation: bilinear}", "data.padding=0"]
     if method == "ldrld":
         settings = []

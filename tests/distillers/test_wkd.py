@@ -114,6 +114,15 @@ def test_regions_of_one_pixel_are_refused() -> None:
         wkd_feature_loss(torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2), 1.0, 2)
 
 
+def test_features_of_all_images_need_images_in_memory() -> None:
+    settings = ["data.name=imagefolder", "data.num_classes=5", "data.padding=0"]
+    settings.append("data.augmentation={interpolation: bilinear}")
+    with pytest.raises(RequestError, match="cost: cka needs images in memory; use classifier"):
+        load_preset("wkd-r32x4-r8x4", settings)
+    preset = load_preset("wkd-r32x4-r8x4", [*settings, "method.cost=classifier"])
+    assert preset.data.class_count == 5
+
+
 def test_a_cost_of_classes_without_images_is_refused() -> None:
     data = load_preset("kd-digits").data
     images = digits.load(data, Path(), lambda *_: None).train

@@ -114,7 +114,7 @@ def test_secrets_of_a_url_are_removed() -> None:
     url = "https://user:password@host:8080/folder/file.tar?token=secret#part"
     assert public_url(url) == "https://host:8080/folder/file.tar"
     assert public_url("folder/file?.tar") == "folder/file?.tar"
-    with pytest.raises(RequestError, match="not a valid URL"):
+    with pytest.raises(RequestError, match="the address is not a valid URL"):
         public_url("http://[::1/x")
 
 

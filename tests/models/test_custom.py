@@ -2,14 +2,17 @@
 
 import re
 import sys
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from lskd_cli.errors import RequestError
 from lskd_cli.models import create_model, custom, feature_shapes, is_model, load_model_file
+from lskd_cli.models.custom import CustomModel
 from lskd_cli.models.entries import MODELS
 from tests.cli.helpers import lskd
 
@@ -229,3 +232,24 @@ def test_a_network_that_cannot_be_trained_or_saved_is_refused(
     result = lskd(capsys, *command, "--model-file", path)
     assert result.code == 2
     assert message in result.err
+
+
+class _Nested(nn.Module):
+    """Its parts have the names that the wrapper uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.Sequential(OrderedDict(fc=nn.Linear(2, 3)))
+        self.fc = nn.Linear(3, 4)
+
+
+def test_no_parameter_is_lost_if_a_part_is_called_network() -> None:
+    own = _Nested()
+    wrapped, other = CustomModel(own, 32), CustomModel(_Nested(), 32)
+    state = wrapped.state_dict()
+    assert {name: tuple(value.shape) for name, value in state.items()} == {
+        name: tuple(value.shape) for name, value in own.state_dict().items()
+    }
+    other.load_state_dict(state)
+    assert torch.equal(other.network.fc.weight, own.fc.weight)
+    assert torch.equal(other.network.network.fc.weight, own.network.fc.weight)

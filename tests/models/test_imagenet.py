@@ -101,6 +101,11 @@ def test_auxiliary_outputs_in_training_are_left_out() -> None:
     assert network(_images()).shape == (2, 10)
 
 
+def test_inception_prepares_images_as_its_pretrained_weights_need_it() -> None:
+    with torch.device("meta"):
+        assert create_model("torchvision/inception_v3", 10, 299).network.transform_input
+
+
 def test_sizes_are_those_that_a_network_can_take() -> None:
     assert create_model("resnet18", 10).image_size == 224
     assert create_model("timm/vit_tiny_patch16_384", 10).image_size == 384

@@ -106,7 +106,7 @@ class SearchDisplay(LiveDisplay, SearchCallback):
         if not err.is_terminal:
             top1 = f", held-out top-1 {trial.accuracies[-1]:.2f} %" if trial.accuracies else ""
             reason = f": {trial.error}" if trial.error else ""
-            epochs = f"{len(trial.accuracies)} of {self.epochs} epochs"
+            epochs = f"{len(trial.accuracies)} of {counted(self.epochs, 'epoch')}"
             info(f"{_name(trial)} is {trial.state} after {epochs}{top1}{reason}")
 
     def _update(self) -> None:

@@ -56,8 +56,13 @@ class MethodConfig(ConfigModel):
         """Name of the network that is trained, which a method may extend."""
         return student
 
-    def classes_problem(self, num_classes: int) -> str | None:
-        """Which hyper-parameter does not fit a number of classes, and why; None if all do."""
+    def data_problem(self, num_classes: int, on_disk: bool) -> str | None:
+        """Which hyper-parameter does not fit the data, and why; None if all do.
+
+        Args:
+            num_classes: number of classes.
+            on_disk: whether the images are read from files instead of memory.
+        """
         return None
 
     def rescale_epochs(self, before: int, after: int) -> dict[str, int]:

@@ -3,7 +3,7 @@
 import io
 import posixpath
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -124,7 +124,7 @@ def _members(path: Path, is_image: ImageFilter) -> Iterator[tuple[str, int, int]
     """Name, position and size of the images of an archive, links to others included.
 
     Raises:
-        RequestError: the archive is compressed, truncated or corrupt, or a link leads out of it.
+        RequestError: the archive is compressed, truncated or corrupt.
     """
     files: dict[str, tuple[int, int]] = {}
     links: dict[str, str] = {}
@@ -150,11 +150,20 @@ def _members(path: Path, is_image: ImageFilter) -> Iterator[tuple[str, int, int]
                         links[name] = posixpath.normpath(target)
     except (OSError, tarfile.TarError) as error:
         raise RequestError(f"{path}: cannot be read: {error}") from None
-    for name, first in links.items():
-        if is_image(name):
-            target = first
-            for _ in range(_MAX_LINKS):
-                target = links.get(target, target)
-            if target not in files:
-                raise RequestError(f"{path}: {name}: links to {first}, which is not in the archive")
-            yield name, *files[target]
+    for name in links:
+        target = _resolve(name, links)
+        # A link that leads nowhere is an image that cannot be read, as in a folder.
+        if (target in files or posixpath.splitext(name)[1]) and is_image(name):
+            yield name, *files.get(target, (0, 0))
+
+
+def _resolve(path: str, links: Mapping[str, str]) -> str:
+    """A path in an archive without links; any path if they form a circle."""
+    for _ in range(_MAX_LINKS):
+        parts = path.split("/")
+        heads = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+        link = next((head for head in heads if head in links), None)
+        if link is None:
+            break
+        path = posixpath.normpath(links[link] + path.removeprefix(link))
+    return path

@@ -40,10 +40,16 @@ def class_outputs(
     network = teacher.network.eval()
     runtime.to_device(network)
     network.enable_features()
-    outputs = []
+    outputs: Tensor | None = None
+    start = 0
     with runtime.precision_context():
         for batch, _ in eval_batches(chosen, teacher.preprocessing):
             output = network.forward_features(batch)
             maps = output.feats[-1].flatten(2).transpose(1, 2) if output.feats else None
-            outputs.append(output.logits[:, None] if maps is None else maps)
-    return torch.cat(outputs).reshape(num_classes, -1, outputs[0].shape[2])
+            values = output.logits[:, None] if maps is None else maps
+            if outputs is None:  # several gigabytes for CIFAR-100, which are not copied
+                outputs = values.new_empty(len(chosen), *values.shape[1:])
+            outputs[start : start + len(values)] = values
+            start += len(values)
+    assert outputs is not None
+    return outputs.reshape(num_classes, -1, outputs.shape[2])

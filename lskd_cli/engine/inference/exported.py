@@ -94,11 +94,15 @@ def run_onnx(path: Path) -> tuple[Run, dict[str, str]]:
 
 
 def run_torch_export(path: Path) -> tuple[Run, dict[str, str]]:
-    """A function that runs a file of torch.export, and the metadata of the file."""
+    """A function that runs a file of torch.export, and the metadata of the file.
+
+    Such a file can contain code, which PyTorch executes when it loads it.
+    """
     files = {METADATA: ""}
     with path.open("rb") as file, quiet():  # of any name
-        module: Run = torch.export.load(file, extra_files=files).module()
-    return module, json.loads(files[METADATA] or "{}")
+        module = torch.export.load(file, extra_files=files).module()
+    # Not the module itself: as a part of a network it would be moved, and refuse eval().
+    return lambda images: module(images), json.loads(files[METADATA] or "{}")
 
 
 @contextmanager

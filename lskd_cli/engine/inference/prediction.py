@@ -1,6 +1,6 @@
 """Predictions for image files, streamed in batches."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -11,12 +11,10 @@ import torch
 from torch import Tensor
 
 from lskd_cli.data.sets.image_formats import ImageFilter, open_image
-from lskd_cli.engine.inference.trained_network import Prediction, TrainedNetwork
+from lskd_cli.engine.inference.trained_network import BATCH_SIZE, Prediction, TrainedNetwork
 from lskd_cli.errors import RequestError
 from lskd_cli.io.atomic import regular_file
 from lskd_cli.io.folders import walk_files
-
-BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -34,12 +32,15 @@ class ImagePrediction:
     error: str | None = None
 
 
-def find_images(paths: Sequence[Path], is_image: ImageFilter) -> Iterator[Path]:
+def find_images(
+    paths: Sequence[Path], is_image: ImageFilter, warn: Callable[[str], None] = lambda _: None
+) -> Iterator[Path]:
     """The given files, and all images below the given folders, in the order of their names.
 
     Args:
         paths: files and folders.
         is_image: selects the images of folders.
+        warn: called for a subfolder that cannot be read and is left out.
 
     Raises:
         RequestError: a path does not exist.
@@ -50,7 +51,7 @@ def find_images(paths: Sequence[Path], is_image: ImageFilter) -> Iterator[Path]:
         if not path.is_dir():
             yield path
             continue
-        for folder, files in walk_files(path):
+        for folder, files in walk_files(path, warn):
             for file in (folder / name for name in files):
                 if is_image(str(file.relative_to(path))):
                     yield file

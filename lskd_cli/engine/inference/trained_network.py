@@ -39,6 +39,9 @@ class Prediction(NamedTuple):
     probability: float
 
 
+BATCH_SIZE = 64  # images of a forward pass
+
+
 @dataclass
 class TrainedNetwork:
     """A network with its weights, in evaluation mode.
@@ -146,7 +149,11 @@ class TrainedNetwork:
 
     def probabilities(self, images: Sequence[Image.Image]) -> Tensor:
         """(N, classes) probabilities of Pillow images of any size."""
-        return self.logits(torch.stack([self.prepare(image) for image in images])).softmax(dim=1)
+        pixels = [
+            torch.stack([self.prepare(image) for image in images[start : start + BATCH_SIZE]])
+            for start in range(0, len(images), BATCH_SIZE)
+        ]
+        return torch.cat([self.logits(batch) for batch in pixels]).softmax(dim=1)
 
     def predict(self, images: Sequence[Image.Image], top_k: int = 5) -> list[list[Prediction]]:
         """The most probable classes of Pillow images, most probable first.
@@ -159,6 +166,7 @@ class TrainedNetwork:
             TypeError: an image is no Pillow image.
             ValueError: there is no image, or ``top_k`` is not positive.
         """
+        images = list(images)
         if not images or not all(isinstance(image, Image.Image) for image in images):
             kinds = sorted({type(image).__name__ for image in images})
             error = TypeError if kinds else ValueError
@@ -210,11 +218,13 @@ def load_trained_network(
     check_exists(path)
     exported = None if is_pretrained else read_exported(path)
     if exported is not None:
+        if weights != "last":
+            raise RequestError(f"{path}: contains one set of weights; leave {weights} out")
         path, checkpoint = exported.checkpoint.path, exported.checkpoint
     else:
         path = path if is_pretrained else weights_file(path, weights)
         checkpoint = load_weights(path, model)
-    model = model or checkpoint.metadata.get("model")
+    model = checkpoint.metadata.get("model") if model is None else model
     if model is None:
         raise RequestError(
             f"{path}: the checkpoint does not store its network; add --model NAME, or "
@@ -226,7 +236,7 @@ def load_trained_network(
         raise RequestError(f"{path}: its network {model} needs --model-file {source}")
     trained_on = "imagenet" if is_pretrained else "cifar100"
     default = checkpoint.metadata.get("dataset", trained_on)
-    requested, dataset = dataset, dataset or default
+    requested, dataset = dataset, default if dataset is None else dataset
     check_dataset("--dataset", dataset)
     # A run may have its own normalization.
     preset = path.with_name(PRESET)

@@ -14,7 +14,7 @@ from lskd_cli.config import Preset, TrainingOptions
 from lskd_cli.data import (
     DataSplits,
     create_loader,
-    identify_images,
+    identify_images_once,
     load_splits,
 )
 from lskd_cli.distillers import uses_features
@@ -281,7 +281,7 @@ def _check_finished_run(folder: RunFolder, preset: Preset, data_dir: Path) -> No
     """Check that a finished run has the classes of the images in --data-dir, if there are any."""
     weights = folder.path / STUDENT
     try:
-        identity = identify_images(preset.data.name, data_dir)
+        identity = identify_images_once(preset.data.name, data_dir)
     except RequestError:
         return  # a finished run does not need its images any more
     if weights.exists():

@@ -8,10 +8,10 @@ from pathlib import Path
 import optuna
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from lskd_cli.errors import RequestError, RunError
-from lskd_cli.io.download import public_url
 
 JOURNAL = "journal.log"
 
@@ -37,7 +37,15 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
 
 def storage_name(url: str | None, folder: Path) -> str:
     """What messages call the storage: the journal, or the option without a password."""
-    return str(folder / JOURNAL) if url is None else f"--storage {public_url(url)}"
+    return str(folder / JOURNAL) if url is None else f"--storage {without_password(url)}"
+
+
+def without_password(url: str) -> str:
+    """The URL of a database with its password replaced by ``***``."""
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except SQLAlchemyError:  # Optuna says what is wrong with it
+        return url.partition(":")[0] + ":..."
 
 
 @contextmanager

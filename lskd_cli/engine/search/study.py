@@ -266,9 +266,12 @@ class SearchStudy:
 
     def _check_request(self, study: optuna.Study, request: Mapping[str, Any]) -> None:
         saved = study.user_attrs.get(_REQUEST)
-        if saved is None or saved == request:
+        if saved is None:
             return
-        different = [key for key in request if saved.get(key) != request[key]]
+        # A search that an earlier version has begun may lack a key.
+        different = [key for key in request if saved.get(key, request[key]) != request[key]]
+        if not different:
+            return
         differ = "differs" if len(different) == 1 else "differ"
         fresh = "" if self.options.storage else ", or --fresh"
         raise RequestError(

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from lskd_cli.checkpoints import Checkpoint, first_non_finite
 from lskd_cli.config import Preset
@@ -91,6 +92,11 @@ class StudentTrainer:
         if preset.sync_batchnorm and runtime.process_group.world_size > 1:
             if runtime.device.type == "cpu":
                 raise RequestError("sync_batchnorm: requires CUDA; leave it out on CPUs")
+            if preset.optimizer.grad_accum_steps > 1 and not preset.data.drop_last:
+                # Processes would have different numbers of micro-batches in the last step.
+                raise RequestError(
+                    "sync_batchnorm: with optimizer.grad_accum_steps, set data.drop_last=true"
+                )
             from timm.layers import convert_sync_batchnorm
 
             self.student = convert_sync_batchnorm(self.student)
@@ -107,6 +113,7 @@ class StudentTrainer:
             preset.label_smoothing,
             EnsembleLoss(preset, self.distiller) if len(preset.teacher_names) > 1 else None,
         )
+        self.has_batch_norms = any(isinstance(m, _BatchNorm) for m in self.module.modules())
         # Tensors on the device: a captured step reads their current values when it is replayed.
         self.epoch = torch.ones((), device=runtime.device)
         self.optimizer, self.learning_rates = create_optimizer(
@@ -183,9 +190,11 @@ class StudentTrainer:
 
     def compile(self, warn: Warn) -> None:
         """Compile the student for full batches; ``warn`` is called if that fails."""
-        size = -(-self.preset.data.batch_size // self.preset.optimizer.grad_accum_steps)
-        shard_size = self.runtime.process_group.shard.size(size)
-        self.module.run_student = Compiled(self.student.forward_features, shard_size, warn)
+        shard_size = self.runtime.process_group.shard.size(self.preset.data.batch_size)
+        ((first, _), *_) = self._micro_batches(shard_size)
+        self.module.run_student = Compiled(
+            self.student.forward_features, first.stop - first.start, warn
+        )
 
     def start_epoch(self) -> None:
         """Update everything that depends on the epoch."""
@@ -205,7 +214,7 @@ class StudentTrainer:
         for step_batch, step_teacher in self._steps(batch, teacher):
             self.gradients.zero()
             losses, logits = [], []
-            for images, fraction in _micro_batches(len(step_batch.target), config.grad_accum_steps):
+            for images, fraction in self._micro_batches(len(step_batch.target)):
                 outputs = {view: output.slice(images) for view, output in step_teacher.items()}
                 is_last = images.stop == len(step_batch.target)
                 inputs = (step_batch.slice(images), outputs, self.epoch)
@@ -223,6 +232,16 @@ class StudentTrainer:
             is_counted = batch.weight > 0  # not an image of another process
             means = reduce(torch.add, losses)
             self.meters.update(names, means, torch.cat(logits), step_batch.target, is_counted)
+
+    def _micro_batches(self, num_images: int) -> Iterator[tuple[slice, float]]:
+        """The images of each micro-batch, and their fraction of the batch.
+
+        They are fewer than ``grad_accum_steps`` if batch norms would see a single image.
+        """
+        largest = num_images // 2 if self.has_batch_norms else num_images
+        count = max(1, min(self.preset.optimizer.grad_accum_steps, largest))
+        for start, end in pairwise(num_images * number // count for number in range(count + 1)):
+            yield slice(start, end), (end - start) / num_images
 
     def _steps(
         self, batch: Batch, teacher: TeacherOutputs
@@ -390,13 +409,3 @@ def create_seeded_distiller(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(preset.seed)
         return create_distiller(preset, teacher, targets, student, class_outputs)
-
-
-def _micro_batches(num_images: int, count: int) -> Iterator[tuple[slice, float]]:
-    """The images of each micro-batch, and their fraction of the batch.
-
-    There are fewer than ``count`` if they would have single images, which batch norms refuse.
-    """
-    count = max(1, min(count, num_images // 2))
-    for start, end in pairwise(num_images * number // count for number in range(count + 1)):
-        yield slice(start, end), (end - start) / num_images

@@ -36,18 +36,20 @@ class Teacher:
             adapt: converts the views of a batch into the teacher's images; None changes their size
                 only.
         """
+        # Only in networks of ours: others may run layers outside autocast.
+        is_rounded = runtime.precision == "bf16" and network.can_fuse_bn
         network.eval().requires_grad_(False)
         if required_features:
-            runtime.to_device(network)  # methods may use its classifier
-            network = deepcopy(network)
             network.enable_features()
+            if is_rounded:
+                runtime.to_device(network)  # methods may use its classifier
+                network = deepcopy(network)
         # Fusing batch norms into convolutions saves memory traffic. The fused network returns
         # logits only.
         can_fuse = network.can_fuse_bn and not required_features
         fused: nn.Module = fuse(network) if can_fuse else network
         runtime.to_device(fused)
-        # Only in networks of ours: others may run layers outside autocast.
-        if runtime.precision == "bf16" and network.can_fuse_bn:
+        if is_rounded:
             _round_weights(fused)
         self.adapt = adapt or ViewAdapter(network.image_size)
         self.forward: Callable[[Tensor], Output] = (

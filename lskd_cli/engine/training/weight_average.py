@@ -9,7 +9,7 @@ from lskd_cli.models import Network
 
 
 class WeightAverage:
-    """A copy of a network whose parameters and buffers follow those of the original.
+    """A copy of a network whose saved parameters and buffers follow those of the original.
 
     After n updates the decay is min(decay, (1 + n) / (10 + n)), as in TensorFlow's
     ``ExponentialMovingAverage``, so that a short training does not average its initial weights.
@@ -53,4 +53,5 @@ class WeightAverage:
 
     @staticmethod
     def _tensors(network: Network) -> list[Tensor]:
-        return [*network.parameters(), *network.buffers()]
+        # Without buffers that are not saved, whose shape may depend on the first images.
+        return list(network.state_dict(keep_vars=True).values())

@@ -3,12 +3,26 @@ const root = document.documentElement;
 const all = (selector, parent = document) => [...parent.querySelectorAll(selector)];
 const STORE = `lskd ${location.pathname}`;
 
-// What survives a reload: filters, folds, hidden curves, theme.
+// Values that survive a reload, unless the browser blocks the storage of pages.
+const storage = {
+  get(key) {
+    try {
+      return JSON.parse(sessionStorage.getItem(key) ?? "null");
+    } catch {
+      return null;
+    }
+  },
+  set(key, value) {
+    try {
+      sessionStorage.setItem(key, JSON.stringify(value));
+    } catch {}
+  },
+};
 const settings = Object.assign(
   { filters: {}, zoom: 0, smoothing: 1, hidden: [], folds: {}, theme: "" },
-  JSON.parse(sessionStorage.getItem(STORE) ?? "{}"),
+  storage.get(STORE),
 );
-const saveSettings = () => sessionStorage.setItem(STORE, JSON.stringify(settings));
+const saveSettings = () => storage.set(STORE, settings);
 
 if (settings.theme) root.dataset.theme = settings.theme;
 const isDark = () =>
@@ -19,16 +33,22 @@ document.getElementById("theme").addEventListener("click", () => {
   document.dispatchEvent(new Event("themechange"));
 });
 
-if (matchMedia("(max-width: 60rem)").matches) {
-  for (const fold of all("#contents, #filters")) fold.open = false;
-}
 for (const fold of all("details[id]")) {
   if (fold.id in settings.folds) fold.open = settings.folds[fold.id];
-  fold.addEventListener("toggle", () => {
-    settings.folds[fold.id] = fold.open;
+  fold.querySelector("summary").addEventListener("click", () => {
+    settings.folds[fold.id] = !fold.open;
     saveSettings();
   });
 }
+// On a narrow screen, contents and filters are folded at first; on a wide one, filters have no button.
+const narrow = matchMedia("(max-width: 60rem)");
+function foldForWidth() {
+  for (const fold of all("#contents, #filters")) {
+    fold.open = narrow.matches ? (settings.folds[fold.id] ?? false) : fold.id === "filters" || fold.open;
+  }
+}
+narrow.addEventListener("change", foldForWidth);
+foldForWidth();
 addEventListener("hashchange", () => {
   const fold = document.querySelector(`#${CSS.escape(location.hash.slice(1))} > details`);
   if (fold) fold.open = true;
@@ -75,9 +95,12 @@ const ranges = {
 };
 function showControls() {
   if (!controls) return;
-  const names = all("select", controls).map((select) => select.dataset.filter);
-  for (const name of Object.keys(settings.filters)) if (!names.includes(name)) delete settings.filters[name];
-  for (const select of all("select", controls)) select.value = settings.filters[select.dataset.filter] ?? "";
+  const selects = Object.fromEntries(all("select", controls).map((select) => [select.dataset.filter, select]));
+  for (const [name, value] of Object.entries(settings.filters)) {
+    const options = [...(selects[name]?.options ?? [])].map((option) => option.value);
+    if (!options.includes(value)) delete settings.filters[name]; // of another version of the page
+  }
+  for (const [name, select] of Object.entries(selects)) select.value = settings.filters[name] ?? "";
   for (const [id, label] of Object.entries(ranges)) {
     controls.elements[id].value = settings[id];
     controls.querySelector(`output[for="${id}"]`).value = label(settings[id]);

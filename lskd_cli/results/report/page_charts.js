@@ -206,8 +206,9 @@ showControls();
 applyFilters();
 
 // The rest is drawn while the browser is idle, so that a printed page is complete.
+const whenIdle = globalThis.requestIdleCallback ?? ((action) => setTimeout(action, 50)); // not in Safari
 function drawRest() {
   const next = all(".chart").find((chart) => !drawn.has(chart) && chart.offsetWidth);
-  if (next) draw(next).then(() => requestIdleCallback(drawRest));
+  if (next) draw(next).finally(() => whenIdle(drawRest));
 }
-addEventListener("load", () => requestIdleCallback(drawRest, { timeout: 3000 }));
+addEventListener("load", () => whenIdle(drawRest, { timeout: 3000 }));

@@ -9,7 +9,7 @@ if (version) {
       .findLast((item) => item.getBoundingClientRect().top <= innerHeight / 2);
     const offset = element ? element.getBoundingClientRect().top : -scrollY;
     const { id = "", dataset = {} } = element ?? {};
-    sessionStorage.setItem(SCROLL_KEY, JSON.stringify({ id, figure: dataset.figure, offset }));
+    storage.set(SCROLL_KEY, { id, figure: dataset.figure, offset });
     location.reload();
   };
   setInterval(() => {
@@ -19,9 +19,9 @@ if (version) {
     document.head.append(script);
   }, 2000);
 }
-const place = JSON.parse(sessionStorage.getItem(SCROLL_KEY) ?? "null");
+const place = storage.get(SCROLL_KEY);
 if (place) {
-  sessionStorage.removeItem(SCROLL_KEY);
+  storage.set(SCROLL_KEY, null);
   history.scrollRestoration = "manual";
   const restore = () => {
     const element = all("section, figure").find(

@@ -25,6 +25,7 @@ from lskd_cli.results.tables.table_format import (
     published_note,
     visible_columns,
 )
+from lskd_cli.wording import counted
 
 _STATS_FIELDS = ("plain", "standardized", "difference")
 
@@ -135,7 +136,8 @@ def _mean_gains(rows: Sequence[ComparisonRow]) -> str:
     gains: dict[tuple[str, str], dict[tuple[str | None, str], float]] = {}
     for row in rows:
         if row.difference is not None:
-            settings = f"{row.data_label}, {format_epochs(row)} epochs, {row.precision}"
+            facts = (row.data_label, counted(row.epochs, "epoch"), row.selection, row.precision)
+            settings = ", ".join(fact for fact in facts if fact not in ("test", None))
             pairs = gains.setdefault((row.method, settings), {})
             pairs.setdefault((row.teacher, row.student), row.difference.mean)
     is_single = len({settings for _, settings in gains}) == 1

@@ -1,5 +1,6 @@
 """Images in files: checks at the start, and views."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -25,6 +26,7 @@ from lskd_cli.data.batch import Normalizer
 from lskd_cli.data.sets.image_formats import ImageFilter
 from lskd_cli.engine.inference.prediction import find_images
 from lskd_cli.errors import RequestError, RunError
+from lskd_cli.io.folders import walk_files
 from lskd_cli.preprocessing import Preprocessing
 from tests.image_folders import CLASSES, make_folder
 from tests.workers import start
@@ -86,6 +88,29 @@ def test_links_to_folders_are_followed_but_not_in_circles(tmp_path: Path) -> Non
     assert len(train) == 3 * CLASSES + 1
     found = find_images([folder / "train"], ImageFilter())
     assert len(list(found)) == 3 * CLASSES + 1
+    (folder / "val" / "class01" / "up").symlink_to("..")  # would give it the images of class00
+    (folder / "val" / "class01" / "loop").symlink_to("loop")
+    assert len(_sets(folder, _data())[1]) == 2 * CLASSES
+
+
+def test_a_subfolder_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_folder(tmp_path, train=3, val=2) / "train"
+    (folder / "class00" / "locked").mkdir()
+    scandir = os.scandir
+
+    def refuse(path: Path) -> object:
+        if path.name == "locked":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(RequestError, match="class00/locked: cannot be read: Permission denied"):
+        list(walk_files(folder))
+    warnings: list[str] = []
+    assert len(list(find_images([folder], ImageFilter(), warnings.append))) == 3 * CLASSES
+    assert len(warnings) == 1
 
 
 def test_gray_and_transparent_images_have_three_channels(tmp_path: Path) -> None:

@@ -13,11 +13,12 @@ import torch
 from PIL import Image
 
 from lskd_cli.config import Data, PresetOptions, load_preset, requested_preset
-from lskd_cli.config.requests import forget_images
 from lskd_cli.data import InMemoryImages, create_loader, identify_images, load_splits
 from lskd_cli.data.sets import hub_dataset
 from lskd_cli.data.sets.file_images import FileImages
+from lskd_cli.data.sets.tar_archive import _resolve
 from lskd_cli.errors import RequestError
+from lskd_cli.memo import start_command
 from tests.cli.helpers import lskd
 from tests.image_folders import make_folder
 
@@ -204,13 +205,13 @@ def test_the_images_of_many_runs_are_listed_once(
         listed.append(where)
         return identify_images(name, where)
 
-    monkeypatch.setattr("lskd_cli.data.identify_images", identify)
-    forget_images()
+    monkeypatch.setattr("lskd_cli.data.loading.identify_images", identify)
+    start_command()
     options = PresetOptions(dataset="imagefolder", student="resnet8")
     for seed in (0, 1):
         assert requested_preset("alone-r20", options, folder, seed).data.class_count == CLASSES
     assert len(listed) == 1
-    forget_images()
+    start_command()
     requested_preset("alone-r20", options, folder)
     assert len(listed) == 2
 
@@ -242,8 +243,16 @@ def test_links_in_an_archive_are_the_images_that_they_lead_to(folder: Path) -> N
     assert torch.equal(images[0], images[2])
     (folder / "train" / "class00" / "z2.jpeg").symlink_to("../../elsewhere.jpeg")
     _write_tars(folder)
-    with pytest.raises(RequestError, match=r"class00/z2\.jpeg: links to .*, which is not in the"):
-        identify_images("tar", folder)
+    with pytest.raises(RequestError, match=r"1 unreadable images: .*class00/z2\.jpeg"):
+        load_splits(_data("tar"), folder, _silent)
+
+
+def test_links_in_an_archive_may_lead_through_folders_and_in_circles() -> None:
+    links = {"a/1.jpg": "store/1.jpg", "alias": "store", "a/2.jpg": "alias/1.jpg"}
+    links |= {"x": "y", "y": "x"}
+    names = ("a/1.jpg", "a/2.jpg", "b/3.jpg")
+    assert [_resolve(name, links) for name in names] == ["store/1.jpg", "store/1.jpg", "b/3.jpg"]
+    assert _resolve("x", links) in ("x", "y")
 
 
 def test_unreadable_images_of_an_archive_are_named_and_left_out(folder: Path) -> None:

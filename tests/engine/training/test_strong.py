@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from timm.data.mixup import mixup_target
+from torch import nn
 
 from lskd_cli.config import load_preset
 from lskd_cli.data import Batch, DataShard, InMemoryImages, load_splits
@@ -16,6 +17,7 @@ from lskd_cli.engine.inference.trained_network import load_trained_network
 from lskd_cli.engine.training.dry_run import dry_run
 from lskd_cli.engine.training.joint_step import create_joint_step
 from lskd_cli.engine.training.student_trainer import StudentTrainer
+from lskd_cli.engine.training.weight_average import WeightAverage
 from lskd_cli.errors import Interrupted, RequestError
 from lskd_cli.models import Output
 from tests.engine.helpers import CPU, after, digest, digits_preset, metrics, run_path, silent, train
@@ -117,6 +119,23 @@ def test_the_cross_entropy_has_soft_targets() -> None:
     logits, losses = trainer.module(Batch({"weak": images}, target, target), teacher, trainer.epoch)
     expected = F.cross_entropy(logits, target, label_smoothing=0.2)
     torch.testing.assert_close(losses["ce"], preset.method.ce_weight * expected)
+
+
+@torch.no_grad()
+def test_buffers_that_are_not_saved_may_change_their_shape() -> None:
+    class Positions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(2, 2)
+            self.register_buffer("positions", torch.zeros(1), persistent=False)
+
+    network = Positions()
+    average = WeightAverage(network, 0.5, torch.device("cpu"))  # type: ignore[arg-type]
+    network.positions = torch.zeros(5)  # as in the first forward pass of timm's ConViT
+    before = average.network.layer.weight.clone()
+    network.layer.weight += 1
+    average.update(network)  # type: ignore[arg-type]
+    assert torch.allclose(average.network.layer.weight, before + 9 / 11)
 
 
 def test_the_average_of_the_weights_is_evaluated_saved_and_resumed(

@@ -18,14 +18,23 @@ from lskd_cli.engine.inference.network_evaluation import evaluate_networks
 from lskd_cli.engine.inference.trained_network import load_trained_network
 from lskd_cli.engine.training import loop
 from lskd_cli.engine.training.dry_run import check_networks
-from lskd_cli.engine.training.student_trainer import StudentTrainer, _micro_batches
+from lskd_cli.engine.training.student_trainer import StudentTrainer
 from lskd_cli.errors import Interrupted, RequestError
 from lskd_cli.models import Output, create_model
 from lskd_cli.preprocessing import Preprocessing
 from tests.data.augment.test_image_ops import from_pillow
 from tests.digits import digits_loader
 from tests.engine.fake_graph_recorder import FakeGraphRecorder
-from tests.engine.helpers import CPU, after, digest, metrics, run_path, silent, train
+from tests.engine.helpers import (
+    CPU,
+    after,
+    digest,
+    digits_preset,
+    metrics,
+    run_path,
+    silent,
+    train,
+)
 
 # Digits instead of CIFAR-100, two by two patches: seconds instead of minutes.
 SMALL = (
@@ -151,12 +160,17 @@ def test_a_batch_in_parts_gives_the_gradient_and_the_losses_of_the_whole(parts: 
     assert found == pytest.approx(expected, rel=1e-5)
 
 
-def test_no_micro_batch_has_a_single_image() -> None:
+def test_no_micro_batch_of_batch_norms_has_a_single_image() -> None:
+    convolutional = StudentTrainer(
+        digits_preset("kd", False, 1, "optimizer.grad_accum_steps=16"), CPU, create_model("resnet8")
+    )
     for images in range(2, 20):
-        sizes = [part.stop - part.start for part, _ in _micro_batches(images, 16)]
+        sizes = [part.stop - part.start for part, _ in convolutional._micro_batches(images)]
         assert min(sizes) >= 2
         assert (sum(sizes), len(sizes)) == (images, min(16, images // 2))
-    assert [part for part, _ in _micro_batches(1, 16)] == [slice(0, 1)]
+    assert [part for part, _ in convolutional._micro_batches(1)] == [slice(0, 1)]
+    transformer = _trainer("optimizer.grad_accum_steps=16")
+    assert len(list(transformer._micro_batches(12))) == 12
 
 
 def test_clipping_bounds_the_norm_of_all_gradients_together() -> None:

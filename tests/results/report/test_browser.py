@@ -339,6 +339,39 @@ def test_on_a_phone_the_page_is_as_wide_as_the_screen(browser: Browser, file: Pa
 
 
 @pytest.mark.browser
+def test_filters_can_be_opened_again_after_the_page_has_become_wide(
+    browser: Browser, file: Path
+) -> None:
+    page = browser.new_page(viewport={"width": 600, "height": 800})
+    page.goto(file.as_uri())
+    assert not page.locator('[data-filter="method"]').is_visible()
+    page.set_viewport_size({"width": 1400, "height": 800})
+    expect(page.locator('[data-filter="method"]')).to_be_visible()
+    page.reload()
+    expect(page.locator('[data-filter="method"]')).to_be_visible()
+    page.close()
+
+
+@pytest.mark.browser
+def test_a_page_without_storage_and_with_an_old_filter_is_complete(
+    browser: Browser, file: Path
+) -> None:
+    page = browser.new_page()
+    page.goto(file.as_uri())
+    page.evaluate(
+        "sessionStorage.setItem(STORE, JSON.stringify({filters: {method: 'of another page'}}))"
+    )
+    page.reload()
+    assert page.locator("#comparison tbody tr:visible").count() > 1
+    page.add_init_script(
+        "Object.defineProperty(window, 'sessionStorage', {get() { throw new Error('blocked') }})"
+    )
+    page.reload()
+    expect(page.locator("#overview svg.marks")).to_be_visible()
+    page.close()
+
+
+@pytest.mark.browser
 def test_presets_fold_out(page: Page) -> None:
     preset = page.locator("#fold-presets details").first
     assert not preset.locator("pre").is_visible()

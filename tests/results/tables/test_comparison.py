@@ -283,6 +283,8 @@ def test_a_preset_with_plain_runs_of_its_own_is_no_point_of_a_sweep() -> None:
     swept = [made_run("kd-r56-r20", True, 0, [61.0], "done", *point)]
     (group,) = group_runs([*_tuned(), *swept])
     (sweep,) = find_sweeps(group)
+    (row,) = (method for method in group.methods if method.runs == swept)
+    assert {run.preset.name for run in row.plain} == {"kd-r56-r20-tuned"}
     assert {run.preset.name for run in sweep.plain} == {"kd-r56-r20-tuned"}
     assert list(sweep.points) == [(2.0, 12.0), (2.0, 3.0)]
 
