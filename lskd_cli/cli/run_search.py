@@ -1,7 +1,5 @@
 """A search for ``lskd tune``: from search spaces to finished trials."""
 
-import shlex
-import sys
 import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -9,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lskd_cli.cli.run_training import (
+    command_line,
     resume_hint,
     runtime_context,
     train_missing_teachers,
@@ -24,7 +23,6 @@ from lskd_cli.engine.devices.runtime import Runtime
 from lskd_cli.engine.planning.prepare import LoadedFiles, prepare
 from lskd_cli.engine.search.capacity import measure_capacity
 from lskd_cli.engine.search.search import SearchRun
-from lskd_cli.engine.search.storage import without_password
 from lskd_cli.engine.search.study import TRIALS, SearchOptions, SearchStudy, archive_search
 from lskd_cli.engine.training.joint_run import JointRun, images_digest
 from lskd_cli.errors import RequestError
@@ -61,10 +59,7 @@ def run_search(
     """
     bases = [base for space in spaces for base in space.bases.values()]
     folder = search_folder(bases[0].name, training)
-    words = sys.argv[1:]
-    if options.storage is not None:  # what run.json and search.json store has no password
-        words = [w.replace(options.storage, without_password(options.storage)) for w in words]
-    command = shlex.join(["lskd", *words])
+    command = command_line()
     with ExitStack() as stack:
         runtime = stack.enter_context(runtime_context(training))
         train_missing_teachers(bases, training, runtime)

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
@@ -35,6 +35,7 @@ from lskd_cli.engine.training.loggers import (
 from lskd_cli.engine.training.student_trainer import StudentTrainer
 from lskd_cli.engine.training.train import train_joint_run
 from lskd_cli.errors import Interrupted, RequestError, RunError
+from lskd_cli.io.printable import without_passwords
 from lskd_cli.results.tables.table_format import format_duration
 from lskd_cli.wording import counted
 
@@ -150,6 +151,12 @@ def train_missing_teachers(
             train_presets([teacher], replace(options, fresh=False), runtime)
 
 
+def command_line(without: Collection[str] = ()) -> str:
+    """The command line for messages and files, without some words and without passwords."""
+    words = [without_passwords(word) for word in sys.argv[1:] if word not in without]
+    return shlex.join(["lskd", *words])
+
+
 @contextmanager
 def resume_hint(fresh: bool) -> Iterator[None]:
     """Add the command that resumes an interrupted training to its message."""
@@ -157,7 +164,7 @@ def resume_hint(fresh: bool) -> Iterator[None]:
         command = "the same torchrun command" + (", without --fresh" if fresh else "")
     else:
         # --fresh would start again from the first epoch.
-        command = shlex.join(["lskd", *(word for word in sys.argv[1:] if word != "--fresh")])
+        command = command_line(without=("--fresh",))
     try:
         yield
     except Interrupted as error:
@@ -177,7 +184,7 @@ def _train(joint_run: JointRun, should_stop: Callable[[], bool], loggers: Sequen
     """Train a joint run with a display and loggers, and print the results."""
     students = joint_run.create_students()
     _print_start(joint_run, students)
-    command = shlex.join(["lskd", *sys.argv[1:]])
+    command = command_line()
     with (
         _display(joint_run) as display,
         closing(LoggingCallback(_open_loggers(joint_run, students, loggers), info)) as logging,

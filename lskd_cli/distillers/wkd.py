@@ -92,15 +92,14 @@ def class_cost(features: Tensor, sharpness: float) -> Tensor:
 
     Args:
         features: (classes, n, d) outputs of the teacher for n images (or positions in them) of each
-            class, which are centered in place; row i of one class is compared with row i of the
-            other.
+            class; row i of one class is compared with row i of the other.
         sharpness: above 0, or 0 for d itself.
 
     Returns:
         (classes, classes), with zeros on the diagonal.
     """
     centered = at_least_float32(features)
-    centered -= centered.mean(dim=1, keepdim=True)
+    centered = centered - centered.mean(dim=1, keepdim=True)
     # One class against all others at a time: all pairs of (d, d) products would fill the memory.
     squares = torch.stack(
         [(centered.transpose(1, 2) @ one).square().sum(dim=(1, 2)) for one in centered]

@@ -1,6 +1,7 @@
 """Text from outside (files, servers, file names) in a form that is safe to print."""
 
 import html
+import re
 from typing import Any
 
 _MAX_REPR = 80  # characters
@@ -21,6 +22,12 @@ def printable(text: str) -> str:
 def printable_line(text: str) -> str:
     r"""The text on one line: line breaks and tabs are escaped too, for example as ``\n``."""
     return printable(text).replace("\n", r"\n").replace("\t", r"\t")
+
+
+def without_passwords(text: str) -> str:
+    """The text with the passwords of URLs, before a host and in a query, replaced by ``***``."""
+    text = re.sub(r"(://[^/?#:@\s]*):[^/?#\s]*@", r"\1:***@", text)
+    return re.sub(r"(password=)[^&\s]*", r"\1***", text)
 
 
 def escape_markdown(text: str) -> str:

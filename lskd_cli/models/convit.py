@@ -27,10 +27,6 @@ class ConViT(TimmTransformer):
             img_size=image_size,
             drop_path_rate=drop_path,
         )
-        # timm would compute these buffers in the first forward pass, after copies are made.
-        patches = self.network.patch_embed.num_patches
-        for block in self.network.blocks[: self.network.local_up_to_layer]:
-            block.attn.rel_indices = block.attn.get_rel_indices(patches)
 
     def forward_features(self, images: Tensor) -> Output:
         network, width = self.network, images.shape[3] // _PATCH

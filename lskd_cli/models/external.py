@@ -68,7 +68,7 @@ class ExternalModel(Network):
 
 def _create_torchvision(name: str, num_classes: int) -> Any:
     options: dict[str, Any] = {"num_classes": num_classes}
-    if name == "inception_v3":  # as torchvision does for its pretrained weights
+    if name in ("inception_v3", "googlenet"):  # as torchvision does for its pretrained weights
         options["transform_input"] = True
     try:
         return torchvision.models.get_model(name, **options)

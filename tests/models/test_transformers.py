@@ -81,12 +81,3 @@ def test_drop_path_changes_training_and_leaves_evaluation_alone(name: str) -> No
         assert not torch.equal(network(images), network(images))
         network.eval()
         assert torch.equal(network(images), network(images))
-
-
-def test_convit_knows_the_positions_of_its_patches_before_the_first_images() -> None:
-    network = create_model("convit_tiny", 10, 64)
-    shapes = [buffer.shape for name, buffer in network.named_buffers() if "rel_indices" in name]
-    network(torch.zeros(1, 3, 64, 64))
-    after = [buffer.shape for name, buffer in network.named_buffers() if "rel_indices" in name]
-    assert shapes == after
-    assert len(shapes) == 10

@@ -1,6 +1,8 @@
 """What a network costs: parameters, multiply-adds and latency."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -36,8 +38,7 @@ def measure_cost(network: nn.Module, image_size: int) -> NetworkCost:
     from torch.utils.benchmark import Timer
 
     image = torch.zeros(1, 3, image_size, image_size)
-    # Fused attention of a CPU is not counted.
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    with _unfused_attention(), FlopCounterMode(display=False) as counter:
         network(image)
     threads = torch.get_num_threads()
     timer = Timer(
@@ -46,3 +47,15 @@ def measure_cost(network: nn.Module, image_size: int) -> NetworkCost:
     median = timer.blocked_autorange(min_run_time=_MIN_SECONDS).median
     parameters = sum(parameter.numel() for parameter in network.parameters())
     return NetworkCost(parameters, counter.get_total_flops() // 2, float(median), threads)
+
+
+@contextmanager
+def _unfused_attention() -> Iterator[None]:
+    """Attention as matrix products, because fused kernels of a CPU are not counted."""
+    is_fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(is_fast)

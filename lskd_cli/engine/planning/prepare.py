@@ -171,6 +171,8 @@ class _PlanBuilder:
         options = self.options
         if self.runtime.process_group.is_main_process:
             self.stack.enter_context(folder.locked())
+        if preset.sync_batchnorm and self.runtime.process_group.world_size > 1:
+            _check_sync_batchnorm(preset, self.runtime)
         if options.teacher_cache and (preset.data.augmentation or preset.data.is_mixed):
             raise RequestError(
                 "--teacher-cache: supported only without data.augmentation, mixup and cutmix"
@@ -269,6 +271,16 @@ class _PlanBuilder:
             self.runtime,
             self.splits[str(preset.data)],
             self.teachers[_teacher_key(preset)] if preset.teacher else None,
+        )
+
+
+def _check_sync_batchnorm(preset: Preset, runtime: Runtime) -> None:
+    if runtime.device.type == "cpu":
+        raise RequestError("sync_batchnorm: requires CUDA; leave it out on CPUs")
+    if preset.optimizer.grad_accum_steps > 1 and not preset.data.drop_last:
+        # Processes would have different numbers of micro-batches in the last step.
+        raise RequestError(
+            "sync_batchnorm: with optimizer.grad_accum_steps, set data.drop_last=true"
         )
 
 

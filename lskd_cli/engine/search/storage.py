@@ -12,6 +12,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from lskd_cli.errors import RequestError, RunError
+from lskd_cli.io.printable import without_passwords
 
 JOURNAL = "journal.log"
 
@@ -28,24 +29,28 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
         if url is None:
             _remove_truncated_line(path)
             return JournalStorage(JournalFileBackend(str(path)))
+        _check_url(url)
         return optuna.storages.get_storage(url)
+    except RequestError:
+        raise
     except ImportError as error:
         raise RequestError(f"{name}: {error.name} is not installed") from None
     except (OSError, ValueError, SQLAlchemyError, optuna.exceptions.OptunaError) as error:
         raise RequestError(f"{name}: cannot be opened: {_first_line(error)}") from None
 
 
+def _check_url(url: str) -> None:
+    try:
+        make_url(url)
+    except (SQLAlchemyError, ValueError):  # their messages may contain a part of the password
+        raise RequestError(
+            "--storage: not the URL of a database; in a password, write @ as %40 and : as %3A"
+        ) from None
+
+
 def storage_name(url: str | None, folder: Path) -> str:
     """What messages call the storage: the journal, or the option without a password."""
-    return str(folder / JOURNAL) if url is None else f"--storage {without_password(url)}"
-
-
-def without_password(url: str) -> str:
-    """The URL of a database with its password replaced by ``***``."""
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except SQLAlchemyError:  # Optuna says what is wrong with it
-        return url.partition(":")[0] + ":..."
+    return str(folder / JOURNAL) if url is None else f"--storage {without_passwords(url)}"
 
 
 @contextmanager

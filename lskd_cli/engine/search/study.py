@@ -271,6 +271,7 @@ class SearchStudy:
         # A search that an earlier version has begun may lack a key.
         different = [key for key in request if saved.get(key, request[key]) != request[key]]
         if not different:
+            study.set_user_attr(_REQUEST, {**saved, **request})
             return
         differ = "differs" if len(different) == 1 else "differ"
         fresh = "" if self.options.storage else ", or --fresh"

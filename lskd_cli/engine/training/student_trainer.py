@@ -31,7 +31,7 @@ from lskd_cli.engine.training.optimizer import create_optimizer
 from lskd_cli.engine.training.schedule import learning_rate
 from lskd_cli.engine.training.view_adapter import ViewAdapter
 from lskd_cli.engine.training.weight_average import WeightAverage
-from lskd_cli.errors import DivergenceError, RequestError
+from lskd_cli.errors import DivergenceError
 from lskd_cli.models import Network, classifier_parameters, create_model
 from lskd_cli.preprocessing import Preprocessing
 from lskd_cli.random_streams import student_seed
@@ -90,13 +90,6 @@ class StudentTrainer:
             class_outputs,
         )
         if preset.sync_batchnorm and runtime.process_group.world_size > 1:
-            if runtime.device.type == "cpu":
-                raise RequestError("sync_batchnorm: requires CUDA; leave it out on CPUs")
-            if preset.optimizer.grad_accum_steps > 1 and not preset.data.drop_last:
-                # Processes would have different numbers of micro-batches in the last step.
-                raise RequestError(
-                    "sync_batchnorm: with optimizer.grad_accum_steps, set data.drop_last=true"
-                )
             from timm.layers import convert_sync_batchnorm
 
             self.student = convert_sync_batchnorm(self.student)
@@ -191,7 +184,7 @@ class StudentTrainer:
     def compile(self, warn: Warn) -> None:
         """Compile the student for full batches; ``warn`` is called if that fails."""
         shard_size = self.runtime.process_group.shard.size(self.preset.data.batch_size)
-        ((first, _), *_) = self._micro_batches(shard_size)
+        ((first, _), *_) = self._micro_batches(max(1, shard_size))
         self.module.run_student = Compiled(
             self.student.forward_features, first.stop - first.start, warn
         )

@@ -33,25 +33,30 @@ document.getElementById("theme").addEventListener("click", () => {
   document.dispatchEvent(new Event("themechange"));
 });
 
+function keepFold(fold, isOpen) {
+  settings.folds[fold.id] = isOpen;
+  saveSettings();
+}
 for (const fold of all("details[id]")) {
   if (fold.id in settings.folds) fold.open = settings.folds[fold.id];
-  fold.querySelector("summary").addEventListener("click", () => {
-    settings.folds[fold.id] = !fold.open;
-    saveSettings();
+  fold.querySelector("summary").addEventListener("click", (event) => {
+    if (!event.target.closest("a")) keepFold(fold, !fold.open); // a link does not fold
   });
 }
 // On a narrow screen, contents and filters are folded at first; on a wide one, filters have no button.
 const narrow = matchMedia("(max-width: 60rem)");
 function foldForWidth() {
   for (const fold of all("#contents, #filters")) {
-    fold.open = narrow.matches ? (settings.folds[fold.id] ?? false) : fold.id === "filters" || fold.open;
+    fold.open = (!narrow.matches && fold.id === "filters") || (settings.folds[fold.id] ?? !narrow.matches);
   }
 }
 narrow.addEventListener("change", foldForWidth);
 foldForWidth();
 addEventListener("hashchange", () => {
   const fold = document.querySelector(`#${CSS.escape(location.hash.slice(1))} > details`);
-  if (fold) fold.open = true;
+  if (!fold) return;
+  fold.open = true;
+  if (fold.id) keepFold(fold, true);
 });
 
 // Sorting. 70.50 ± 0.71 is 70.5, 10,000 is 10000, 1:02:03 is 3723; empty cells come last.

@@ -11,7 +11,6 @@ import pytest
 from lskd_cli.data import Images
 from lskd_cli.engine.search import study as study_module
 from lskd_cli.engine.search.search import SearchCallback
-from lskd_cli.engine.search.storage import storage_name, without_password
 from lskd_cli.engine.search.study import SearchOptions, SearchStudy, Trial
 from lskd_cli.engine.training import loop
 from lskd_cli.errors import Interrupted, RequestError
@@ -190,15 +189,17 @@ def test_the_storage_of_another_search_is_refused(tmp_path: Path) -> None:
 def test_a_search_of_an_earlier_version_is_continued(tmp_path: Path) -> None:
     _study(tmp_path, {"preset": "a"})
     _study(tmp_path, {"preset": "a", "precision": "fp32"})
+    with pytest.raises(RequestError, match=r"belongs to another search \(precision differs\)"):
+        _study(tmp_path, {"preset": "a", "precision": "bf16"})
     with pytest.raises(RequestError, match=r"belongs to another search \(preset differs\)"):
         _study(tmp_path, {"preset": "b", "precision": "fp32"})
 
 
-def test_passwords_of_databases_are_hidden() -> None:
-    url = "postgresql://me:SECRET@host/name"
-    assert without_password(url) == "postgresql://me:***@host/name"
-    assert storage_name(url, Path()) == "--storage postgresql://me:***@host/name"
-    assert "SECRET" not in without_password("me:SECRET@host")
+def test_the_url_of_a_database_is_refused_without_its_password(tmp_path: Path) -> None:
+    for url in ("postgresql://me:SE@CR:ET@host/name", "me:SECRET@host"):
+        with pytest.raises(RequestError, match="not the URL of a database") as caught:
+            _study(tmp_path, {}, url)
+        assert "CR" not in str(caught.value)
 
 
 def test_a_truncated_journal_is_read_and_a_corrupt_one_is_refused(tmp_path: Path) -> None:

@@ -347,6 +347,7 @@ def test_filters_can_be_opened_again_after_the_page_has_become_wide(
     assert not page.locator('[data-filter="method"]').is_visible()
     page.set_viewport_size({"width": 1400, "height": 800})
     expect(page.locator('[data-filter="method"]')).to_be_visible()
+    expect(page.locator("#contents li").first).to_be_visible()
     page.reload()
     expect(page.locator('[data-filter="method"]')).to_be_visible()
     page.close()
@@ -369,6 +370,18 @@ def test_a_page_without_storage_and_with_an_old_filter_is_complete(
     page.reload()
     expect(page.locator("#overview svg.marks")).to_be_visible()
     page.close()
+
+
+@pytest.mark.browser
+def test_sections_stay_as_they_are_when_their_link_is_clicked(page: Page) -> None:
+    fold = page.locator("details[id]:has(> summary a.anchor)").first
+    assert fold.get_attribute("open") is not None
+    fold.locator("a.anchor").first.click()
+    page.reload()
+    assert fold.get_attribute("open") is not None
+    fold.locator("summary").first.click(position={"x": 2, "y": 2})
+    page.reload()
+    assert fold.get_attribute("open") is None
 
 
 @pytest.mark.browser
