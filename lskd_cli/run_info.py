@@ -17,13 +17,13 @@ from pydantic import (
     ValidationError,
 )
 
+from lskd_cli.config.types import Text
 from lskd_cli.errors import RequestError
 from lskd_cli.io.atomic import regular_file, write_text
 from lskd_cli.io.printable import printable
 from lskd_cli.run_paths import METRICS, RUN
 
 Metrics = dict[str, int | FiniteFloat]  # metrics of an epoch
-Text = Annotated[str, AfterValidator(printable)]
 
 
 def _storable(path: str) -> str:

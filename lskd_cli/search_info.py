@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
-from lskd_cli.config.search_space import Dimension, Form, Text, Value
+from lskd_cli.config.search_space import Dimension, Form, Value
+from lskd_cli.config.types import Text
 from lskd_cli.errors import RequestError
 from lskd_cli.io.atomic import regular_file, write_text
 

@@ -84,14 +84,8 @@ def _fetch(
         )
     if cifar:
         with ProgressBar("downloading cifar_teachers.tar") as bar:
-            for path in fetch(
-                cifar,
-                checkpoints_dir,
-                ARCHIVE_URL if source is None else source,
-                sha256,
-                bar,
-                fresh,
-            ):
+            address = ARCHIVE_URL if source is None else source
+            for path in fetch(cifar, checkpoints_dir, address, sha256, bar, fresh):
                 info(f"stored {path}")
     for name in imagenet:
         with ProgressBar(f"downloading {IMAGENET[name].file_name}") as bar:

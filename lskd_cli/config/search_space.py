@@ -2,20 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import pydantic.dataclasses
-from pydantic import AfterValidator, FiniteFloat
+from pydantic import FiniteFloat
 
 from lskd_cli.config.loading import change_preset
 from lskd_cli.config.overrides import Override
 from lskd_cli.config.schema import Preset, Published
+from lskd_cli.config.types import Text
 from lskd_cli.config.yaml_io import parse
 from lskd_cli.errors import RequestError
-from lskd_cli.io.printable import printable, shorten
+from lskd_cli.io.printable import shorten
 
 Form = Literal["plain", "standardized"]
-Text = Annotated[str, AfterValidator(printable)]
 Value = bool | int | FiniteFloat | str
 
 METHOD = "method"  # the dimension that selects the method

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from pydantic_core import PydanticCustomError
 
 from lskd_cli.config.datasets import known_dataset
+from lskd_cli.io.printable import printable
 
 # Views of a training image. weak: cropped and flipped; strong: two more operations and a cutout.
 View = Literal["weak", "strong"]
@@ -17,6 +18,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w./:@+-]*$", max_length=200)]
 DatasetName = Annotated[str, AfterValidator(known_dataset)]
 Percent = Annotated[float, Field(ge=0, le=100)]
+Text = Annotated[str, AfterValidator(printable)]  # from a file; safe to print
 
 
 class ConfigModel(BaseModel):

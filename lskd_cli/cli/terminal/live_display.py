@@ -1,5 +1,6 @@
 """What the displays of trainings and searches have in common."""
 
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import TypeVar
 
@@ -32,7 +33,7 @@ class SpeedColumn(ProgressColumn):
         return Text("" if speed is None else f"{speed:,.0f} images/s", style="cyan")
 
 
-class LiveDisplay(Callback):
+class LiveDisplay(Callback, ABC):
     """A heading, progress bars of images and a table on a terminal; elsewhere the heading only.
 
     Attributes:
@@ -77,9 +78,9 @@ class LiveDisplay(Callback):
         if err.is_terminal:
             self.live.stop()
 
+    @abstractmethod
     def __rich__(self) -> Group:
         """The whole display."""
-        raise NotImplementedError
 
     def layout(self, num_bars: int) -> tuple[Text, int]:
         """Fit the bars to the terminal.
