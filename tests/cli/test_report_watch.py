@@ -1,5 +1,6 @@
 """lskd report --watch."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,18 @@ from lskd_cli.errors import RunError
 from lskd_cli.search_info import SearchInfo, write_search_info
 
 KEPT = Path(__file__).parents[2] / "docs" / "results"
+FINISHED = ("kd-r56-r20", "kd-r56-r20+stand")
+
+
+def _copy_unfinished(runs_dir: Path) -> None:
+    """Copy runs in the state after three of their 24 epochs."""
+    for name in FINISHED:
+        run = shutil.copytree(KEPT / name, runs_dir / name) / "seed0"
+        epochs = (run / "metrics.jsonl").read_text().splitlines(keepends=True)[:3]
+        (run / "metrics.jsonl").write_text("".join(epochs))
+        info = json.loads((run / "run.json").read_text())
+        info |= {"state": "running", "finished": None, "last": json.loads(epochs[-1])}
+        (run / "run.json").write_text(json.dumps(info))
 
 
 def _wait_with(monkeypatch: pytest.MonkeyPatch, *steps: object) -> None:
@@ -37,7 +50,7 @@ def test_a_page_is_rewritten_when_runs_change_until_all_are_finished(
 
     def start() -> None:
         assert not (out / "index.html").exists()  # no run has a finished epoch yet
-        shutil.copytree(KEPT / "unfinished", runs_dir)
+        _copy_unfinished(runs_dir)
 
     def wait() -> None:
         versions.append((out / "version.js").read_text())
@@ -45,7 +58,7 @@ def test_a_page_is_rewritten_when_runs_change_until_all_are_finished(
     def finish() -> None:
         wait()
         shutil.rmtree(runs_dir)
-        for name in ("kd-r56-r20", "kd-r56-r20+stand"):
+        for name in FINISHED:
             shutil.copytree(KEPT / name, runs_dir / name)
 
     _wait_with(monkeypatch, start, wait, finish)
@@ -84,6 +97,9 @@ def test_a_folder_that_takes_no_files_is_refused_before_figures_are_drawn() -> N
 
 
 def test_ctrl_c_ends_watching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs_dir, out = tmp_path / "runs", tmp_path / "report"
+    out.mkdir()
+    _copy_unfinished(runs_dir)
     _wait_with(monkeypatch, KeyboardInterrupt())
-    assert not watch_runs(KEPT / "unfinished", [], pytest.fail, tmp_path, "best")
-    assert "3 unfinished runs" in (tmp_path / "index.html").read_text()
+    assert not watch_runs(runs_dir, [], pytest.fail, out, "best")
+    assert "2 unfinished runs" in (out / "index.html").read_text()

@@ -1,7 +1,6 @@
 """docs/results.md and docs/choosing.md agree with the measurements that are kept with them."""
 
 import csv
-import json
 import re
 from pathlib import Path
 
@@ -24,24 +23,16 @@ def test_the_tables_are_those_of_the_kept_runs() -> None:
         assert as_markdown([table]) in page
 
 
-def test_kept_runs_have_their_state_and_name_no_folder_of_a_machine() -> None:
-    unfinished = list_runs(DOCS / "results" / "unfinished")
-    for run in [*list_runs(DOCS / "results"), *unfinished]:
+def test_kept_runs_are_finished_and_name_no_folder_of_a_machine() -> None:
+    runs = list_runs(DOCS / "results")
+    assert runs
+    for run in runs:
         names = {path.name for path in run.iterdir()}
         assert names == {"metrics.jsonl", "preset.yaml", "run.json"}
         text = (run / "run.json").read_text()
-        state = "interrupted" if run in unfinished else "done"
-        assert f'"state": "{state}"' in text
+        assert '"state": "done"' in text
         assert '"/' not in text
         assert "=/" not in text
-
-
-def test_the_page_shows_how_far_unfinished_runs_are() -> None:
-    page = (DOCS / "results.md").read_text()
-    for run in list_runs(DOCS / "results" / "unfinished"):
-        history = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        last, best = history[-1]["test_top1"], max(epoch["test_top1"] for epoch in history)
-        assert f"| {len(history)} | {last:.2f} | {best:.2f} |" in page
 
 
 def test_the_accuracies_of_the_page_about_settings_were_measured() -> None:
