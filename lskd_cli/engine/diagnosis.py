@@ -12,13 +12,14 @@ import torch
 from torch.utils.collect_env import get_env_info
 from torchvision.datasets import CIFAR100
 
+from lskd_cli import __version__
 from lskd_cli.checkpoints import load_checkpoint
 from lskd_cli.config import load_preset
 from lskd_cli.engine.devices.runtime import Runtime, has_native_bf16
 from lskd_cli.engine.training.dry_run import dry_run, graphs_self_test
 from lskd_cli.errors import RequestError, RunError
 
-_PACKAGES = ("lskd", "torch", "torchvision", "timm", "typer", "rich", "pydantic", "safetensors")
+_PACKAGES = ("torch", "torchvision", "timm", "typer", "rich", "pydantic", "safetensors")
 _PASSED = "passed"
 
 
@@ -35,7 +36,7 @@ def diagnose(runtime: Runtime, data_dir: Path, checkpoints_dir: Path) -> dict[st
         or was not tried.
     """
     return {
-        "versions": {name: version(name) for name in _PACKAGES},
+        "versions": {"lskd": __version__} | {name: version(name) for name in _PACKAGES},
         "system": _system(),
         "device": {
             "name": str(runtime.device),

@@ -1,11 +1,13 @@
 """lskd doctor: what it prints, and a self-test that fails."""
 
 import json
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 import torch
 
+from lskd_cli import __version__
 from lskd_cli.checkpoints import save_checkpoint
 from lskd_cli.engine import diagnosis
 from lskd_cli.engine.devices.compile import Warn
@@ -43,9 +45,18 @@ def test_it_describes_the_machine_and_trains_a_step(tmp_path: Path, capsys: Capt
     assert "not a readable safetensors file" in found["teachers"]["bad.safetensors"]
 
 
-def test_it_prints_lines(tmp_path: Path, capsys: Capture) -> None:
+def test_it_prints_lines_also_in_a_clone_that_is_not_installed(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def version_of_others(name: str) -> str:
+        if name == "lskd":
+            raise PackageNotFoundError(name)
+        return "1.0"
+
+    monkeypatch.setattr(diagnosis, "version", version_of_others)
     result = _doctor(capsys, tmp_path)
     assert result.code == 0, result.err
+    assert f"lskd                     {__version__}" in result.out
     assert "self test\n  training_step            passed" in result.out
     assert not (tmp_path / "data").exists()
 
