@@ -19,6 +19,9 @@ settings.load_profile("lskd")
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["LOKY_MAX_CPU_COUNT"] = "1"  # and one DataLoader worker
 torch.set_num_threads(1)
+if not torch.cuda.is_available():
+    # Without a device, every torch.manual_seed() would format the call stack, to seed one later.
+    torch.cuda.manual_seed_all = lambda seed: None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -78,7 +78,8 @@ class _Handler(BaseHTTPRequestHandler):
 def serving(files: dict[str, bytes]) -> Iterator[FileServer]:
     """A server of some files that runs within the context."""
     server = FileServer(files)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    # An interval of the default of 0.5 s would be waited for at the end of each test.
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield server

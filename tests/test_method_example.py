@@ -70,7 +70,7 @@ def _check(outputs: list[str]) -> None:
     assert "2 passed" in tested
 
 
-FEW = ("--epochs=1",)
+FEW = ("--epochs=1", "--set=data.image_size=16")
 
 
 def test_the_example_runs_in_short_and_a_run_keeps_its_method(

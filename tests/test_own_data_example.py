@@ -36,6 +36,7 @@ def _write_images(root: Path) -> None:
                 Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{image}.png")
 
 
+@pytest.mark.slow
 def test_the_example_runs_in_short(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,12 @@ from pathlib import Path
 _CONTEXT = multiprocessing.get_context("forkserver")
 # The server imports them when the first process starts; later ones find them imported.
 _CONTEXT.set_forkserver_preload(
-    ["tests.engine.distributed_target", "tests.engine.kill_target", "tests.engine.search_target"]
+    [
+        "sklearn.datasets",  # imported by the digits set only when it is loaded
+        "tests.engine.distributed_target",
+        "tests.engine.kill_target",
+        "tests.engine.search_target",
+    ]
 )
 
 

@@ -9,7 +9,7 @@ from lskd_cli.config import load_preset, to_yaml
 from lskd_cli.config.requests import select_shard
 from lskd_cli.errors import RequestError
 from tests.cli.helpers import Result, lskd
-from tests.engine.helpers import training_options
+from tests.engine.helpers import SMALL_IMAGES, training_options
 
 Capture = pytest.CaptureFixture[str]
 pytestmark = pytest.mark.usefixtures("small_digits")
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("small_digits")
 def _train(capsys: Capture, root: Path, *arguments: object) -> Result:
     options = training_options(root)
     folders = ("--runs-dir", options.runs_dir, "--checkpoints-dir", options.checkpoints_dir)
-    fixed = ("--device", "cpu", "--precision", "fp32", "--epochs", 1)
+    fixed = ("--device", "cpu", "--precision", "fp32", "--epochs", 1, "--set", SMALL_IMAGES)
     return lskd(capsys, "train", *folders, *fixed, *arguments)
 
 

@@ -21,11 +21,17 @@ from lskd_cli import load_student
 from lskd_cli.checkpoints import load_checkpoint, save_checkpoint
 from lskd_cli.cli import main
 from lskd_cli.engine.inference import export as export_module
+from lskd_cli.engine.inference import network_cost
 from lskd_cli.errors import RequestError
 from lskd_cli.preprocessing import Preprocessing
 from tests.cli.helpers import Result, lskd
 
 Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def _short_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network_cost, "_MIN_SECONDS", 0.01)
 
 
 @pytest.fixture

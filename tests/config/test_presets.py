@@ -208,11 +208,13 @@ REPRESENTATIVES = [
 
 def _losses(name: str) -> list[float]:
     """Losses of one step, plain and standardized."""
-    settings = ["init=null"] if name.startswith("finetune") else []
+    settings = ["data.batch_size=16", *(["init=null"] if name.startswith("finetune") else [])]
     # Networks for 224 pixels take any size; their own is slow here. Nothing is downloaded.
     is_large = any(part in name for part in ("imagenet", "-own", "finetune-resnet", "r56g"))
     if is_large or name.startswith("alone-deit"):
         settings.append("data.image_size=64")
+    elif "digits" in name and not name.endswith("strong"):
+        settings.append("data.image_size=16")
     preset = load_preset(name, settings)
     runtime = Runtime(torch.device("cpu"), "fp32")
     # Logits of other networks are standardized in the same way.

@@ -148,7 +148,7 @@ def _stop_or_fail(steps: int, fail: bool) -> None:
         if rank() == 1 and step == steps and fail:
             raise RuntimeError("the disk of this machine is gone")
         if rank() == 1 and step == steps:
-            time.sleep(2 * SHORT_TIMEOUT.total_seconds())
+            time.sleep(SHORT_TIMEOUT.total_seconds() + 2)
         train_step(student, *inputs)  # type: ignore[arg-type]
 
     StudentTrainer.train_steps = train_bad_step  # type: ignore[method-assign]

@@ -11,8 +11,8 @@ from tests.engine.helpers import CPU
 
 NAMES = [
     "timm/resnet18", "timm/vit_tiny_patch16_224", "timm/convnext_atto", "timm/efficientnet_b0",
-    "torchvision/resnet18", "torchvision/vgg11", "torchvision/mobilenet_v2",
-    "torchvision/regnet_y_400mf",
+    "torchvision/resnet18", "torchvision/mobilenet_v2", "torchvision/regnet_y_400mf",
+    pytest.param("torchvision/vgg11", marks=pytest.mark.slow),
     pytest.param("torchvision/convnext_tiny", marks=pytest.mark.slow),
     pytest.param("torchvision/densenet121", marks=pytest.mark.slow),
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.live import Live
 
 from lskd_cli.cli.terminal.console import _OptionalStream
+from tests.engine.helpers import SMALL_IMAGES
 from tests.workers import run_lskd, start
 
 
@@ -41,6 +42,7 @@ def test_a_live_display_reaches_the_terminal(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_training_in_a_terminal_shows_its_progress(tmp_path: Path) -> None:
     master, slave = pty.openpty()
     options = ["--preset", "alone-digits", "--epochs", "1", "--limit-train", "64"]
+    options += ["--set", SMALL_IMAGES]
     terminal = Path(os.ttyname(slave))
     process = start(
         run_lskd, "train", *options, "--runs-dir", str(tmp_path),

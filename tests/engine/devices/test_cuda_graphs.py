@@ -54,8 +54,10 @@ def _students(root: Path, presets: list[Preset]) -> list[str]:
     ("methods", "precision"),
     [
         (("kd", "dkd", "mlkd", "ctkd+stand"), "fp32"),
-        (("skd", "sdd_kd", "wkd+stand", "wkd_f", "simkd"), "fp32"),
-        (("kd",), "bf16"),
+        pytest.param(
+            ("skd", "sdd_kd", "wkd+stand", "wkd_f", "simkd"), "fp32", marks=pytest.mark.slow
+        ),
+        pytest.param(("kd",), "bf16", marks=pytest.mark.slow),
         pytest.param(("fitnet", "at", "ofd", "rkd"), "bf16", marks=pytest.mark.slow),
         pytest.param(("nst", "pkt", "vid", "sp"), "bf16", marks=pytest.mark.slow),
     ],

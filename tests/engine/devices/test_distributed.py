@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -53,7 +54,11 @@ def _torchrun(root: Path, scenario: str, *launch: str) -> subprocess.CompletedPr
 
 
 def _group(
-    root: Path, function: Callable[..., object], *arguments: object, processes: int = 2
+    root: Path,
+    function: Callable[..., object],
+    *arguments: object,
+    processes: int = 2,
+    restarts: int = 0,
 ) -> list[int | None]:
     """Exit codes of processes with the variables that torchrun sets; one process has none."""
     root.mkdir(exist_ok=True)
@@ -68,7 +73,7 @@ def _group(
             "MASTER_PORT": str(store.port),
             "WORLD_SIZE": str(processes),
             "LOCAL_WORLD_SIZE": str(processes),
-            "TORCHELASTIC_RESTART_COUNT": "0",
+            "TORCHELASTIC_RESTART_COUNT": str(restarts),
             "TORCHELASTIC_USE_AGENT_STORE": "True",
         }
         members = [
@@ -94,6 +99,14 @@ def _target(root: Path, scenario: str, processes: int = 2, device: str = "cpu") 
     training_options(root)  # creates the teacher before two processes search for it
     codes = _group(root, main, scenario, root, device, processes=processes)
     assert codes == [0] * processes, (root / "err0").read_text()[-3000:]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of an uninterrupted run of two processes."""
+    root = tmp_path_factory.mktemp("whole")
+    _target(root, "whole")
+    return root
 
 
 @pytest.fixture(scope="module")
@@ -160,11 +173,10 @@ def test_two_processes_evaluate_every_test_image_once(one_and_two: tuple[Path, P
         assert two["test_top1"] * 51 / 100 == pytest.approx(round(two["test_top1"] * 51 / 100))
 
 
-def test_metrics_are_those_of_the_saved_weights(tmp_path: Path) -> None:
+def test_metrics_are_those_of_the_saved_weights(whole: Path, tmp_path: Path) -> None:
     """Batch norms see other images in each process; the statistics of the first are saved."""
-    _target(tmp_path, "whole")
     (preset,) = scenario_presets("whole")
-    folder = run_path(tmp_path, preset)
+    folder = run_path(whole, preset)
     network = load_checkpoint(folder / "student.safetensors").load_network("resnet8", 10, 16)
     test = digits_loader(151, 51)(preset.data, tmp_path, silent).test
     values = evaluate(network, test, Preprocessing.of_data(preset.data), SINGLE_PROCESS)
@@ -181,16 +193,23 @@ def test_only_the_main_process_writes(one_and_two: tuple[Path, Path]) -> None:
     assert not (two / "writes1.txt").exists()
 
 
-def test_a_run_with_a_killed_process_equals_an_uninterrupted_one(tmp_path: Path) -> None:
-    complete, killed = tmp_path / "whole", tmp_path / "killed"
-    _target(complete, "whole")
-    done = _torchrun(killed, "killed", "--max-restarts=1")
-    assert done.returncode == 0, done.stderr[-3000:]
+@pytest.mark.parametrize("is_torchrun", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_run_with_a_killed_process_equals_an_uninterrupted_one(
+    is_torchrun: bool, whole: Path, tmp_path: Path
+) -> None:
+    if is_torchrun:
+        done = _torchrun(tmp_path, "killed", "--max-restarts=1")
+        assert done.returncode == 0, done.stderr[-3000:]
+    else:
+        training_options(tmp_path)
+        _, code = _group(tmp_path, main, "killed", tmp_path)
+        assert code == -signal.SIGKILL
+        assert _group(tmp_path, main, "killed", tmp_path, restarts=1) == [0, 0]
     (preset,) = scenario_presets("killed")
+    runs = [run_path(root, preset) for root in (whole, tmp_path)]
     for name in ("student.safetensors", "best.safetensors"):
-        files = [run_path(root, preset) / name for root in (complete, killed)]
-        assert digest(files[0]) == digest(files[1])
-    losses = [[e["train_loss"] for e in metrics(run_path(r, preset))] for r in (complete, killed)]
+        assert digest(runs[0] / name) == digest(runs[1] / name)
+    losses = [[epoch["train_loss"] for epoch in metrics(run)] for run in runs]
     assert losses[0] == losses[1]
 
 

@@ -41,7 +41,15 @@ def _preset(method: str, *more: str) -> Preset:
 RECENT = ("skd", "crld", "sdd_kd", "sdd_dkd", "wkd", "wkd_f", "simkd")
 
 
-@pytest.mark.parametrize("methods", [METHODS, RECENT], ids=["features", "recent"])
+@pytest.mark.parametrize(
+    "methods",
+    [
+        ("crd", "vid", "simkd"),  # a memory bank, added parameters, and an added network
+        pytest.param(METHODS, marks=pytest.mark.slow),
+        pytest.param(RECENT, marks=pytest.mark.slow),
+    ],
+    ids=["some", "features", "recent"],
+)
 def test_stopped_runs_end_as_the_undisturbed_ones(tmp_path: Path, methods: tuple[str, ...]) -> None:
     presets = [_preset(method) for method in methods]
     train(presets, tmp_path / "undisturbed")

@@ -19,7 +19,7 @@ from lskd_cli.engine.training.loggers import (
 from lskd_cli.engine.training.student_trainer import StudentTrainer
 from lskd_cli.errors import RequestError
 from tests.cli.helpers import lskd
-from tests.engine.helpers import CPU, digits_preset, training_options
+from tests.engine.helpers import CPU, SMALL_IMAGES, digits_preset, training_options
 
 Capture = pytest.CaptureFixture[str]
 
@@ -84,6 +84,7 @@ def test_train_and_compare_log_every_run(capsys: Capture, tmp_path: Path) -> Non
     where = training_options(tmp_path)
     folders = ("--runs-dir", where.runs_dir, "--checkpoints-dir", where.checkpoints_dir)
     fixed = ("--device", "cpu", "--precision", "fp32", "--epochs", 2, "--logger", "tensorboard")
+    fixed += ("--set", SMALL_IMAGES)
     result = lskd(capsys, "compare", "--train", "--preset", "kd-digits", *folders, *fixed)
     assert result.code == 0, result.err
     for name in ("kd-digits", "kd-digits+stand"):

@@ -267,10 +267,10 @@ def test_times_include_the_work_that_the_device_has_not_finished(
         time.sleep(0.5)
 
     monkeypatch.setattr(Runtime, "synchronize", finish)
-    train([digits_preset(epochs=2)], tmp_path, checkpoint_interval=0)
-    first, second = metrics(run_path(tmp_path, digits_preset(epochs=2)))
+    train([digits_preset(epochs=1)], tmp_path, checkpoint_interval=0)
+    (epoch,) = metrics(run_path(tmp_path, digits_preset(epochs=1)))
     # Before each of the three saved states, and at the end of the epoch.
-    assert min(first["seconds"], second["seconds"]) > 4 * 0.5
+    assert epoch["seconds"] > 4 * 0.5
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_state(
