@@ -46,7 +46,12 @@ def compare(
     ] = None,
     presets: Annotated[
         list[str] | None,
-        typer.Option("--preset", "-p", help="Restrict to this preset; repeatable."),
+        typer.Option(
+            "--preset",
+            "-p",
+            help="With --train: a preset to train, by name or YAML file. Otherwise: show only "
+            "the runs of this preset. Repeatable.",
+        ),
     ] = None,
     train: Annotated[
         bool,

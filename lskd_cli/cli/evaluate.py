@@ -51,8 +51,8 @@ def evaluate(
 ) -> None:
     """Evaluate networks on the test images: accuracy, calibration, logits, fidelity to a teacher.
 
-    With several networks and a teacher, it also counts how often each KL divergence ranks two
-    students by accuracy.
+    With several networks and a teacher, it also counts the pairs of students that each KL
+    divergence orders as their accuracy does.
 
     Example: [bold]lskd eval runs/kd-digits/seed0 --teacher runs/teacher-digits/seed0[/]
     """

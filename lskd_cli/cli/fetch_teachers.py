@@ -28,7 +28,7 @@ def fetch_teachers(
         typer.Option("--from", metavar="URL/PATH", help="A mirror or a local copy."),
     ] = None,
     sha256: Annotated[
-        str | None, typer.Option(help="Required SHA-256 of the CIFAR-100 archive.")
+        str | None, typer.Option(help="Expected SHA-256 of the archive of CIFAR-100 teachers.")
     ] = None,
     checkpoints_dir: options.CheckpointsDir = options.CHECKPOINTS_DIR,
     list_: Annotated[

@@ -67,7 +67,7 @@ def list_(
         (p.name, p.teacher, p.student, p.data.name, p.published.top1, p.published.top1_stand)
         for p in selected
     ]
-    headings = ("preset", "teacher", "student", "data", "published", "+stand")
+    headings = ("preset", "teacher", "student", "data", "published", "+Ours")
     # rich needs a second for these hundreds of rows.
     print(tabulate(rows, headings, tablefmt="plain", floatfmt=".2f"))  # noqa: T201
 

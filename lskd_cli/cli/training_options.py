@@ -36,7 +36,9 @@ Loggers = Annotated[
 _OPTIONS: dict[str, Any] = {
     "settings": options.Settings,
     "lr": Annotated[float | None, typer.Option(help="Initial learning rate.")],
-    "batch_size": Annotated[int | None, typer.Option(help="Images of a step, over all processes.")],
+    "batch_size": Annotated[
+        int | None, typer.Option(help="Images per step, summed over all processes.")
+    ],
     "weight_decay": Annotated[float | None, typer.Option(help="Weight decay of the optimizer.")],
     "epochs": Annotated[
         int | None,
@@ -88,7 +90,7 @@ _OPTIONS: dict[str, Any] = {
             autocompletion=completion.custom_datasets,
             help="Train on custom images in --data-dir: imagefolder (train/CLASS/FILE and "
             "val/CLASS/FILE), csv (train.csv and val.csv with the columns path and label), npz (a "
-            "NumPy archive as those of MedMNIST), tar (train.tar and val.tar), or hfds/NAME (a "
+            "NumPy archive in MedMNIST format), tar (train.tar and val.tar), or hfds/NAME (a "
             "data set of the Hugging Face Hub).",
         ),
     ],

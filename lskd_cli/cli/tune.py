@@ -58,8 +58,8 @@ def tune(
         typer.Option(
             metavar="KEY=LOW:HIGH",
             help="Search a key of the preset: a range KEY=LOW:HIGH or KEY=LOW:HIGH:log, a list "
-            "KEY=V1,V2,..., or methods with method=kd,dkd; repeatable. By default temperatures and "
-            "weights of losses of both forms.",
+            "KEY=V1,V2,..., or methods with method=kd,dkd; repeatable. By default the temperatures "
+            "and loss weights, plain and standardized.",
         ),
     ] = None,
     trials: Annotated[
@@ -68,20 +68,20 @@ def tune(
             metavar="N",
             min=1,
             max=100_000,
-            help="Number of trials, of both forms together; default 20, with a grid all its "
-            "points.",
+            help="Total number of plain and standardized trials; by default 20, or all points of "
+            "a grid.",
         ),
     ] = None,
     seeds: Annotated[
-        str, typer.Option(help="Seeds of each trial, e.g. 0,1; their mean decides.")
+        str, typer.Option(help="Train each trial with these seeds, e.g. 0,1; the mean ranks it.")
     ] = "0",
     sampler: Annotated[
         SamplerName,
-        typer.Option(help="What proposes the settings of trials."),
+        typer.Option(help="Optuna sampler that proposes the settings."),
     ] = "tpe",
     pruner: Annotated[
         PrunerName,
-        typer.Option(help="What ends unpromising trials early."),
+        typer.Option(help="Optuna pruner that stops unpromising trials."),
     ] = "hyperband",
     parallel: Annotated[
         int | None,
@@ -89,7 +89,7 @@ def tune(
             metavar="N",
             min=1,
             max=1000,
-            help="Trials of a joint run; by default a quarter of all, if they fit into the memory.",
+            help="Number of trials trained together; by default a quarter, if memory allows.",
         ),
     ] = None,
     storage: Annotated[
@@ -135,7 +135,10 @@ def tune(
     spaces = search_spaces(searched, [text for text in texts if not _is_method(text)])
     _check_networks(spaces)
     if trials is not None and trials < len(spaces):
-        raise RequestError(f"--trials {trials}: at least {len(spaces)}, one for each form")
+        raise RequestError(
+            f"--trials {trials}: at least {len(spaces)}, one for each method, plain and "
+            "standardized"
+        )
     _check_installed()
     from lskd_cli.cli.run_search import run_search, search_folder
     from lskd_cli.cli.tuned_command import write_tuned_presets
@@ -210,7 +213,7 @@ def _check_installed() -> None:
         import psutil  # noqa: F401
     except ImportError as error:
         raise RequestError(
-            f"lskd tune: {error.name} is not installed; pip install 'lskd[tune]'"
+            f"lskd tune: {error.name} is not installed; run pip install optuna cmaes psutil"
         ) from None
 
 

@@ -27,7 +27,6 @@ from lskd_cli.config.plugins import execute_plugin_file, load_method_file
 from lskd_cli.config.requests import PresetOptions, requested_preset
 from lskd_cli.config.schema import (
     MAX_EPOCHS,
-    NO_LOGITS,
     TWO_CLASSES,
     Optimizer,
     Preset,
@@ -40,7 +39,6 @@ from lskd_cli.config.types import Fraction, View
 __all__ = [
     "DEFAULT_IMAGE_SIZE",
     "MAX_EPOCHS",
-    "NO_LOGITS",
     "TWO_CLASSES",
     "Augmentation",
     "Data",

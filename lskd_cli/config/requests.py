@@ -8,7 +8,7 @@ from lskd_cli.config.datasets import check_dataset, find_dataset
 from lskd_cli.config.loading import load_preset
 from lskd_cli.config.methods.registry import is_feature_method
 from lskd_cli.config.overrides import Override
-from lskd_cli.config.schema import NO_LOGITS, Preset
+from lskd_cli.config.schema import Preset, no_logits_message
 from lskd_cli.errors import RequestError
 
 
@@ -96,7 +96,7 @@ def requested_preset(
     group = "stand" if options.stand or preset.standardized else "method"
     if options.base_temp is not None:
         if not preset.method.uses_logits:
-            raise RequestError(f"--base-temp: {NO_LOGITS.format(preset.method.name)}")
+            raise RequestError(f"--base-temp: {no_logits_message(preset.method)}")
         overrides.append(Override(f"{group}.temperature", options.base_temp, "--base-temp"))
     if options.kd_weight is not None:
         overrides.append(Override(f"{group}.kd_weight", options.kd_weight, "--kd-weight"))

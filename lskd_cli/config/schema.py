@@ -27,8 +27,6 @@ from lskd_cli.config.types import (
 )
 from lskd_cli.io.printable import short_repr
 
-# Why a feature method without a KD term cannot be standardized.
-NO_LOGITS = "method {} uses no logits; add a KD term with --set method.kd_weight=0.9"
 # Why two classes cannot be standardized.
 TWO_CLASSES = (
     "with two classes, standardized logits are always -0.71 and 0.71, so that nothing is learned "
@@ -37,6 +35,14 @@ TWO_CLASSES = (
 MAX_EPOCHS = 100_000
 _AND = "+"  # between the names of several teachers
 _EQUAL_BUDGET = "-equal"  # end of the name of a preset with fewer epochs than its recipe
+
+
+def no_logits_message(method: Method) -> str:
+    """Why a method without the teacher's logits has no temperature and cannot be standardized."""
+    message = f"method {method.name} uses no logits"
+    if "kd_weight" in type(method).model_fields:
+        message += "; add a KD term with --set method.kd_weight=0.9"
+    return message
 
 
 class Optimizer(ConfigModel):
@@ -293,7 +299,7 @@ class Preset(ConfigModel):
         """Why nothing can be learned from standardized logits; None if it can."""
         if self.data.class_count == 2:
             return TWO_CLASSES
-        return None if self.method.uses_logits else NO_LOGITS.format(self.method.name)
+        return None if self.method.uses_logits else no_logits_message(self.method)
 
     @property
     def can_standardize(self) -> bool:

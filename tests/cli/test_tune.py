@@ -105,7 +105,7 @@ def test_a_grid_has_a_trial_for_each_point(tmp_path: Path, capsys: Capture) -> N
             "--space student resnet9: unknown model; nearest: resnet8",
         ),
         (["--sampler", "grid"], "--sampler grid: method.temperature is a range; give its values"),
-        (["--trials", "1"], "--trials 1: at least 2, one for each form"),
+        (["--trials", "1"], "--trials 1: at least 2, one for each method, plain and standardized"),
         (["--seeds", "0,0"], "--seeds 0,0: a seed is given twice"),
         (["--fresh", "--storage", "sqlite:///x.db"], "--fresh: not valid with --storage"),
         (["--storage", "sqlite:////missing/x.db"], "--storage sqlite:////missing/x.db: cannot be"),

@@ -344,13 +344,18 @@ def test_methods_of_features_have_the_constants_of_the_benchmark() -> None:
     assert all(load_preset(f"{name}-r56-r20").method.kd_weight == 0 for name in OF_FEATURES)
 
 
+def test_a_method_that_has_no_kd_term_is_not_said_to_take_one() -> None:
+    with pytest.raises(RequestError, match=r"--base-temp: method guidance uses no logits$"):
+        requested_preset("guidance-r56g-deit-tiny", PresetOptions(base_temp=3.0), DATA_DIR)
+
+
 @pytest.mark.parametrize("method", OF_FEATURES)
 def test_a_method_of_features_is_standardized_with_a_kl_term_alone(method: str) -> None:
     with pytest.raises(
         RequestError, match=r"--stand: .* uses no logits; add a KD term with --set method\.kd_w"
     ):
         requested_preset(f"{method}-r56-r20", PresetOptions(stand=True), DATA_DIR)
-    with pytest.raises(RequestError, match=r"--base-temp: .* uses no logits"):
+    with pytest.raises(RequestError, match=r"--base-temp: .* uses no logits; add a KD term"):
         requested_preset(f"{method}-r56-r20", PresetOptions(base_temp=3.0), DATA_DIR)
     settings = ["method.kd_weight=1"]
     preset = requested_preset(f"{method}-r56-r20", PresetOptions(settings, stand=True), DATA_DIR)

@@ -79,9 +79,7 @@ def _load(name: str, cache: str) -> DataSplits:
     try:
         from datasets import ClassLabel, Image, Value, load_dataset
     except ImportError:
-        raise RequestError(
-            "--dataset hfds: datasets is not installed; pip install 'lskd[hfds]'"
-        ) from None
+        raise RequestError("--dataset hfds: not installed; run pip install datasets") from None
     source = name.partition("/")[2]
     with nullcontext() if Path(source).exists() else offline_if_unreachable():
         loaded = load_dataset(source, cache_dir=cache)

@@ -132,7 +132,9 @@ def import_onnx(package: str) -> Any:
     try:
         return import_module(package)
     except ImportError:
-        raise RequestError(f"ONNX: {package} is not installed; pip install 'lskd[onnx]'") from None
+        raise RequestError(
+            f"ONNX: {package} is not installed; run pip install onnx onnxscript onnxruntime"
+        ) from None
 
 
 def _hub_checkpoint(folder: Path) -> Checkpoint:

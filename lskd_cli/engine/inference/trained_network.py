@@ -214,12 +214,14 @@ def load_trained_network(
     """
     is_pretrained = str(path) == PRETRAINED
     if is_pretrained and model is None:
-        raise RequestError(f"{path}: add --model NAME, or --teacher-model NAME")
+        raise RequestError(
+            f"{path}: name the network for lskd eval with --model NAME or --teacher-model NAME"
+        )
     check_exists(path)
     exported = None if is_pretrained else read_exported(path)
     if exported is not None:
         if weights != "last":
-            raise RequestError(f"{path}: contains one set of weights; leave {weights} out")
+            raise RequestError(f"{path}: contains one set of weights; omit --weights {weights}")
         path, checkpoint = exported.checkpoint.path, exported.checkpoint
     else:
         path = path if is_pretrained else weights_file(path, weights)
@@ -227,8 +229,8 @@ def load_trained_network(
     model = checkpoint.metadata.get("model") if model is None else model
     if model is None:
         raise RequestError(
-            f"{path}: the checkpoint does not store its network; add --model NAME, or "
-            "--teacher-model NAME"
+            f"{path}: the checkpoint does not store its network; use a run folder or a file "
+            "written by lskd, or name the network for lskd eval with --model or --teacher-model"
         )
     source = path.with_name(MODEL)
     if not is_pretrained and source.exists() and not is_model(model):

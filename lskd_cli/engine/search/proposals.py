@@ -48,9 +48,7 @@ def create_sampler(name: SamplerName, space: FormSpace, seed: int) -> BaseSample
                 seed=seed, n_startup_trials=_STARTUP_TRIALS, warn_independent_sampling=False
             )
         except ImportError:
-            raise RequestError(
-                "--sampler cmaes: cmaes is not installed; pip install 'lskd[tune]'"
-            ) from None
+            raise RequestError("--sampler cmaes: not installed; run pip install cmaes") from None
     return RandomSampler(seed=seed)
 
 

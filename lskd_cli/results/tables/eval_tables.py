@@ -40,7 +40,7 @@ _HEADINGS = {
     "logit_std": "Logit std",
     "agreement": "Agreement",
     "kl": "KL",
-    "kl_standardized": "KL std.",
+    "kl_standardized": "KL (standardized)",
 }
 
 
@@ -48,7 +48,7 @@ def result_lines(result: Mapping[str, Any], temperature: float) -> Iterator[tupl
     """Label, value and unit of all results of one network.
 
     Args:
-        result: one result of ``lskd_cli.engine.inference.network_outputs.evaluate_models``.
+        result: one result of ``lskd_cli.engine.inference.network_evaluation.evaluate_networks``.
         temperature: temperature of the KL divergence.
     """
     for key, (label, format_spec, unit) in _LINES.items():
