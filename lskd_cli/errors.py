@@ -35,3 +35,8 @@ class Interrupted(Exception):  # noqa: N818 (an interruption is not an error)
 
     exit_code = 130
     from_other_process = False
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of the message of an error, or its type if it has no message."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lskd_cli.errors import RequestError
+from lskd_cli.errors import RequestError, first_line
 
 
 def _plain_dict(factory: object = None) -> dict[Any, Any]:
@@ -89,8 +89,9 @@ def read_pickled_weights(path: Path) -> dict[str, Tensor]:
         raise RequestError(f"{path}: not a checkpoint that torch can read") from None
     # A corrupt pickle can raise any exception; all mean the same to the user.
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RequestError(f"{path}: not a checkpoint that torch can read: {reason}") from None
+        raise RequestError(
+            f"{path}: not a checkpoint that torch can read: {first_line(error)}"
+        ) from None
     for key in _NESTED:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]

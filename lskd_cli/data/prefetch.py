@@ -6,7 +6,7 @@ from typing import TypeVar
 import torch
 
 from lskd_cli.data.batch import TensorSpec
-from lskd_cli.errors import RunError
+from lskd_cli.errors import RunError, first_line
 
 Spec = TypeVar("Spec", bound=TensorSpec)
 
@@ -43,7 +43,7 @@ def _with_plain_errors(batches: Iterable[Spec]) -> Iterator[Spec]:
         if "DataLoader worker" not in str(error):
             raise
         raise RunError(
-            f"a DataLoader worker exited ({str(error).splitlines()[0]}), perhaps for lack of "
+            f"a DataLoader worker exited ({first_line(error)}), perhaps for lack of "
             "memory or of space in /dev/shm; the same command resumes the run"
         ) from error
 

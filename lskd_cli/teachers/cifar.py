@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lskd_cli.config import load_preset
-from lskd_cli.errors import RequestError, RunError
+from lskd_cli.errors import RequestError, RunError, first_line
 from lskd_cli.io.download import ArchiveError, Progress, download_lock, file_digest
 from lskd_cli.preprocessing import Preprocessing
 from lskd_cli.teachers.archive import store_teacher, use_source
@@ -144,5 +144,5 @@ def _archive_errors(archive: Path) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        reason = (str(error) or type(error).__name__).partition("\n")[0].removesuffix(":")
+        reason = first_line(error).removesuffix(":")
         raise ArchiveError(f"{archive}: not a complete tar archive: {reason}") from None

@@ -1,7 +1,6 @@
 """What the displays of trainings and searches have in common."""
 
 from abc import ABC, abstractmethod
-from types import TracebackType
 from typing import TypeVar
 
 from rich.console import Group
@@ -69,12 +68,7 @@ class LiveDisplay(Callback, ABC):
             info(self.heading)
         return self
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if err.is_terminal:
             self.live.stop()
 

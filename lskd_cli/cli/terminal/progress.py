@@ -1,7 +1,6 @@
 """Progress bars of everything that precedes training: downloads and the check of images."""
 
 import time
-from types import TracebackType
 
 from rich.progress import (
     BarColumn,
@@ -62,11 +61,6 @@ class ProgressBar:
             megabytes = f"{done / 1e6:.1f} of {total / 1e6:.1f} MB"
             info(f"{self.description}: {megabytes if self.in_bytes else f'{done:,} of {total:,}'}")
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if err.is_terminal:
             self.progress.stop()

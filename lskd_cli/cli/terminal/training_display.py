@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from types import TracebackType
 
 from rich.console import Group
 
@@ -53,13 +52,8 @@ class TrainingDisplay(LiveDisplay):
         self.start = time.monotonic()
         self.images_at_start: int | None = None
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        super().__exit__(error_type, error, traceback)
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
         self._print_rest()
 
     def __rich__(self) -> Group:

@@ -21,7 +21,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from lskd_cli.data.sets.image_formats import open_image, to_rgb
 from lskd_cli.data.sets.in_memory import ImagesIdentity
-from lskd_cli.errors import RequestError, RunError
+from lskd_cli.errors import RequestError, RunError, first_line
 from lskd_cli.io.atomic import regular_file, write_text
 from lskd_cli.io.cache import cache_folder
 from lskd_cli.io.download import Progress
@@ -104,7 +104,7 @@ class FileImages(ABC):
                 to_rgb(image)
         # A corrupt file can raise any exception.
         except Exception as error:
-            return str(error).partition("\n")[0] or type(error).__name__
+            return first_line(error)
         return None
 
     @cached_property

@@ -13,7 +13,7 @@ from lskd_cli.config import Data
 from lskd_cli.data.sets.file_images import FileImages
 from lskd_cli.data.sets.in_memory import ImagesIdentity
 from lskd_cli.data.sets.splits import DataSplits
-from lskd_cli.errors import RequestError
+from lskd_cli.errors import RequestError, first_line
 from lskd_cli.io.download import Progress
 from lskd_cli.io.hub import offline_if_unreachable
 
@@ -71,8 +71,7 @@ def _list_images(name: str, folder: Path) -> DataSplits:
         raise
     # The library raises errors of several HTTP clients and file formats.
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise RequestError(f"--dataset {name}: cannot be loaded: {reason}") from error
+        raise RequestError(f"--dataset {name}: cannot be loaded: {first_line(error)}") from error
 
 
 def _load(name: str, cache: str) -> DataSplits:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lskd_cli.engine.devices.types import Warn
+from lskd_cli.errors import first_line
 
 Result = TypeVar("Result")
 
@@ -48,6 +49,5 @@ class Compiled(Generic[Result]):
         # A compiler can raise any exception; if the function itself fails, it fails again below.
         except Exception as error:
             self.compiled = None
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            self.warn(f"--compile: failed; falling back to eager execution: {reason}")
+            self.warn(f"--compile: failed; falling back to eager execution: {first_line(error)}")
             return self.eager(images)

@@ -16,6 +16,7 @@ from lskd_cli.data import BatchSpec
 from lskd_cli.engine.devices.graph_check import StepState
 from lskd_cli.engine.devices.runtime import Runtime
 from lskd_cli.engine.devices.types import Warn
+from lskd_cli.errors import first_line
 
 WARMUP_RUNS = 3  # before the capture, for the choice of algorithms and for memory allocation
 _STEPS_PER_LAUNCH = 8  # on CUDA; 512 images per forward pass of the teacher
@@ -184,8 +185,7 @@ class GraphRunner:
             self.recorder = None
             # The error of an operation is the context of that of the end of the capture.
             cause = error.__context__ if isinstance(error.__context__, RuntimeError) else error
-            reason = str(cause).strip().splitlines()[0]
-            self.warn(f"--graphs: failed; falling back to eager execution: {reason}")
+            self.warn(f"--graphs: failed; falling back to eager execution: {first_line(cause)}")
             return False
         finally:
             _is_capturing = False

@@ -25,7 +25,7 @@ from lskd_cli.engine.devices.dist_env import (
     restart_count,
 )
 from lskd_cli.engine.devices.failure import FailureReport
-from lskd_cli.errors import Interrupted, RequestError, RunError
+from lskd_cli.errors import Interrupted, RequestError, RunError, first_line
 
 Result = TypeVar("Result")
 
@@ -197,8 +197,7 @@ def init_distributed(on_cuda: bool, timeout: timedelta = DEFAULT_TIMEOUT) -> Ite
         )
         long_timeout_group = dist.new_group(backend="gloo", timeout=_PREPARATION_TIMEOUT)
     except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(f"torchrun: rendezvous failed: {reason}") from error
+        raise RunError(f"torchrun: rendezvous failed: {first_line(error)}") from error
     yield ProcessGroup(
         rank, world_size, local_world_size(), long_timeout_group, FailureReport(store, rank)
     )

@@ -6,6 +6,7 @@ import torch.distributed as dist
 from torch.distributed import Store  # type: ignore[attr-defined]
 
 from lskd_cli.engine.devices.dist_env import restart_count
+from lskd_cli.errors import first_line
 
 _CAUSE_TIMEOUT = 2.0  # seconds in which the message of another process may arrive
 
@@ -26,7 +27,7 @@ class FailureReport:
         try:
             if _is_lost_connection(error):
                 return self._message_of_other() or _describe_lost_connection(error)
-            message = f"process {self.rank}: {_first_line(error)}"
+            message = f"process {self.rank}: {first_line(error)}"
             self.store.compare_set(self.key, "", message)
             return str(self.store.get(self.key).decode())
         except RuntimeError:  # the store itself is lost
@@ -52,8 +53,4 @@ def _describe_lost_connection(error: Exception) -> str:
         return "another process did not answer in time (--process-timeout)"
     if _is_lost_connection(error):
         return "another process exited without an error message"
-    return _first_line(error)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return first_line(error)

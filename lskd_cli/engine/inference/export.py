@@ -25,7 +25,7 @@ from lskd_cli.engine.inference.exported import (
     run_torch_export,
 )
 from lskd_cli.engine.inference.trained_network import TrainedNetwork
-from lskd_cli.errors import RequestError, RunError
+from lskd_cli.errors import RequestError, RunError, first_line
 from lskd_cli.io.atomic import remove_temporary_files, write_atomically
 from lskd_cli.io.locks import file_lock
 from lskd_cli.preprocessing import Preprocessing
@@ -237,5 +237,4 @@ def _export_errors(student: TrainedNetwork) -> Iterator[None]:
         yield
     # The exporters raise many types, with explanations of many lines.
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise RequestError(f"{student.model}: cannot be exported: {reason}") from error
+        raise RequestError(f"{student.model}: cannot be exported: {first_line(error)}") from error

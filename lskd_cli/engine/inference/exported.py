@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lskd_cli.checkpoints import Checkpoint, load_safetensors
-from lskd_cli.errors import RequestError
+from lskd_cli.errors import RequestError, first_line
 from lskd_cli.models import Network, Output
 from lskd_cli.preprocessing import Preprocessing
 
@@ -71,8 +71,7 @@ def read_exported(path: Path) -> Exported | None:
         raise
     # Both libraries raise exceptions of their own.
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise RequestError(f"{path}: cannot be read: {reason}") from None
+        raise RequestError(f"{path}: cannot be read: {first_line(error)}") from None
     if not {"model", "num_classes", "preprocessing"} <= metadata.keys():
         raise RequestError(f"{path}: was not written by 'lskd export'")
     try:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lskd_cli.data.sets.image_formats import ImageFilter, open_image
 from lskd_cli.engine.inference.trained_network import BATCH_SIZE, Prediction, TrainedNetwork
-from lskd_cli.errors import RequestError
+from lskd_cli.errors import RequestError, first_line
 from lskd_cli.io.atomic import regular_file
 from lskd_cli.io.folders import walk_files
 
@@ -88,4 +88,4 @@ def _prepare(student: TrainedNetwork, path: Path) -> Tensor | str:
             return student.prepare(image)
     # A corrupt file can raise any exception.
     except Exception as error:
-        return str(error).partition("\n")[0] or type(error).__name__
+        return first_line(error)

@@ -11,7 +11,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from lskd_cli.errors import RequestError, RunError
+from lskd_cli.errors import RequestError, RunError, first_line
 from lskd_cli.io.printable import without_passwords
 
 JOURNAL = "journal.log"
@@ -36,7 +36,8 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
     except ImportError as error:
         raise RequestError(f"{name}: {error.name} is not installed") from None
     except (OSError, ValueError, SQLAlchemyError, optuna.exceptions.OptunaError) as error:
-        raise RequestError(f"{name}: cannot be opened: {_first_line(error)}") from None
+        cause = first_line(error.__cause__ or error)
+        raise RequestError(f"{name}: cannot be opened: {cause}") from None
 
 
 def _check_url(url: str) -> None:
@@ -68,7 +69,8 @@ def storage_errors(url: str | None, folder: Path) -> Iterator[None]:
     except OSError as error:
         raise RunError(f"{name}: cannot be written: {error.strerror or error}") from error
     except (ValueError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        raise RunError(f"{name}: cannot be read or written: {_first_line(error)}") from error
+        cause = first_line(error.__cause__ or error)
+        raise RunError(f"{name}: cannot be read or written: {cause}") from error
 
 
 def _remove_truncated_line(path: Path) -> None:
@@ -83,8 +85,3 @@ def _remove_truncated_line(path: Path) -> None:
             os.truncate(path, content.rfind(b"\n") + 1)
     finally:
         lock.release()
-
-
-def _first_line(error: Exception) -> str:
-    cause = error.__cause__ or error
-    return str(cause).partition("\n")[0] or type(cause).__name__
