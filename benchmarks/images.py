@@ -27,7 +27,7 @@ from lskd_cli.data import (
     create_loader,
     load_splits,
 )
-from lskd_cli.engine.devices.cuda_graphs import create_runner
+from lskd_cli.engine.devices.cuda_graphs import WARMUP_RUNS, create_runner
 from lskd_cli.engine.devices.runtime import Runtime, resolve_runtime
 from lskd_cli.engine.training.joint_step import create_joint_step
 from lskd_cli.engine.training.student_trainer import StudentTrainer
@@ -116,8 +116,10 @@ def _print_waiting(images: FolderImages, runtime: Runtime, steps: int) -> None:
         student.start_epoch()
         specs = _specs(loader, student.distiller.views)
         wait_seconds = start = 0.0
-        for step in range(1 + steps):
-            if step == 1:  # the first step starts workers and warms up
+        # The first steps start workers and warm up; with graphs, the last of them is captured.
+        num_first = WARMUP_RUNS + 1 if runtime.graphs else 1
+        for step in range(num_first + steps):
+            if step == num_first:
                 runtime.synchronize()
                 wait_seconds, start = 0.0, time.perf_counter()
             before = time.perf_counter()

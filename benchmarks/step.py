@@ -51,15 +51,8 @@ def variant(name: str, folder: Path) -> tuple[Action, int]:
     return engine_step(presets, images, runtime, cache)
 
 
-def peak_memory(name: str, device: torch.device) -> float:
-    """Peak memory in MiB of a variant: of the GPU, or of a process of its own on a CPU."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        with tempfile.TemporaryDirectory() as folder:
-            action, _ = variant(name, Path(folder))
-            for _ in range(5):
-                action()
-        return torch.cuda.max_memory_allocated(device) / 2**20
+def peak_memory(name: str) -> float:
+    """Peak memory in MiB of a variant in a process of its own: of the GPU if there is one."""
     command = [sys.executable, "-m", "benchmarks.step", "--memory-of", name]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
@@ -80,10 +73,13 @@ def main() -> None:
             action, _ = variant(options.memory_of, Path(folder))
             for _ in range(5):
                 action()
-            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+            if runtime.device.type == "cuda":
+                print(torch.cuda.max_memory_reserved(runtime.device) / 2**20)
+            else:
+                print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
             return
         # Memory is measured first, because on Linux a new process inherits the peak of its parent.
-        memory = {name: peak_memory(name, runtime.device) for name in names}
+        memory = {name: peak_memory(name) for name in names}
         variants = {name: variant(name, Path(folder)) for name in names}
         actions = {name: action for name, (action, _) in variants.items()}
         seconds = interleaved_times(actions, options.rounds, runtime, options.steps)

@@ -40,3 +40,13 @@ class Interrupted(Exception):  # noqa: N818 (an interruption is not an error)
 def first_line(error: BaseException) -> str:
     """The first line of the message of an error, or its type if it has no message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the memory of the device or of the machine was too small."""
+    # The error of PyTorch for devices is a class of its own, and that for the CPU is not.
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )

@@ -90,7 +90,13 @@ class Loader(ABC):
         if self.mixer is not None:
             device = spec.index.device
             mix = self.mixer(self.epoch, step)
-            spec.mix = mix.map(lambda tensor: tensor.to(device, non_blocking=True))
+            # A copy from memory that is not pinned could wait for the previous step.
+            is_cuda = device.type == "cuda"
+            spec.mix = mix.map(
+                lambda tensor: (tensor.pin_memory() if is_cuda else tensor).to(
+                    device, non_blocking=True
+                )
+            )
         return spec
 
     def make_batch(self, spec: BatchSpec) -> Batch:

@@ -22,15 +22,16 @@ def prefetch(batches: Iterable[Spec], device: torch.device) -> Iterator[Spec]:
         yield from batches
         return
     copy_stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    following: Spec | None = None
+    following: tuple[Spec, torch.cuda.Event] | None = None
     for batch in batches:
         current = following
         with torch.cuda.stream(copy_stream):
-            following = batch.map(lambda tensor: tensor.to(device, non_blocking=True))
+            copied = batch.map(lambda tensor: tensor.to(device, non_blocking=True))
+        following = copied, copy_stream.record_event()
         if current is not None:
-            yield _received(current, copy_stream)
+            yield _received(*current, device)
     if following is not None:
-        yield _received(following, copy_stream)
+        yield _received(*following, device)
 
 
 def _with_plain_errors(batches: Iterable[Spec]) -> Iterator[Spec]:
@@ -48,9 +49,10 @@ def _with_plain_errors(batches: Iterable[Spec]) -> Iterator[Spec]:
         ) from error
 
 
-def _received(batch: Spec, copy_stream: torch.cuda.Stream) -> Spec:
-    current = torch.cuda.current_stream(copy_stream.device)
-    current.wait_stream(copy_stream)
+def _received(batch: Spec, copied: torch.cuda.Event, device: torch.device) -> Spec:
+    """The batch, once it is copied; the copy of the next one is not waited for."""
+    current = torch.cuda.current_stream(device)
+    current.wait_event(copied)
     for tensor in batch.tensors():
         tensor.record_stream(current)  # keeps the memory until the current stream has used it
     return batch

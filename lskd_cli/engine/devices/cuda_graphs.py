@@ -6,6 +6,7 @@ addresses, so the inputs are copied to static tensors before every replay.
 """
 
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -16,7 +17,7 @@ from lskd_cli.data import BatchSpec
 from lskd_cli.engine.devices.graph_check import StepState
 from lskd_cli.engine.devices.runtime import Runtime
 from lskd_cli.engine.devices.types import Warn
-from lskd_cli.errors import first_line
+from lskd_cli.errors import first_line, is_out_of_memory
 
 WARMUP_RUNS = 3  # before the capture, for the choice of algorithms and for memory allocation
 _STEPS_PER_LAUNCH = 8  # on CUDA; 512 images per forward pass of the teacher
@@ -179,12 +180,13 @@ class GraphRunner:
                 static_inputs,
                 self.recorder.capture(partial(run_eagerly, static_inputs)),
             )
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
-            self.recorder = None
             # The error of an operation is the context of that of the end of the capture.
             cause = error.__context__ if isinstance(error.__context__, RuntimeError) else error
+            if is_out_of_memory(cause):
+                raise cause from None
+            self.recorder = None
+            self.graphs.clear()  # and their memory
             self.warn(f"--graphs: failed; falling back to eager execution: {first_line(cause)}")
             return False
         finally:
@@ -237,11 +239,15 @@ class CudaGraphRecorder:
         return graph.replay
 
     def _end_failed_capture(self, stream: torch.cuda.Stream) -> None:
-        """Undo what a failed capture leaves: its stream, and a generator in capture mode."""
+        """Undo what a failed capture leaves: its stream, and the modes of generator and memory."""
         torch.cuda.set_stream(stream)
         index = torch.cuda.current_device() if self.device.index is None else self.device.index
         fresh = torch.Generator(torch.device("cuda", index))
         torch.cuda.default_generators[index].graphsafe_set_state(fresh.graphsafe_get_state())
+        # Before PyTorch 2.13 the allocator continued to keep all freed memory for the capture;
+        # later versions have ended that, and raise an error.
+        with suppress(RuntimeError):
+            torch._C._cuda_endAllocateToPool(index, self.pool)
 
     def parallel(self, functions: Sequence[Callable[[], None]]) -> None:
         while len(self.branch_streams) < len(functions):

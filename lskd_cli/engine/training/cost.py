@@ -70,9 +70,13 @@ def measure_step(presets: Sequence[Preset], num_images: int, runtime: Runtime) -
 def _measure(
     presets: Sequence[Preset], num_images: int, epochs: int, runtime: Runtime
 ) -> TrainingCost:
-    data, group = presets[0].data, runtime.process_group
+    group = runtime.process_group
+    if group.world_size == 1:
+        presets = [_with_batch_of_at_most(num_images, preset) for preset in presets]
+    data = presets[0].data
     steps_per_epoch = -(-epoch_size(num_images, data, group.shard) // data.batch_size)
     if runtime.device.type == "cuda":
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(runtime.device)
     # The first launches allocate memory; with graphs, the next one is compared with an eager one.
     warm_up = WARMUP_RUNS + 2 if runtime.graphs else 2
@@ -90,9 +94,18 @@ def _measure(
     return TrainingCost(median(seconds), epochs * steps_per_epoch, _peak_memory(runtime.device))
 
 
+def _with_batch_of_at_most(num_images: int, preset: Preset) -> Preset:
+    """The preset, whose batch is that of a step if there are fewer images than ``batch_size``."""
+    batch_size = min(preset.data.batch_size, num_images)
+    return preset.model_copy(
+        update={"data": preset.data.model_copy(update={"batch_size": batch_size})}
+    )
+
+
 def _peak_memory(device: torch.device) -> int | None:
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+        # Branches of a step run on streams of their own, which share no freed memory.
+        return torch.cuda.max_memory_reserved(device)
     if sys.platform == "win32":
         return None
     from resource import RUSAGE_SELF, getrusage

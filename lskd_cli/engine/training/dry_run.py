@@ -13,7 +13,11 @@ from lskd_cli.engine.devices.runtime import Runtime
 from lskd_cli.engine.devices.types import Warn
 from lskd_cli.engine.training.ensemble import EnsembleNetwork
 from lskd_cli.engine.training.initial_weights import load_initial_weights
-from lskd_cli.engine.training.joint_step import create_joint_step, student_views
+from lskd_cli.engine.training.joint_step import (
+    create_joint_step,
+    student_views,
+    without_unsafe_graphs,
+)
 from lskd_cli.engine.training.student_trainer import (
     StudentTrainer,
     create_seeded_distiller,
@@ -21,17 +25,20 @@ from lskd_cli.engine.training.student_trainer import (
 )
 from lskd_cli.engine.training.teacher import Teacher
 from lskd_cli.engine.training.view_adapter import ViewAdapter
-from lskd_cli.errors import RequestError
+from lskd_cli.errors import RequestError, first_line
 from lskd_cli.models import (
     Network,
     check_custom_model,
     create_model,
     is_model,
+    split_external,
     suggest_models,
     teacher_image_size,
 )
 
 _IMAGES = 4  # of each process in the training step
+# Parts of PyTorch's messages about maps that are smaller than a kernel.
+_TOO_SMALL = ("too small", "Kernel size can't be greater", "kernel size can't be greater")
 
 
 def check_networks(presets: Sequence[Preset]) -> None:
@@ -55,12 +62,31 @@ def check_networks(presets: Sequence[Preset]) -> None:
             try:
                 student = create_student(preset)
                 check_custom_model(preset.student, student, preset.data.class_count)
+                _check_image_size(preset, student)
                 # A plug-in method may read values, which meta tensors do not have.
                 with torch.device("cpu" if method_source(preset) else "meta"):
                     teacher = _untrained_teacher(preset) if takes_spec(preset) else None
                     create_seeded_distiller(preset, teacher, torch.arange(2))
             except RequestError as error:
                 raise RequestError(f"preset {preset.name}: {error}") from None
+
+
+def _check_image_size(preset: Preset, student: Network) -> None:
+    """Check that images are not smaller than the layers of a network of a library can take."""
+    if not split_external(preset.student)[0]:
+        return
+    size = preset.data.image_size
+    try:
+        student.eval()(torch.zeros(1, 3, size, size, device="meta"))
+    except RuntimeError as error:
+        # Other errors can be those of an operation that meta tensors do not support.
+        if any(text in str(error) for text in _TOO_SMALL):
+            raise RequestError(
+                f"data.image_size: {preset.student} does not take images of {size} pixels "
+                f"({first_line(error)}); use --set data.image_size=LARGER"
+            ) from None
+    finally:
+        student.train()
 
 
 def dry_run(preset: Preset, runtime: Runtime) -> dict[str, float]:
@@ -114,6 +140,8 @@ def run_launches(
     size = presets[0].data.batch_size * runner.steps_per_launch
     with runtime.precision_context():
         loader, teacher, students = first_epoch(presets, runtime, num_launches * size)
+        safe = without_unsafe_graphs(runtime, students, warn)
+        runner = runner if safe is runtime else create_runner(safe, warn)
         steps = runner.steps_per_launch if loader.supports_several_steps else 1
         for number in range(num_launches):
             spec = loader.batch_spec(number * steps, steps)

@@ -1,11 +1,14 @@
 """The work of one launch: a batch, the teacher's outputs for it, and the steps of all students."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from lskd_cli.config import View
 from lskd_cli.data import Batch, BatchSpec, Loader
 from lskd_cli.engine.devices.cuda_graphs import JointStep
 from lskd_cli.engine.devices.graph_check import StepState
+from lskd_cli.engine.devices.runtime import Runtime
+from lskd_cli.engine.devices.types import Warn
 from lskd_cli.engine.training.student_trainer import StudentTrainer
 from lskd_cli.engine.training.teacher import Teacher
 from lskd_cli.models import Output
@@ -60,3 +63,14 @@ def student_views(students: Iterable[StudentTrainer]) -> list[View]:
 def teacher_views(students: Iterable[StudentTrainer]) -> list[View]:
     """Views that the teacher has to see for these students."""
     return student_views(student for student in students if student.distiller.needs_teacher)
+
+
+def without_unsafe_graphs(
+    runtime: Runtime, students: Sequence[StudentTrainer], warn: Warn
+) -> Runtime:
+    """The runtime, without CUDA graphs if the method of a student does not support them."""
+    unsafe = [s.preset.method.name for s in students if not s.distiller.cuda_graph_safe]
+    if not runtime.graphs or not unsafe:
+        return runtime
+    warn(f"--graphs: method {unsafe[0]} does not support CUDA graphs; disabled")
+    return replace(runtime, graphs=False)

@@ -10,17 +10,21 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 
 from lskd_cli.data import create_loader
-from lskd_cli.engine.devices.cuda_graphs import StepRunner, create_runner
+from lskd_cli.engine.devices.cuda_graphs import create_runner
 from lskd_cli.engine.devices.runtime import Runtime
 from lskd_cli.engine.devices.types import Warn
 from lskd_cli.engine.inference.evaluation import evaluate
 from lskd_cli.engine.training.callback import Callback
 from lskd_cli.engine.training.joint_run import JointRun
-from lskd_cli.engine.training.joint_step import create_joint_step, student_views, teacher_views
+from lskd_cli.engine.training.joint_step import (
+    create_joint_step,
+    student_views,
+    teacher_views,
+    without_unsafe_graphs,
+)
 from lskd_cli.engine.training.student_trainer import StudentTrainer
 from lskd_cli.engine.training.teacher import Teacher
 from lskd_cli.errors import DivergenceError, Interrupted
@@ -55,7 +59,7 @@ def train_epochs(
     teacher = joint_run.create_teacher(students)
     loader = create_loader(joint_run.splits.train, joint_run.data, group.shard)
     cache = joint_run.open_teacher_cache(teacher, loader)
-    runner = _create_runner(joint_run, students, warn)
+    runner = create_runner(without_unsafe_graphs(runtime, students, warn), warn)
     steps_per_launch = runner.steps_per_launch if loader.supports_several_steps else 1
     if runtime.compiled:
         _compile(joint_run, students, teacher, steps_per_launch, warn)
@@ -107,17 +111,6 @@ def train_epochs(
         _check_each(present, finish, callbacks)
         for callback in callbacks:
             callback.on_joint_epoch_end([student for student in present if not student.has_left])
-
-
-def _create_runner(
-    joint_run: JointRun, students: Sequence[StudentTrainer], warn: Warn
-) -> StepRunner:
-    runtime = joint_run.runtime
-    unsafe = [s.preset.method.name for s in students if not s.distiller.cuda_graph_safe]
-    if runtime.graphs and unsafe:
-        warn(f"--graphs: method {unsafe[0]} does not support CUDA graphs; disabled")
-        runtime = replace(runtime, graphs=False)
-    return create_runner(runtime, warn)
 
 
 def _compile(

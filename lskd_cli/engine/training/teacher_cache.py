@@ -100,6 +100,8 @@ class TeacherCache:
         images = self.loader.positions(step, num_steps)
         missing = self.is_missing[images].nonzero()[:, 0] + images.start
         if len(missing):
+            if self.logits.is_cuda:  # cuDNN would choose algorithms again for each number of images
+                missing = torch.arange(images.start, images.stop)
             self._compute(missing)
         return self.logits[images]
 

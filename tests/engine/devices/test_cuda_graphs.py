@@ -183,10 +183,15 @@ def _step(*branches: Callable[[torch.Tensor], object]) -> JointStep:
     return JointStep("key", lambda spec: (spec.index,), branches)  # type: ignore[arg-type]
 
 
-def test_running_out_of_memory_during_a_capture_is_not_a_failed_capture() -> None:
+@pytest.mark.parametrize("in_branch", [False, True])
+def test_running_out_of_memory_during_a_capture_is_not_a_failed_capture(in_branch: bool) -> None:
     class Full(FakeGraphRecorder):
         def capture(self, function: Callable[[], None]) -> Callable[[], None]:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            try:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            finally:
+                if in_branch:  # its stream is not joined, which is another error
+                    raise RuntimeError("capture was not joined to the original stream")
 
     runner = GraphRunner(Full(), 1, pytest.fail)
     for _ in range(3):

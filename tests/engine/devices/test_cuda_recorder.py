@@ -80,13 +80,23 @@ def test_a_capture_uses_its_own_device_and_stream(cuda: _Cuda) -> None:
     assert cuda.current == "default stream"
 
 
-def test_a_failed_capture_leaves_stream_and_generator_as_before(cuda: _Cuda) -> None:
+def test_a_failed_capture_leaves_stream_generator_and_memory_as_before(
+    cuda: _Cuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = []
+
+    def end(*arguments: object) -> None:
+        ended.append(arguments)
+        raise RuntimeError("not currently recording")  # in newer versions of PyTorch
+
     def fail() -> None:
         raise RuntimeError("operation not permitted")
 
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", end)
     recorder = CudaGraphRecorder(DEVICE)
     with pytest.raises(RuntimeError, match="capture_end failed") as raised:
         recorder.capture(fail)
     assert str(raised.value.__context__) == "operation not permitted"
     assert cuda.current == "default stream"
+    assert ended == [(1, "pool")]
     assert [generator.state for generator in cuda.generators] == ["in capture mode", "new"]

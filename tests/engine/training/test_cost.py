@@ -1,16 +1,17 @@
 """The estimate of time and memory before a training."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lskd_cli.config import load_preset
+from lskd_cli.config import Preset, load_preset
 from lskd_cli.engine.devices.cuda_graphs import GraphRunner, StepRunner
 from lskd_cli.engine.devices.runtime import Runtime
 from lskd_cli.engine.devices.types import Warn
 from lskd_cli.engine.planning.prepare import prepare
-from lskd_cli.engine.training import dry_run
+from lskd_cli.engine.training import cost, dry_run
 from lskd_cli.engine.training.cost import TrainingCost, joint_run_cost, preset_cost
 from lskd_cli.engine.training.student_trainer import StudentTrainer
 from lskd_cli.errors import Interrupted
@@ -70,3 +71,18 @@ def test_captured_steps_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     preset_cost(digits_preset(), Path(), replace(CPU, graphs=True))
     assert recorder.captures == 1
     assert recorder.replays > 2
+
+
+def test_a_batch_is_not_larger_than_the_training_set(
+    tmp_path: Path, small_digits: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+
+    def run(presets: Sequence[Preset], *_: object) -> Iterator[tuple[int, list[StudentTrainer]]]:
+        sizes.append(presets[0].data.batch_size)
+        yield from [(1, [])] * 50
+
+    monkeypatch.setattr(cost, "run_launches", run)
+    preset = load_preset("kd-digits", ["data.batch_size=1000000"]).with_epochs(3)
+    assert preset_cost(preset, tmp_path, CPU).num_steps == 3
+    assert sizes == [1437]
