@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load as deserialize
 from safetensors.torch import save as serialize
 from torch import Tensor
 
 from lskd_cli.config import Data
-from lskd_cli.errors import RequestError
+from lskd_cli.errors import RequestError, first_line
 from lskd_cli.io.atomic import write_atomically
 from lskd_cli.io.download import file_digest
 from lskd_cli.io.printable import short_repr
@@ -109,7 +108,7 @@ class Checkpoint:
             names = json.loads(self.metadata.get("classes", "[]"))
         except (ValueError, RecursionError):
             names = None
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        if not isinstance(names, list) or not all(map(_is_name, names)):
             raise RequestError(f"{self.path}: metadata: classes: not a list of names")
         return names
 
@@ -205,6 +204,17 @@ def first_non_finite(tensors: Mapping[str, Tensor]) -> str | None:
     return None
 
 
+def _is_name(value: Any) -> bool:
+    """Whether a value is a text; bytes of the name of a folder may be no UTF-8."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def save_checkpoint(path: Path, weights: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write weights and metadata to a safetensors file atomically.
 
@@ -212,6 +222,8 @@ def save_checkpoint(path: Path, weights: dict[str, Tensor], metadata: dict[str, 
         RunError: the file cannot be written.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    # Bytes of a path may be no text.
+    metadata = {k: v.encode(errors="backslashreplace").decode() for k, v in metadata.items()}
     content = _with_digest(serialize(tensors, metadata))
     write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
@@ -337,8 +349,11 @@ def load_safetensors(path: Path) -> Checkpoint:
         # Not mapped into memory: the process would be killed if the file were truncated meanwhile.
         content = path.read_bytes()
         weights = deserialize(content)
-    except (SafetensorError, OSError, KeyError) as error:
-        raise RequestError(f"{path}: not a readable safetensors file: {error}") from None
+    # Besides its own errors, the library raises those of PyTorch for impossible shapes.
+    except Exception as error:
+        raise RequestError(
+            f"{path}: not a readable safetensors file: {first_line(error)}"
+        ) from None
     header, tensors = _split(content)
     metadata = header.get("__metadata__") or {}
     if _DIGEST in metadata and metadata[_DIGEST] != _content_digest(header, tensors):

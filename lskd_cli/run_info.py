@@ -23,7 +23,9 @@ from lskd_cli.io.atomic import regular_file, write_text
 from lskd_cli.io.printable import printable
 from lskd_cli.run_paths import METRICS, RUN
 
-Metrics = dict[str, int | FiniteFloat]  # metrics of an epoch
+_LARGEST = 1e100  # of a metric, so that squares and sums are finite
+_Metric = Annotated[int | FiniteFloat, Field(ge=-_LARGEST, le=_LARGEST)]
+Metrics = dict[str, _Metric]  # metrics of an epoch
 
 
 def _storable(path: str) -> str:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from lskd_cli.errors import RequestError
 from lskd_cli.io.download import is_url, public_url
+from lskd_cli.io.folders import exists
 from lskd_cli.io.printable import shorten
 
 PRESET, RUN, METRICS = "preset.yaml", "run.json", "metrics.jsonl"
@@ -37,11 +38,7 @@ def check_exists(path: Path) -> None:
     url = re.sub("^(https?|ftp):/+", r"\1://", str(path))  # as a path, it has lost a slash
     if is_url(url):
         raise RequestError(f"{public_url(url)}: not a file; download it first")
-    try:
-        exists = path.exists()
-    except OSError:  # the path is too long
-        exists = False
-    if not exists and str(path) != PRETRAINED:
+    if not exists(path) and str(path) != PRETRAINED:
         raise RequestError(f"{shorten(str(path))}: no such run or weight file")
 
 

@@ -319,3 +319,20 @@ def test_a_file_whose_metadata_are_null_has_none(tmp_path: Path) -> None:
     header = b'{"__metadata__":null,"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
     path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
     assert load_checkpoint(path).metadata == {}
+
+
+def test_an_empty_tensor_of_impossible_shape_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    header = (
+        b'{"a":{"dtype":"F32","shape":[0,9223372036854775808],"data_offsets":[0,0]},'
+        b'"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    )
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(RequestError, match="not a readable safetensors file: "):
+        load_checkpoint(path)
+
+
+def test_bytes_of_a_path_that_are_no_text_are_stored_escaped(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_checkpoint(path, _network_weights(), {"source": "t\udce9l.tar"})
+    assert load_checkpoint(path).metadata["source"] == r"t\udce9l.tar"

@@ -27,7 +27,13 @@ from lskd_cli.cli.options import command_help
 from lskd_cli.cli.terminal.console import err, info, is_main_process, print_error
 from lskd_cli.config import format_plugin_error
 from lskd_cli.engine.devices import dist_env
-from lskd_cli.errors import Interrupted, RequestError, RunError
+from lskd_cli.errors import (
+    Interrupted,
+    RequestError,
+    RunError,
+    first_line,
+    is_out_of_memory,
+)
 from lskd_cli.memo import start_command
 
 app = typer.Typer(
@@ -118,6 +124,12 @@ def _run(arguments: Sequence[str]) -> NoReturn:
         sys.exit(RunError.exit_code)
     except Exception as error:
         _print_traceback(arguments)
+        if is_out_of_memory(error):
+            print_error(
+                f"out of memory ({first_line(error)}); train fewer presets or seeds at a time, use "
+                "a smaller --batch-size, or end other programs"
+            )
+            sys.exit(RunError.exit_code)
         reason = f"{type(error).__name__}: {error}"
         message = f"{reason} (internal error; please report it with --debug output)"
         print_error(format_plugin_error(error) or message)

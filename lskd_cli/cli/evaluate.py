@@ -13,6 +13,8 @@ from lskd_cli.errors import RequestError
 from lskd_cli.results.tables.eval_tables import result_lines, result_table
 from lskd_cli.run_paths import WeightsName, check_exists
 
+_MIN_TEMPERATURE = 1e-3
+
 
 def evaluate(
     context: typer.Context,
@@ -56,8 +58,11 @@ def evaluate(
 
     Example: [bold]lskd eval runs/kd-digits/seed0 --teacher runs/teacher-digits/seed0[/]
     """
-    if not temperature > 0:
-        raise RequestError(f"--temperature {temperature:g}: must be greater than 0")
+    if not _MIN_TEMPERATURE <= temperature <= 1 / _MIN_TEMPERATURE:
+        raise RequestError(
+            f"--temperature {temperature:g}: must be from {_MIN_TEMPERATURE:g} to "
+            f"{1 / _MIN_TEMPERATURE:g}"
+        )
     options.load_model_files(model_files)
     if teacher is None:
         needs_teacher = ("teacher_model", "temperature")

@@ -52,6 +52,8 @@ def export(
     """
     if opset is not None and format_ != "onnx":
         raise RequestError("--opset: only valid with --format onnx")
+    if license_ is not None and not license_.isprintable():
+        raise RequestError("--license: contains characters that cannot be printed")
     check_exists(run)
     data_dir = options.recorded_data_dir(context, run, data_dir)
     options.load_model_files(model_files)

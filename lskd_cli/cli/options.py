@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lskd_cli.config import load_method_file
+from lskd_cli.config.types import MAX_SEED
 from lskd_cli.errors import RequestError
 from lskd_cli.io.atomic import regular_file
 from lskd_cli.results.runs import EpochName
@@ -135,6 +136,16 @@ def parse_ints(option: str, text: str) -> list[int]:
         return [int(number) for number in text.split(",")]
     except ValueError:
         raise RequestError(f"{option} {text}: expected integers, e.g. 0,1,2") from None
+
+
+def check_seed(option: str, seed: int) -> None:
+    """Check that a number can be the seed of a preset.
+
+    Raises:
+        RequestError: it is negative or too large.
+    """
+    if not 0 <= seed < MAX_SEED:
+        raise RequestError(f"{option} {seed}: must be from 0 to {MAX_SEED - 1}")
 
 
 def given_options(context: typer.Context, parameters: Collection[str]) -> list[str]:

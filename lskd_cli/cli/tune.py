@@ -20,6 +20,7 @@ from lskd_cli.config import (
 )
 from lskd_cli.config.requests import check_model
 from lskd_cli.config.search_space import METHOD, Dimension, FormSpace, search_spaces
+from lskd_cli.config.tuned_presets import TUNED
 from lskd_cli.engine.devices.dist_env import is_launched
 from lskd_cli.errors import RequestError
 from lskd_cli.results.tables.search_table import make_search_table
@@ -128,12 +129,16 @@ def tune(
     seed_numbers = options.parse_ints("--seeds", seeds)
     if len(set(seed_numbers)) < len(seed_numbers):
         raise RequestError(f"--seeds {seeds}: a seed is given twice")
+    for seed in seed_numbers:
+        options.check_seed("--seeds", seed)
     texts = list(space or ())
     # Without what the search changes: its trials are shorter, and hold images out.
     bases = _bases(names[0], texts, replace(changes, epochs=None, val_split=None), training)
     searched = _bases(names[0], texts, _with_val_split(changes, bases), training)
     spaces = search_spaces(searched, [text for text in texts if not _is_method(text)])
     _check_networks(spaces)
+    for base in bases.values():
+        base.name_with(TUNED)  # refused now and not after the search
     if trials is not None and trials < len(spaces):
         raise RequestError(
             f"--trials {trials}: at least {len(spaces)}, one for each method, plain and "

@@ -25,6 +25,7 @@ from lskd_cli.config.types import (
     Percent,
     Seed,
 )
+from lskd_cli.errors import RequestError
 from lskd_cli.io.printable import short_repr
 
 # Why two classes cannot be standardized.
@@ -33,6 +34,7 @@ TWO_CLASSES = (
     "from them"
 )
 MAX_EPOCHS = 100_000
+_MAX_NAME = 100  # characters
 _AND = "+"  # between the names of several teachers
 _EQUAL_BUDGET = "-equal"  # end of the name of a preset with fewer epochs than its recipe
 
@@ -185,7 +187,7 @@ def _join_teachers(value: Any) -> Any:
 class Preset(ConfigModel):
     """A recipe, a method and a teacher-student pair, fully resolved."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=_MAX_NAME)]
     teacher: Annotated[ModelName | None, BeforeValidator(_join_teachers)] = None  # or a list
     teachers: Teachers | None = None  # how several of them are combined
     student: ModelName
@@ -351,13 +353,28 @@ class Preset(ConfigModel):
         """The same training with another number of passes, under a name of its own.
 
         Raises:
+            RequestError: the new name is too long.
             ValueError: the number is not divisible by that of views.
         """
         epochs, remainder = divmod(passes, len(self.method.views))
         if remainder or not epochs:
             raise ValueError(f"{passes} is not divisible by {len(self.method.views)} views")
-        update = {"name": f"{self.name}{_EQUAL_BUDGET}", "published": Published()}
+        update = {"name": self.name_with(_EQUAL_BUDGET), "published": Published()}
         return self.with_epochs(epochs).model_copy(update=update)
+
+    def name_with(self, suffix: str) -> str:
+        """The name of a preset that is made from this one.
+
+        Raises:
+            RequestError: it is too long.
+        """
+        longest = _MAX_NAME - len(suffix)
+        if len(self.name) > longest:
+            raise RequestError(
+                f"name: {self.name}: must have at most {longest} characters, because {suffix} is "
+                "added to it; use --set name=SHORTER"
+            )
+        return self.name + suffix
 
     def with_stand(self, enabled: bool) -> "Preset":
         """The same preset with logit standardization on or off.

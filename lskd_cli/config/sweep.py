@@ -51,9 +51,17 @@ def grid_presets(
     presets = []
     for values in product(*axes.values()):
         pairs = list(zip(axes, values, strict=True))
-        suffix = "-".join(f"{key}{value:g}" for key, value in pairs)
-        settings = [*(options.settings or ()), *(f"stand.{key}={value:g}" for key, value in pairs)]
+        suffix = "-".join(f"{key}{_number(value)}".replace("+", "") for key, value in pairs)
+        settings = [
+            *(options.settings or ()),
+            *(f"stand.{key}={_number(value)}" for key, value in pairs),
+        ]
         settings += [f"name={base.name}-{suffix}", "published={}"]
         preset = requested_preset(name, replace(options, settings=settings), data_dir, seed)
         presets.append((base if preset.stand == base.stand else preset).with_stand(True))
     return presets
+
+
+def _number(value: float) -> str:
+    """The shortest text of a number that is not rounded."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)

@@ -8,6 +8,7 @@ from lskd_cli.config.schema import Preset, Published
 from lskd_cli.config.search_space import METHOD, Form, FormSpace, Value
 
 Settings = Mapping[str, Value]
+TUNED = "-tuned"  # end of their names
 
 
 def tuned_presets(
@@ -44,7 +45,7 @@ def tuned_presets(
 
 
 def _tuned(base: Preset, overrides: Sequence[Override]) -> Preset:
-    update = {"name": f"{base.name}-tuned", "published": Published()}
+    update = {"name": base.name_with(TUNED), "published": Published()}
     preset = change_preset(base.model_copy(update=update), overrides)
     return preset.with_stand(False) if preset.stand else preset
 

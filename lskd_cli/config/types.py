@@ -13,7 +13,8 @@ View = Literal["weak", "strong"]
 
 _MAX_MAGNITUDE = 2**31
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
+MAX_SEED = 2**31  # exclusive
+Seed = Annotated[int, Field(ge=0, lt=MAX_SEED)]
 # Names of networks, such as resnet32x4, torchvision/vgg16 or timm/vit_tiny_patch16_224.augreg.
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w./:@+-]*$", max_length=200)]
 DatasetName = Annotated[str, AfterValidator(known_dataset)]

@@ -79,9 +79,11 @@ def parse(text: str, source: str) -> Any:
             raise ValueError(f"longer than {_MAX_SIZE} characters")
         _check_structure(text)
         value = yaml.load(text, Loader=_Loader)
-    # PyYAML raises ValueError for impossible dates, and other errors for keys that are lists and
-    # for tags that do not fit their values.
-    except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError) as error:
+    # PyYAML raises ValueError for impossible dates, ArithmeticError for base-60 numbers, and other
+    # errors for keys that are lists and for tags that do not fit their values.
+    except (
+        yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError,
+    ) as error:  # fmt: skip
         problem = " ".join(str(error).split())
         raise RequestError(f"{source}: not valid YAML: {problem}") from None
     return value

@@ -7,6 +7,11 @@ from pathlib import Path
 from lskd_cli.errors import RequestError
 
 
+def exists(path: Path) -> bool:
+    """Whether there is such a file or folder; also for paths that are too long for the system."""
+    return os.path.exists(path)  # noqa: PTH110 (Path.exists raises an error for long names)
+
+
 def walk_files(
     folder: Path, warn: Callable[[str], None] | None = None
 ) -> Iterator[tuple[Path, list[str]]]:

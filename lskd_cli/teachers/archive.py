@@ -8,6 +8,8 @@ from lskd_cli.checkpoints import Checkpoint, save_checkpoint
 from lskd_cli.errors import RequestError, RunError
 from lskd_cli.io.atomic import remove_temporary_files
 from lskd_cli.io.download import ArchiveError, Progress, downloaded, is_url, public_url
+from lskd_cli.io.folders import exists
+from lskd_cli.io.printable import shorten
 from lskd_cli.models import create_model
 from lskd_cli.pickled_weights import read_pickled_weights
 
@@ -28,8 +30,8 @@ def use_source(source: str, target: Path, progress: Progress, use: Callable[[Pat
         RunError: the download failed, or ``use`` raised it.
     """
     if not is_url(source):
-        if not Path(source).is_file():
-            raise RequestError(f"--from {source}: neither a URL nor a file")
+        if not exists(Path(source)) or not Path(source).is_file():
+            raise RequestError(f"--from {shorten(source)}: neither a URL nor a file")
         use(Path(source))
         return
     with ExitStack() as stack:

@@ -389,7 +389,7 @@ class TestCompare:
         assert "The KL at the shared temperature ranks" in shown.err
         refused = lskd(capsys, *command[:-1], "0")
         assert (refused.code, refused.err.strip()) == (
-            2, "error --temperature 0: must be greater than 0",
+            2, "error --temperature 0: must be from 0.001 to 1000",
         )  # fmt: skip
 
     def test_runs_of_different_data_are_not_evaluated_together(
@@ -447,6 +447,10 @@ WRONG_REQUESTS = {
     "graphs on a CPU": (
         ("--preset", "kd-digits", "--device", "cpu", "--graphs"),
         "--graphs: requires CUDA",
+    ),
+    "too small a size for a network of a library": (
+        ("--preset", "kd-digits", "--student", "torchvision/alexnet"),
+        "data.image_size: torchvision/alexnet does not take images of 16 pixels (",
     ),
     "a size between two patches": (
         ("--preset", "kd-r56g-deit-tiny", "--set", "data.image_size=100"),
@@ -809,3 +813,57 @@ def test_validate_reports_every_wrong_file(capsys: Capture, tmp_path: Path) -> N
     assert "kd-digits: valid" in result.err
     assert "a.yaml: x: unknown key" in result.err
     assert "b.yaml: expected keys and values" in result.err
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\nmore")]
+)
+def test_too_small_a_memory_is_a_line_outside_of_training_too(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("lskd_cli.engine.training.dry_run.dry_run", fail)
+    monkeypatch.setattr("lskd_cli.engine.diagnosis.diagnose", fail)
+    result = lskd(capsys, "doctor", "--data-dir", tmp_path)
+    assert result.code == 1
+    assert result.err.startswith("error out of memory (")
+    assert result.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("temperature", ["1e200", "1e-200", "inf", "nan", "0"])
+def test_a_temperature_without_a_meaning_is_refused(
+    capsys: Capture, trained: Path, temperature: str
+) -> None:
+    run = trained / "runs" / "kd-digits" / "seed0"
+    result = lskd(capsys, "eval", run, "--teacher", run, "--temperature", temperature)
+    assert result.code == 2
+    assert result.err == f"error --temperature {float(temperature):g}: must be from 0.001 to 1000\n"
+
+
+def test_a_network_of_other_classes_is_not_evaluated(capsys: Capture) -> None:
+    command = ("eval", "pretrained", "--model", "resnet56", "--dataset", "digits")
+    result = lskd(capsys, *command)
+    assert result.code == 2
+    assert "has 100 classes, but digits has 10; --dataset selects other images" in result.err
+
+
+def test_a_terminal_without_a_size_shows_messages(tmp_path: Path) -> None:
+    messages = tmp_path / "messages"
+    process = start(run_lskd, "train", "kd-digit", environment={"COLUMNS": "0"}, err=messages)
+    process.join()
+    assert process.exitcode == 2
+    assert "unknown preset 'kd-digit'" in messages.read_text()
+
+
+def test_runs_below_a_folder_that_is_no_text_are_reported(
+    capsys: Capture, trained: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / os.fsdecode(b"l\xe4ufe")
+    shutil.copytree(trained / "runs", folder)
+    result = lskd(
+        capsys, "report", "--runs-dir", folder, "--out", tmp_path / "report", "--no-logits"
+    )
+    assert result.code == 0, result.err
+    assert "l?ufe/kd-digits/seed0" in (tmp_path / "report" / "index.html").read_text()

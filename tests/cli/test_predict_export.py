@@ -121,6 +121,7 @@ def test_unreadable_images_are_reported_and_left_out(
     ("arguments", "message"),
     [
         (("none.png",), "none.png: no such image or folder"),
+        (("n" * 300,), "...nnn"),
         (("{empty}",), "contains no images"),
         (("{empty}", "--class-names={two}"), "has 10 classes, but there are 2 class names"),
         (("{empty}", "--class-names=none.txt"), "--class-names none.txt: cannot be read"),
@@ -207,7 +208,12 @@ def test_a_file_of_another_exporter_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"corrupt\.onnx: cannot be read: "):
         load_student(tmp_path / "corrupt.onnx")
     save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
-    for content in ("{}", '{"pretrained_cfg": {"input_size": [3]}}'):
+    no_text = (
+        '{"architecture": "resnet8", "num_classes": 10, "label_names": [], "dataset": null, '
+        '"pretrained_cfg": {"input_size": [3, 8, 8], "mean": [0, 0, 0], "std": [1, 1, 1], '
+        '"interpolation": "bilinear", "crop_pct": 1}}'
+    )
+    for content in ("{}", '{"pretrained_cfg": {"input_size": [3]}}', no_text):
         (tmp_path / "config.json").write_text(content)
         with pytest.raises(RequestError, match=r"config\.json: was not written by 'lskd export'"):
             load_student(tmp_path)
@@ -230,6 +236,11 @@ def test_an_onnx_file_has_metadata_and_a_dynamic_batch(
     assert student["latency"] > 0
     images = _images(run)
     session = onnxruntime.InferenceSession(str(path))
+    fixed = onnx.load(path)
+    fixed.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(fixed, tmp_path / "fixed.onnx")
+    with pytest.raises(RequestError, match=r"fixed\.onnx: does not run on float32 images of shape"):
+        load_student(tmp_path / "fixed.onnx")
     (logits,) = session.run(["logits"], {"images": images.numpy()})
     torch.testing.assert_close(
         torch.from_numpy(logits), _expected(run, images), rtol=1e-4, atol=1e-4
@@ -308,6 +319,8 @@ def test_timm_loads_the_hub_folder_of_its_network(tmp_path: Path, capsys: Captur
     [
         (("--format=tflite",), "Invalid value for '--format'"),
         (("--format=safetensors", "--opset=18"), "--opset: only valid with --format onnx"),
+        (("--format=safetensors", "--license=\udce4"), "--license: contains characters that"),
+        (("--format=hub", "--out=."), "--out .: must be the path of a file or folder"),
         pytest.param(  # exports with the nearest opset first
             ("--format=onnx", "--opset=9"),
             "--opset 9: does not have all operations of resnet8",
@@ -373,7 +386,7 @@ def test_an_export_that_is_not_finite_is_not_kept(
     assert list(tmp_path.glob("*")) == []
 
 
-@pytest.mark.parametrize("names", ["{not json", "5", "[1]"])
+@pytest.mark.parametrize("names", ["{not json", "5", "[1]", r'["\ud800"]'])
 def test_corrupt_class_names_are_refused(
     run: Path, photos: Path, tmp_path: Path, capsys: Capture, names: str
 ) -> None:

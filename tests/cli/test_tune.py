@@ -107,6 +107,11 @@ def test_a_grid_has_a_trial_for_each_point(tmp_path: Path, capsys: Capture) -> N
         (["--sampler", "grid"], "--sampler grid: method.temperature is a range; give its values"),
         (["--trials", "1"], "--trials 1: at least 2, one for each method, plain and standardized"),
         (["--seeds", "0,0"], "--seeds 0,0: a seed is given twice"),
+        (["--seeds", "0,-5"], "--seeds -5: must be from 0 to 2147483647"),
+        (
+            ["--set", f"name={'n' * 96}"],
+            "must have at most 94 characters, because -tuned is added to it",
+        ),
         (["--fresh", "--storage", "sqlite:///x.db"], "--fresh: not valid with --storage"),
         (["--storage", "sqlite:////missing/x.db"], "--storage sqlite:////missing/x.db: cannot be"),
         (["--set", "nonsense=1"], "unknown key"),

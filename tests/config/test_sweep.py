@@ -46,6 +46,14 @@ def test_axes_that_are_none_are_refused(texts: list[str], message: str) -> None:
         parse_axes(texts)
 
 
+@pytest.mark.parametrize(("value", "name"), [(1234567.0, "1234567.0"), (1e6, "1e06"), (2.0, "2")])
+def test_values_are_not_rounded(value: float, name: str) -> None:
+    (preset,) = grid_presets("kd-r56-r20", PresetOptions(), Path(), 0, {"kd_weight": [value]})
+    assert preset.stand is not None
+    assert preset.stand.kd_weight == value
+    assert preset.name == f"kd-r56-r20-kd_weight{name}"
+
+
 def test_values_are_checked_like_any_other() -> None:
     with pytest.raises(RequestError, match=r"--set stand.temperature: should be greater than 0"):
         grid_presets("kd-r56-r20", PresetOptions(), Path("data"), 0, {"temperature": [-1.0]})

@@ -228,3 +228,7 @@ def test_two_classes_cannot_be_standardized() -> None:
     message = r"stand\.enabled: with two classes, standardized logits are always -0\.71 and 0\.71"
     with pytest.raises(RequestError, match=message):
         load_preset("kd-r56-r20", [*BINARY, "stand.enabled=true"])
+
+
+def test_a_number_of_many_parts_in_base_60_is_refused() -> None:
+    assert "optimizer.lr" in _refusal([f"optimizer.lr=1{':0' * 200}.0"])

@@ -80,6 +80,10 @@ BAD_LINES = {
     "no test_top1": ('{"epoch": 2, "train_loss": 2.0}', "line 2 has no test_top1"),
     "null": ('{"epoch": 2, "train_loss": 2.0, "test_top1": null}', "line 2: test_top1"),
     "NaN": ('{"epoch": 2, "train_loss": NaN, "test_top1": 1.0}', "line 2: train_loss"),
+    "an enormous integer": (
+        f'{{"epoch": 2, "train_loss": 2.0, "test_top1": {"9" * 400}}}',
+        "line 2: test_top1",
+    ),
     "a text": ('{"epoch": 2, "train_loss": "x", "test_top1": 1.0}', "line 2: train_loss"),
     "a list": ("[1, 2]", "line 2: Input should be"),
     "another epoch": ('{"epoch": 7, "train_loss": 2.0, "test_top1": 1.0}', "belongs to epoch 7"),

@@ -4,6 +4,7 @@ With several processes, only the main process prints.
 """
 
 import json
+import os
 import sys
 from io import TextIOBase
 from typing import Any, TextIO
@@ -18,6 +19,8 @@ from lskd_cli.io.printable import printable
 _FILE_WIDTH = 200
 _MAX_LINE = 1000  # characters of a line of a message
 is_main_process = dist_env.rank() == 0
+if os.environ.get("COLUMNS") == "0":  # of a terminal without a size; rich would print nothing
+    del os.environ["COLUMNS"]
 
 
 class _OptionalStream(TextIOBase):

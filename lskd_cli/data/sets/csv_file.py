@@ -14,6 +14,8 @@ from lskd_cli.data.sets.splits import DataSplits
 from lskd_cli.errors import RequestError
 from lskd_cli.io.atomic import regular_file
 from lskd_cli.io.download import Progress
+from lskd_cli.io.folders import exists
+from lskd_cli.io.printable import shorten
 
 _PATH_COLUMNS = ("path", "image", "file", "filename")
 _LABEL_COLUMN = "label"
@@ -94,10 +96,10 @@ def _read_csv(path: Path) -> list[tuple[str, str]]:
         if not name or not label or not name.strip() or not label.strip():
             raise RequestError(f"{path}: line {line}: the path or the label is empty")
         name = name.strip()
-        if "\\" in name and not (path.parent / name).exists():
+        if "\\" in name and not exists(path.parent / name):
             name = name.replace("\\", "/")  # of Windows
-        if not (path.parent / name).exists():
-            missing.append(name)
+        if not exists(path.parent / name):
+            missing.append(shorten(name))
         pairs.append((name, label.strip()))
     if missing:
         raise RequestError(f"{path}: files that do not exist: {join_names(missing)}")

@@ -176,7 +176,7 @@ def _find_bad_images(images: FileImages, progress: Progress) -> list[int]:
     try:
         known = [name.encode("latin-1") for name in json.loads(cache_file.read_text())]
         unchecked = np.isin(images.files, known).nonzero()[0].tolist()
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError, AttributeError):
         unchecked = list(range(len(images)))
     bad = []
     with ThreadPoolExecutor(joblib.cpu_count()) as threads:
@@ -193,7 +193,7 @@ def _find_bad_images(images: FileImages, progress: Progress) -> list[int]:
 
 def _check_cache(images: FileImages) -> Path:
     """The file that lists which of these images cannot be decoded."""
-    key = hashlib.sha256(f"{images.root.resolve()} {images.digest}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(os.fsencode(f"{images.root.resolve()} {images.digest}")).hexdigest()[:16]
     return cache_folder() / f"checked-{key}.json"
 
 

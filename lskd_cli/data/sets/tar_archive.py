@@ -16,7 +16,7 @@ from lskd_cli.data.sets.file_images import FileImages
 from lskd_cli.data.sets.image_formats import ImageFilter
 from lskd_cli.data.sets.in_memory import ImagesIdentity
 from lskd_cli.data.sets.splits import DataSplits
-from lskd_cli.errors import RequestError
+from lskd_cli.errors import RequestError, first_line
 from lskd_cli.io.atomic import regular_file
 from lskd_cli.io.download import Progress
 
@@ -136,6 +136,8 @@ def _members(path: Path, is_image: ImageFilter) -> Iterator[tuple[str, int, int]
             file.seek(0)
             with tarfile.open(fileobj=file, mode="r:") as archive:
                 for member in archive:
+                    if member.size < 0:
+                        raise RequestError(f"{path}: corrupt: {member.name} has a negative size")
                     if member.offset_data + member.size > end:
                         raise RequestError(f"{path}: truncated: {member.name} ends after the file")
                     name = posixpath.normpath(member.name)
@@ -148,13 +150,35 @@ def _members(path: Path, is_image: ImageFilter) -> Iterator[tuple[str, int, int]
                     elif member.issym():
                         target = posixpath.join(posixpath.dirname(name), member.linkname)
                         links[name] = posixpath.normpath(target)
-    except (OSError, tarfile.TarError) as error:
-        raise RequestError(f"{path}: cannot be read: {error}") from None
+                _check_end(path, file, archive.offset)
+    except RequestError:
+        raise
+    # tarfile raises other errors too for corrupt headers.
+    except Exception as error:
+        raise RequestError(f"{path}: cannot be read: {first_line(error)}") from None
     for name in links:
         target = _resolve(name, links)
         # A link that leads nowhere is an image that cannot be read, as in a folder.
         if (target in files or posixpath.splitext(name)[1]) and is_image(name):
             yield name, *files.get(target, (0, 0))
+
+
+def _check_end(path: Path, file: IO[bytes], end: int) -> None:
+    """Check that nothing but zeros, at least one block of them, follows the last member.
+
+    tarfile takes a corrupt header for the end of an archive.
+    """
+    file.seek(end)
+    rest = file.read(tarfile.BLOCKSIZE)
+    if len(rest) < tarfile.BLOCKSIZE:
+        raise RequestError(f"{path}: truncated: its end is missing")
+    while rest:
+        if any(rest):
+            raise RequestError(
+                f"{path}: corrupt, or several archives in one file: what follows byte {end:,} is "
+                "not a member"
+            )
+        rest = file.read(1 << 20)
 
 
 def _resolve(path: str, links: Mapping[str, str]) -> str:

@@ -4,7 +4,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
@@ -67,6 +67,7 @@ def read_exported(path: Path) -> Exported | None:
         return None
     try:
         run, metadata = run_onnx(path) if path.suffix == ONNX else run_torch_export(path)
+        _check_texts(metadata)
     except RequestError:
         raise
     # Both libraries raise exceptions of their own.
@@ -78,7 +79,33 @@ def read_exported(path: Path) -> Exported | None:
         size = Preprocessing.from_json(metadata["preprocessing"]).image_size
     except (ValueError, TypeError, RecursionError) as error:
         raise RequestError(f"{path}: metadata: preprocessing: {error}") from None
-    return Exported(Checkpoint(path, {}, metadata), ExportedNetwork(run, size))
+    checkpoint = Checkpoint(path, {}, metadata)
+    _check_output(checkpoint, run, size)
+    return Exported(checkpoint, ExportedNetwork(run, size))
+
+
+def _check_texts(metadata: Mapping[str, object]) -> None:
+    if not all(isinstance(value, str) for value in metadata.values()):
+        raise TypeError("a value of its metadata is not a text")
+
+
+def _check_output(checkpoint: Checkpoint, run: Run, size: int) -> None:
+    """Check that an exported network, which another program may have changed, takes batches.
+
+    Raises:
+        RequestError: it does not, or has other outputs.
+    """
+    expected = (2, checkpoint.num_classes())
+    try:
+        shape = tuple(run(torch.zeros(2, 3, size, size)).shape)
+    # Both libraries raise exceptions of their own.
+    except Exception as error:
+        raise RequestError(
+            f"{checkpoint.path}: does not run on float32 images of shape (2, 3, {size}, {size}): "
+            f"{first_line(error)}"
+        ) from None
+    if shape != expected:
+        raise RequestError(f"{checkpoint.path}: returns {shape} instead of {expected} logits")
 
 
 def run_onnx(path: Path) -> tuple[Run, dict[str, str]]:
@@ -152,6 +179,7 @@ def _hub_checkpoint(folder: Path) -> Checkpoint:
             "preprocessing": view.to_json(),
             "dataset": config.get("dataset", "imagefolder"),
         }
+        _check_texts(metadata)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise RequestError(f"{folder / CONFIG}: was not written by 'lskd export'") from None
     return Checkpoint(checkpoint.path, checkpoint.weights, metadata, checkpoint.sha256)

@@ -51,9 +51,9 @@ def export_folder(
         RequestError: the folder exists.
         RunError: the folder cannot be written, or gives other logits.
     """
-    temporary = folder.with_name(f".{folder.name}.tmp")
     try:
         with locked_output(folder):
+            temporary = folder.with_name(f".{folder.name}.tmp")
             if folder.exists():
                 raise RequestError(
                     f"{folder}: exists; remove it, or choose another folder with --out"

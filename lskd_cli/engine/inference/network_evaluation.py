@@ -161,7 +161,13 @@ def _run_networks(
 ) -> Iterator[tuple[TrainedNetwork, Output, Tensor]]:
     """Every network with its outputs for the images and their class indices, one at a time."""
     # All weights are checked before the first network runs.
+    data = networks[0].data
     for trained in networks:
+        if trained.num_classes != data.class_count:
+            raise RequestError(
+                f"{trained.checkpoint.path}: has {trained.num_classes} classes, but {data.name} "
+                f"has {data.class_count}; --dataset selects other images"
+            )
         trained.network  # noqa: B018 (loads it)
         if images.classes:
             check_classes(trained.checkpoint, images.classes)

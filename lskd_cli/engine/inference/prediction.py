@@ -14,7 +14,8 @@ from lskd_cli.data.sets.image_formats import ImageFilter, open_image
 from lskd_cli.engine.inference.trained_network import BATCH_SIZE, Prediction, TrainedNetwork
 from lskd_cli.errors import RequestError, first_line
 from lskd_cli.io.atomic import regular_file
-from lskd_cli.io.folders import walk_files
+from lskd_cli.io.folders import exists, walk_files
+from lskd_cli.io.printable import shorten
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ def find_images(
         RequestError: a path does not exist.
     """
     for path in paths:
-        if not path.exists():
-            raise RequestError(f"{path}: no such image or folder")
+        if not exists(path):
+            raise RequestError(f"{shorten(str(path))}: no such image or folder")
         if not path.is_dir():
             yield path
             continue

@@ -293,7 +293,7 @@ class SearchStudy:
         """A new trial; None if its settings do not fit together."""
         study, space = self.studies[form], self.spaces[form]
         number = len(study.get_trials(deepcopy=False))
-        seed = self.options.seeds[0] * _SEED_STEP + number
+        seed = (self.options.seeds[0] * _SEED_STEP + number) % 2**32
         study.sampler = create_sampler(self.options.sampler, space, seed)
         new = study.ask()
         suggest(new, space)

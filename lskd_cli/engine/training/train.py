@@ -11,7 +11,8 @@ from lskd_cli.engine.training.callback import Callback
 from lskd_cli.engine.training.joint_run import JointRun, images_digest
 from lskd_cli.engine.training.loop import train_epochs
 from lskd_cli.engine.training.student_trainer import StudentTrainer
-from lskd_cli.errors import Interrupted, RequestError, RunError
+from lskd_cli.errors import Interrupted, RequestError, RunError, is_out_of_memory
+from lskd_cli.io.printable import printable
 
 
 def train_joint_run(
@@ -62,12 +63,12 @@ def train_joint_run(
 def _fail(joint_run: JointRun, error: Exception) -> NoReturn:
     """Write the cause of an error to run.json, and raise an error that describes it."""
     failure = joint_run.group.failure
-    cause = failure.cause(error) if failure else str(error)
+    cause = printable(failure.cause(error) if failure else str(error))
     _set_state(joint_run, "failed", error=cause)
-    if isinstance(error, torch.OutOfMemoryError):
+    if is_out_of_memory(error):
         raise RunError(
             f"{joint_run.runtime.device}: out of memory; train fewer presets or seeds at a time, "
-            "or use --set data.batch_size=LOWER"
+            "or use a smaller --batch-size"
         ) from error
     if failure and isinstance(error, RuntimeError):
         raise RunError(

@@ -75,7 +75,8 @@ def write_page(
         RunError: the file cannot be written.
         RequestError: two runs have the same settings and seed.
     """
-    write_text(path, render_page(sections, epoch, version, searches))
+    page = render_page(sections, epoch, version, searches)
+    write_text(path, page.encode(errors="replace").decode())  # bytes of paths may be no text
     if version is not None:
         write_text(path.parent / VERSION_FILE, f'lskdVersion("{version}");\n')
 

@@ -26,6 +26,7 @@ from lskd_cli.data.batch import Normalizer
 from lskd_cli.data.sets.image_formats import ImageFilter
 from lskd_cli.engine.inference.prediction import find_images
 from lskd_cli.errors import RequestError, RunError
+from lskd_cli.io.cache import cache_folder
 from lskd_cli.io.folders import walk_files
 from lskd_cli.preprocessing import Preprocessing
 from tests.image_folders import CLASSES, make_folder
@@ -384,3 +385,16 @@ def test_batches_that_do_not_divide_are_refused(
         create_loader(
             train, _data(f"data.batch_size={size}"), DataShard(0, processes, num_workers=1)
         )
+
+
+def test_images_below_a_folder_that_is_no_text_are_checked_once(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"bilder_\xe4")
+    make_folder(folder, 2, 1, classes=2)
+    data = _data("data.num_classes=2")
+    assert len(load_splits(data, folder, _silent).train) == 4
+    caches = list(cache_folder().glob("checked-*.json"))
+    assert caches
+    for content in ("null", "[1]", "5"):
+        for cache in caches:
+            cache.write_text(content)
+        assert len(load_splits(data, folder, _silent).train) == 4

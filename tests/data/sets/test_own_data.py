@@ -178,6 +178,7 @@ def test_a_folder_of_several_archives_is_refused(tmp_path: Path) -> None:
         ("path,class\na,b\n", "expected the columns path and label"),
         ("path,label\na,b\n,c\n", "line 3: the path or the label is empty"),
         ("path,label\nnone.png,class00\n", r"train\.csv: files that do not exist: none\.png"),
+        (f"path,label\n{'x' * 300},class00\n", r"train\.csv: files that do not exist: x+\.\.\.x+"),
     ],
 )
 def test_a_wrong_csv_file_is_refused(folder: Path, content: str, message: str) -> None:
@@ -229,6 +230,31 @@ def test_corrupt_and_missing_archives_are_refused(folder: Path) -> None:
     (folder / "val.tar").write_bytes(b"nothing at all")
     with pytest.raises(RequestError, match=r"val\.tar: cannot be read"):
         identify_images("tar", folder)
+
+
+def test_an_archive_that_ends_early_or_goes_on_is_refused(folder: Path) -> None:
+    _write_tars(folder)
+    archive = folder / "train.tar"
+    content = archive.read_bytes()
+    with tarfile.open(archive) as tar:
+        members = tar.getmembers()
+    second, last = members[1].offset, members[-1].offset_data + members[-1].size
+    corrupt = bytearray(content)
+    corrupt[second : second + 512] = b"x" * 512
+    negative = bytearray(content)
+    negative[second + 124 : second + 136] = b"\xff" * 10 + (-512 & 0xFFFF).to_bytes(2, "big")
+    checksum = sum(negative[second : second + 512])
+    checksum += 8 * 32 - sum(negative[second + 148 : second + 156])
+    negative[second + 148 : second + 156] = b"%06o\0 " % checksum
+    for changed, message in (
+        (content + content, "corrupt, or several archives in one file"),
+        (corrupt, "corrupt, or several archives in one file"),
+        (content[: -(-last // 512) * 512], "truncated: its end is missing"),
+        (negative, "negative|corrupt, or several"),  # by the version of Python
+    ):
+        archive.write_bytes(changed)
+        with pytest.raises(RequestError, match=rf"train\.tar: .*({message})"):
+            identify_images("tar", folder)
 
 
 def test_links_in_an_archive_are_the_images_that_they_lead_to(folder: Path) -> None:
