@@ -99,6 +99,7 @@ def diff(first: Name, second: Name, method_files: MethodFiles = None) -> None:
 def validate(
     names: Annotated[list[str], typer.Argument(help="Names or YAML files of presets.")],
     method_files: MethodFiles = None,
+    model_files: options.ModelFiles = None,
 ) -> None:
     """Check keys, values and networks of presets.
 
@@ -107,6 +108,7 @@ def validate(
     from lskd_cli.engine.training.dry_run import check_networks
 
     load_method_files(method_files)
+    options.load_model_files(model_files)
     problems = []
     for name in names:
         try:

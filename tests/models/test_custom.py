@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from lskd_cli.config import load_preset, to_yaml
 from lskd_cli.errors import RequestError
 from lskd_cli.models import create_model, custom, feature_shapes, is_model, load_model_file
 from lskd_cli.models.custom import CustomModel
@@ -253,3 +254,14 @@ def test_no_parameter_is_lost_if_a_part_is_called_network() -> None:
     other.load_state_dict(state)
     assert torch.equal(other.network.fc.weight, own.fc.weight)
     assert torch.equal(other.network.network.fc.weight, own.network.fc.weight)
+
+
+def test_a_preset_with_a_network_of_a_file_is_validated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    preset = load_preset("kd-digits").model_copy(update={"student": "tiny_net"})
+    (tmp_path / "mine.yaml").write_text(to_yaml(preset))
+    command = ("presets", "validate", tmp_path / "mine.yaml")
+    assert lskd(capsys, *command).code == 2
+    result = lskd(capsys, *command, "--model-file", _file(tmp_path))
+    assert result.code == 0, result.err
