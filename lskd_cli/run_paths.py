@@ -21,7 +21,8 @@ WEIGHT_FILES: dict[WeightsName, str] = {"last": STUDENT, "best": BEST, "ema": EM
 def list_seeds(folder: Path) -> list[Path]:
     """Runs of one preset, ``folder/seedN``; archived runs (``seedN.oldM``) are excluded."""
     runs = (path.parent for path in folder.glob(f"seed*/{RUN}"))
-    return sorted(path for path in runs if path.name.removeprefix("seed").isdigit())
+    seeds = [path for path in runs if path.name.removeprefix("seed").isdecimal()]
+    return sorted(seeds, key=lambda path: (int(path.name.removeprefix("seed")), path))
 
 
 def list_runs(runs_dir: Path, pattern: str = "*") -> list[Path]:

@@ -1,5 +1,6 @@
 """Grouping of runs: which runs are compared with each other in tables, figures and the report."""
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,7 @@ from lskd_cli.config import (
     load_preset,
     method_title,
 )
+from lskd_cli.config.differences import find_differences
 from lskd_cli.results.runs import Run
 from lskd_cli.wording import counted
 
@@ -91,10 +93,12 @@ class RunGroup:
     Attributes:
         runs: the runs, student baselines first.
         methods: the same runs by method and settings, in the order of tables.
+        note: what distinguishes the group from others with the same title.
     """
 
     runs: list[Run]
     methods: list[MethodRuns]
+    note: str = ""
 
     @property
     def title(self) -> str:
@@ -109,10 +113,12 @@ class RunGroup:
 
     @property
     def length(self) -> str:
-        """Number of epochs, or of student passes with an equal budget."""
+        """Number of epochs, or of student passes with an equal budget, and the note."""
         if self.has_equal_budget:
-            return f"{_budget(self.runs[-1].preset)} student passes over the training images"
-        return counted(self.runs[-1].preset.schedule.epochs, "epoch")
+            length = f"{_budget(self.runs[-1].preset)} student passes over the training images"
+        else:
+            length = counted(self.runs[-1].preset.schedule.epochs, "epoch")
+        return f"{length}, {self.note}" if self.note else length
 
     @property
     def pair(self) -> str:
@@ -124,7 +130,8 @@ class RunGroup:
         """The same group without unfinished runs; None if no run is finished."""
         methods = [MethodRuns(_finished(m.runs), _finished(m.plain)) for m in self.methods]
         runs = _finished(self.runs)
-        return RunGroup(runs, [method for method in methods if method.runs]) if runs else None
+        methods = [method for method in methods if method.runs]
+        return replace(self, runs=runs, methods=methods) if runs else None
 
 
 def _finished(runs: Sequence[Run]) -> list[Run]:
@@ -151,7 +158,34 @@ def group_runs(runs: Sequence[Run]) -> list[RunGroup]:
     groups = [[*baselines.get(key[:3], []), *group] for key, group in distilled.items()]
     paired_baselines = {key[:3] for key in distilled}
     groups += [group for key, group in baselines.items() if key not in paired_baselines]
-    return [RunGroup(group, _methods(group)) for group in groups]
+    return _with_notes([RunGroup(group, _methods(group)) for group in groups])
+
+
+def _with_notes(groups: Sequence[RunGroup]) -> list[RunGroup]:
+    """The groups, those with equal titles with a note of what distinguishes them."""
+    by_title: dict[str, list[RunGroup]] = {}
+    for group in groups:
+        by_title.setdefault(group.title, []).append(group)
+    noted = []
+    for group in groups:
+        others = [other for other in by_title[group.title] if other is not group]
+        noted.append(replace(group, note=_note(group, others)) if others else group)
+    return noted
+
+
+def _note(group: RunGroup, others: Sequence[RunGroup]) -> str:
+    run = group.runs[-1]
+    data = run.preset.data.model_dump()
+    differing = {
+        key: value
+        for other in others
+        for key, value, _ in find_differences(data, other.runs[-1].preset.data.model_dump())
+    }
+    texts = [f"data.{k} {setting_text(v)}" for k, v in differing.items() if v is not None]
+    digest = run.info.teacher_sha256
+    if digest and any(other.runs[-1].info.teacher_sha256 != digest for other in others):
+        texts.append(f"teacher {digest[:8]}")
+    return ", ".join(texts)
 
 
 def _without_published(run: Run) -> Run:
@@ -191,7 +225,20 @@ def _standardization(run: Run) -> str:
     stand = run.preset.stand
     if not run.preset.standardized or stand is None:
         return ""
-    return _to_json({key: float(value) for key, value in stand.overrides().items()})
+    values = stand.overrides().items()
+    return _to_json({k: float(v) if isinstance(v, int | float) else v for k, v in values})
+
+
+def setting_text(value: Any) -> str:
+    """A value of a hyper-parameter in a label."""
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+def curve_key(run: Run) -> str:
+    """What runs have in common that are seeds of one curve."""
+    settings = f"{experiment_key(run)} {_standardization(run)}"
+    digest = hashlib.sha256(settings.encode(errors="backslashreplace")).hexdigest()[:8]
+    return f"{run.preset.run_name} {digest}"
 
 
 def method_name(run: Run) -> str:

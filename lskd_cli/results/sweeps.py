@@ -1,7 +1,8 @@
 """Sweeps: standardized runs of a method that differ only in base temperature and weight."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from lskd_cli.results.grouping import (
     ExperimentKey,
@@ -28,7 +29,7 @@ class Sweep:
 
     points: Mapping[GridPoint, list[Run]]
     plain: list[Run]
-    other_settings: Mapping[str, float]
+    other_settings: Mapping[str, Any]
 
     @property
     def example(self) -> Run:
@@ -81,11 +82,14 @@ def without_sweeps(group: RunGroup) -> RunGroup:
         if sweep.default in sweep.points:
             for point, runs in sweep.points.items():
                 swept |= {id(run) for run in runs if point != sweep.default}
-    methods = [method for method in group.methods if id(method.runs[0]) not in swept]
-    return RunGroup([run for run in group.runs if id(run) not in swept], methods)
+    methods = [
+        method for method in group.methods if not any(id(run) in swept for run in method.runs)
+    ]
+    runs = [run for run in group.runs if id(run) not in swept]
+    return replace(group, runs=runs, methods=methods)
 
 
-def _other_settings(run: Run) -> dict[str, float]:
+def _other_settings(run: Run) -> dict[str, Any]:
     stand = run.preset.stand
     assert stand is not None
     return {key: value for key, value in stand.overrides().items() if key not in _AXES}

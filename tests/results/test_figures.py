@@ -12,6 +12,7 @@ from lskd_cli.errors import RunError
 from lskd_cli.results.figures.chart import Panel, paper_spec
 from lskd_cli.results.figures.curves import (
     CurvePanel,
+    curve_rows,
     published_curves,
     published_losses,
     training_curves,
@@ -216,3 +217,13 @@ def test_each_kind_of_teaching_has_a_panel_over_the_released_curve() -> None:
     assert (first.title, second.title) == ("KD", "locality guidance")
     roles = [list(dict.fromkeys(row["role"] for row in panel.rows)) for panel in (first, second)]
     assert roles == [["published +Ours", "baseline", "plain", "+Ours"], ["baseline", "locality"]]
+
+
+def test_runs_of_other_settings_are_curves_of_their_own() -> None:
+    first, second = (made_run("kd-r56-r20", False, seed, [50.0, 60.0]) for seed in (0, 1))
+    other = made_run("kd-r56-r20", False, 2, [50.0, 60.0])
+    change_info(other, precision="bf16")
+    rows = curve_rows([first, second, other], "test_top1", [], 2)
+    keys = {row["run"]: row["curve"] for row in rows}
+    assert keys[first.path.as_posix()] == keys[second.path.as_posix()]
+    assert keys[first.path.as_posix()] != keys[other.path.as_posix()]

@@ -14,6 +14,7 @@ from lskd_cli.results.report.page import ReportSection, render_page
 from lskd_cli.results.report.report_figures import run_figures
 from lskd_cli.results.runs import find_runs, read_run
 from lskd_cli.run_info import RunInfo, write_metrics
+from lskd_cli.run_paths import list_seeds
 
 LINES = [
     json.dumps({"epoch": number, "test_top1": 10.0 * number, "train_loss": 2.0})
@@ -157,3 +158,10 @@ def test_paths_of_a_run_are_kept_unless_json_cannot_contain_them() -> None:
     for path in ("写真\u3000集", "a\u00a0b", "\u200d"):
         assert RunInfo(state="done", data_dir=path, teacher=path, init=path).data_dir == path
     assert RunInfo(state="done", teacher="r\udce9").teacher == "r\\udce9"
+
+
+def test_seeds_are_listed_by_number(tmp_path: Path) -> None:
+    for seed in ("0", "10", "2", "3.old1", "\u00b2"):
+        (tmp_path / f"seed{seed}").mkdir()
+        (tmp_path / f"seed{seed}" / "run.json").touch()
+    assert [path.name for path in list_seeds(tmp_path)] == ["seed0", "seed2", "seed10"]

@@ -45,6 +45,7 @@ def ablation_figure(
             sort=[f"{t:g}" for t in sorted({temperature for temperature, _ in accuracies})],
         ),
     )
+    minus_plain = alt.Tooltip("difference:Q", title="minus plain", format="+.2f")
     cells = base.mark_rect().encode(
         color=alt.Color(
             "accuracy:Q",
@@ -55,7 +56,7 @@ def ablation_figure(
             "temperature:O",
             "weight:O",
             alt.Tooltip("accuracy:Q", format=".2f"),
-            alt.Tooltip("difference:Q", title="minus plain", format="+.2f"),
+            *([] if plain is None else [minus_plain]),
         ],
     )
     texts = base.mark_text().encode(

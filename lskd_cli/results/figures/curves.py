@@ -19,7 +19,7 @@ from lskd_cli.results.figures.style import (
     STANDARDIZED,
     TWO_COLUMNS,
 )
-from lskd_cli.results.grouping import method_name, table_sort_key
+from lskd_cli.results.grouping import curve_key, method_name, table_sort_key
 from lskd_cli.results.runs import Run
 
 CurveMetric = Literal["test_top1", "train_loss"]
@@ -157,15 +157,23 @@ def curve_rows(
         values = released_curves(metric)[log]
         name = f"published, {len(values)} epochs"
         rows += [
-            {"run": name, "run_name": name, "role": PUBLISHED, "epoch": epoch, "value": value}
+            {
+                "run": name,
+                "run_name": name,
+                "curve": name,
+                "role": PUBLISHED,
+                "epoch": epoch,
+                "value": value,
+            }
             for epoch, value in enumerate(values[:log_epochs], 1)
         ]
     for run in runs:
-        role, last = curve_role(run), len(run.history)
+        role, last, curve = curve_role(run), len(run.history), curve_key(run)
         for metrics in run.history:
             row: Row = {
                 "run": run.path.as_posix(),
                 "run_name": run.preset.run_name,
+                "curve": curve,
                 "role": role,
                 "epoch": metrics["epoch"],
                 "value": metrics[metric],
@@ -221,7 +229,7 @@ def _curve_charts(
     title = _TITLES[metric]
     color = alt.Color("role:N", scale=color_scale(ROLE_COLORS, names), title=None)
     is_faded = "highlighted_run_name != '' && datum.run_name != highlighted_run_name"
-    base = alt.Chart(ROWS).encode(x=x, color=color, detail="run_name:N")
+    base = alt.Chart(ROWS).encode(x=x, color=color, detail="curve:N")
     band = base.mark_area(clip=True).encode(
         y=alt.Y("min(value):Q", scale=scale, title=title),
         y2="max(value):Q",

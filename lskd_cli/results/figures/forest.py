@@ -13,7 +13,7 @@ from lskd_cli.results.seed_stats import Sign
 _ROW_HEIGHT = 48  # pixels: three lines of a label
 _LABEL_WIDTH = 190  # pixels; longer lines are cut
 # Labels of the axes are TEXT|NUMBER, which is unique; the parts of a text are lines.
-_LINES = "split(split(datum.label, '|')[0], ' · ')"
+_LINES = "split(replace(datum.label, regexp('[|][0-9]+$'), ''), ' · ')"
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ def forest_plot(rows: Sequence[ForestRow]) -> Figure:
         vars(row)
         | {
             "order": order,
+            "published_text": _published_text(row),
             "row": f"{row.label.replace(f'{row.pair}, ', f'{row.pair} · ')}|{order}",
             "text": f"{row.result.replace(' [', ' · [')}|{order}",
         }
@@ -76,8 +77,7 @@ def forest_plot(rows: Sequence[ForestRow]) -> Figure:
         alt.Tooltip("method:N"),
         alt.Tooltip("pair:N"),
         alt.Tooltip("result:N", title="+Ours minus plain"),
-        alt.Tooltip("published:Q", title="published difference", format="+.2f"),
-        alt.Tooltip("published_for:N", title="published for"),
+        alt.Tooltip("published_text:N", title="published difference"),
     ]
     # Reacts to the pointer in the whole row.
     row = base.mark_rect(opacity=0).encode(x=alt.value(0), x2=alt.value("width"), tooltip=tooltip)
@@ -111,6 +111,10 @@ def forest_plot(rows: Sequence[ForestRow]) -> Figure:
     ).resolve_scale(y="independent")
     panel = Panel("", chart, data, row_height=_ROW_HEIGHT)
     return Figure([panel], width=TWO_COLUMNS, aspect=None)
+
+
+def _published_text(row: ForestRow) -> str:
+    return "none" if row.published is None else f"{row.published:+.2f} for {row.published_for}"
 
 
 def _rows_axis(field: str, side: Literal["left", "right"]) -> alt.Y:

@@ -59,7 +59,9 @@ def _title(presets: Sequence[Preset]) -> str:
     data = list(dict.fromkeys(preset.data.label for preset in distilled))
     if not pairs:
         return "Searches"
-    networks = pairs[0] if len(pairs) == 1 else f"{len(pairs)} pairs of teacher and student"
+    has_teacher = any(preset.teacher for preset in distilled)
+    several = f"{len(pairs)} {'pairs of teacher and student' if has_teacher else 'networks'}"
+    networks = pairs[0] if len(pairs) == 1 else several
     return f"{networks} on {', '.join(data)}"
 
 

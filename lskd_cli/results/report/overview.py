@@ -2,9 +2,16 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from lskd_cli.results.figures.forest import ForestRow
-from lskd_cli.results.grouping import MethodRuns, RunGroup, has_published_settings, method_name
+from lskd_cli.results.grouping import (
+    MethodRuns,
+    RunGroup,
+    has_published_settings,
+    method_name,
+    setting_text,
+)
 from lskd_cli.results.runs import EpochName, Run
 from lskd_cli.results.seed_stats import paired_difference, top1_by_seed
 from lskd_cli.results.tables.table_format import format_duration
@@ -82,11 +89,12 @@ def _settings(group: RunGroup, method: MethodRuns) -> str:
         for key, value in _overrides(method).items()
         if any(other.get(key) != value for other in others)
     }
-    texts = [f"{key}={value:g}" for key, value in values.items()] or [method.preset.name]
+    texts = [f"{key}={setting_text(value)}" for key, value in values.items()]
+    texts = texts or [method.preset.name]
     return f" ({', '.join(texts)})"
 
 
-def _overrides(method: MethodRuns) -> dict[str, float]:
+def _overrides(method: MethodRuns) -> dict[str, Any]:
     stand = method.preset.stand
     return stand.overrides() if stand else {}
 

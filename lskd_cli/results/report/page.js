@@ -52,12 +52,20 @@ function foldForWidth() {
 }
 narrow.addEventListener("change", foldForWidth);
 foldForWidth();
-addEventListener("hashchange", () => {
-  const fold = document.querySelector(`#${CSS.escape(location.hash.slice(1))} > details`);
-  if (!fold) return;
-  fold.open = true;
-  if (fold.id) keepFold(fold, true);
-});
+// Unfold a section and go to it, also if the address has it already.
+function show(id) {
+  const fold = document.querySelector(`#${CSS.escape(id)} > details`);
+  if (fold) {
+    fold.open = true;
+    if (fold.id) keepFold(fold, true);
+  }
+  if (location.hash !== `#${id}`) location.hash = id;
+  else document.getElementById(id)?.scrollIntoView();
+}
+addEventListener("hashchange", () => show(location.hash.slice(1)));
+for (const link of all('a[href^="#"]')) {
+  link.addEventListener("click", () => link.hash === location.hash && show(link.hash.slice(1)));
+}
 
 // Sorting. 70.50 ± 0.71 is 70.5, 10,000 is 10000, 1:02:03 is 3723; empty cells come last.
 const number = (text) => text.replaceAll(",", "").split(":").reduce((sum, part) => sum * 60 + parseFloat(part), 0);
@@ -69,11 +77,13 @@ for (const button of all("th button")) {
     const direction = heading.getAttribute("aria-sort") === "ascending" ? -1 : 1;
     for (const other of heading.parentElement.children) other.removeAttribute("aria-sort");
     heading.setAttribute("aria-sort", direction === 1 ? "ascending" : "descending");
+    const isText = heading.classList.contains("text");
     const text = (row) => row.children[column].textContent.trim();
     const compare = (a, b) => {
       if (!text(a) || !text(b)) return Number(!text(a)) - Number(!text(b));
-      const difference = number(text(a)) - number(text(b));
-      return direction * (Number.isNaN(difference) ? text(a).localeCompare(text(b)) : difference);
+      const difference = isText ? NaN : number(text(a)) - number(text(b));
+      if (!Number.isNaN(difference)) return direction * difference;
+      return direction * text(a).localeCompare(text(b), undefined, { numeric: true });
     };
     table.tBodies[0].append(...[...table.tBodies[0].rows].sort(compare));
   });
@@ -82,9 +92,9 @@ for (const button of all("th button")) {
 // Filters by method, pair and state.
 const matches = ({ method, methods, pair, state }) => {
   const filters = settings.filters;
-  const names = methods ?? method;
+  const names = methods ?? (method && JSON.stringify([method]));
   return (
-    (!filters.method || !names || names.split("|").includes(filters.method)) &&
+    (!filters.method || !names || JSON.parse(names).includes(filters.method)) &&
     (!filters.pair || !pair || pair === filters.pair || filters.pair.endsWith(` → ${pair}`)) &&
     (!filters.state || state === undefined || state === filters.state)
   );

@@ -1,5 +1,6 @@
 """The report: one self-contained HTML file."""
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -193,7 +194,7 @@ def _section_values(section: ReportSection, anchor: str) -> dict[str, Any]:
         "title": section.group.title,
         "anchor": anchor,
         "pair": section.group.pair,
-        "methods": "|".join(_distinct(method_name(run) for run in runs)),
+        "methods": json.dumps(_distinct(method_name(run) for run in runs), ensure_ascii=False),
         "state": "finished" if is_finished else "unfinished",
         "tables": [_table_values(table) for table in make_details([section.compared])],
         "figures": section.figures,

@@ -42,17 +42,17 @@ function curveRows(panel) {
   const curves = panel.logs.map((log) => {
     const values = data.released[panel.metric][log];
     const name = `published, ${values.length} epochs`;
-    return { path: name, run_name: name, role: data.released_role, values: values.slice(0, panel.epochs) };
+    return { path: name, run_name: name, curve: name, role: data.released_role, values: values.slice(0, panel.epochs) };
   });
   for (const path of panel.runs) {
     const run = data.runs[path];
-    curves.push({ path, run_name: run.run_name, role: run.role, values: run[panel.metric], unfinished: run.unfinished });
+    curves.push({ path, run_name: run.run_name, curve: run.curve, role: run.role, values: run[panel.metric], unfinished: run.unfinished });
   }
   return curves
     .filter(({ role }) => !settings.hidden.includes(role))
-    .flatMap(({ path, run_name, role, values, unfinished }) =>
+    .flatMap(({ path, run_name, curve, role, values, unfinished }) =>
       smooth(values, settings.smoothing).map((value, index) => {
-        const row = { run: path, run_name, role, epoch: index + 1, value };
+        const row = { run: path, run_name, curve, role, epoch: index + 1, value };
         if (unfinished && index === values.length - 1) row.unfinished = unfinished;
         return row;
       }),
@@ -72,7 +72,8 @@ function rowsOf(panel) {
 // Limits of the axes, the same for all panels of a figure.
 function limits(panels, rows) {
   const epochs = panels[0].epochs;
-  const first = Math.max(1, Math.round((settings.zoom / 100) * epochs));
+  // At least two epochs, or the curves would have no width.
+  const first = Math.max(1, Math.min(Math.round((settings.zoom / 100) * epochs), epochs - 1));
   const values = rows.flat().filter((row) => row.epoch >= first).map((row) => row.value);
   if (!values.length) return { x_min: first, x_max: epochs };
   const scale = panels[0].is_log ? Math.log : (value) => value;
@@ -114,7 +115,7 @@ async function draw(chart) {
   entry.view = view;
   if (panel.runs) view.addSignalListener("hover", (_, value) => highlight(value.run?.[0], value.run_name?.[0]));
   view.addEventListener("click", (_, item) => {
-    if (item?.datum?.section) location.hash = item.datum.section;
+    if (item?.datum?.section) show(item.datum.section);
   });
 }
 
@@ -126,7 +127,8 @@ function redraw(chart) {
 }
 const redrawAll = () => [...drawn.keys()].forEach(redraw);
 document.addEventListener("themechange", redrawAll);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawAll);
+const darkScheme = matchMedia("(prefers-color-scheme: dark)");
+darkScheme.addEventListener("change", redrawAll);
 
 function updateCurves() {
   figureCurves = new Map();
@@ -145,15 +147,22 @@ document.addEventListener("curvechange", updateCurves);
 function filterCharts() {
   for (const chart of all(".chart")) {
     const panel = panelsOf(chart)[chart.dataset.panel];
-    if (panel.runs) chart.closest(".panel").hidden = !matches({ method: panel.title });
+    const fits = (other) => matches({ method: other.title });
+    // A filter by the baseline, which is in the panels of all methods, hides none of them.
+    if (panel.runs) chart.closest(".panel").hidden = !fits(panel) && panelsOf(chart).some(fits);
     else if (panel.columns.section) {
       // The place is kept free until the chart is drawn.
       chart.style.minHeight = `${panel.row_height * rowsOf(panel).length + AXIS_HEIGHT}px`;
       redraw(chart);
     }
   }
+  fitCharts();
 }
 document.addEventListener("filterchange", filterCharts);
+
+// Vega measures the width of a chart only when the window has changed.
+const fitCharts = () => dispatchEvent(new Event("resize"));
+all("details").forEach((fold) => fold.addEventListener("toggle", fitCharts));
 
 // A curve, its row in the tables and its seed are highlighted together.
 let highlighted = "";
@@ -185,7 +194,7 @@ for (const figure of all("figure")) {
     const button = figure.querySelector(".legend").appendChild(document.createElement("button"));
     button.type = "button";
     button.textContent = role;
-    button.style.setProperty("--color", color === "#000000" ? "currentColor" : color);
+    button.dataset.color = color;
     button.setAttribute("aria-pressed", String(!settings.hidden.includes(role)));
     button.addEventListener("click", () => {
       settings.hidden = settings.hidden.includes(role)
@@ -196,6 +205,13 @@ for (const figure of all("figure")) {
     });
   }
 }
+
+function colorLegends() {
+  for (const button of all(".legend button")) button.style.setProperty("--color", themed(button.dataset.color));
+}
+colorLegends();
+document.addEventListener("themechange", colorLegends);
+darkScheme.addEventListener("change", colorLegends);
 
 const observer = new IntersectionObserver(
   (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => draw(entry.target)),

@@ -13,6 +13,7 @@ from lskd_cli.results.figures.curves import (
     curve_role,
     released_curves,
 )
+from lskd_cli.results.grouping import curve_key
 from lskd_cli.results.runs import Run
 
 _METRICS: tuple[CurveMetric, ...] = ("test_top1", "train_loss")
@@ -54,7 +55,8 @@ def _run(run: Run) -> dict[str, Any]:
     }
     if not run.is_finished:
         values["unfinished"] = True
-    return values | {"run_name": run.preset.run_name, "role": curve_role(run)}
+    names = {"run_name": run.preset.run_name, "curve": curve_key(run)}
+    return values | names | {"role": curve_role(run)}
 
 
 def _released(figures: Sequence[Figure]) -> dict[CurveMetric, dict[str, list[float]]]:

@@ -20,7 +20,7 @@ from lskd_cli.results.figures.sample import sample_logits
 from lskd_cli.results.figures.search import search_figure
 from lskd_cli.results.figures.shared_temperature import misranked_pair, pair_figure
 from lskd_cli.results.figures.tsne import tsne_figure
-from lskd_cli.results.grouping import RunGroup
+from lskd_cli.results.grouping import RunGroup, setting_text
 from lskd_cli.results.runs import EpochName
 from lskd_cli.results.sweeps import Sweep, find_sweeps
 from lskd_cli.search_info import SearchInfo
@@ -95,7 +95,8 @@ def _ablation(group: RunGroup, sweep: Sweep, epoch: EpochName) -> Figure:
     method = sweep.method
     means = {point: mean(run.top1(epoch) for run in runs) for point, runs in sweep.points.items()}
     caption = f"{epoch.capitalize()} epoch of {method}+Ours, mean over seeds"
-    caption += "".join(f", {key} {value:g}" for key, value in sweep.other_settings.items())
+    others = sweep.other_settings.items()
+    caption += "".join(f", {key} {setting_text(value)}" for key, value in others)
     caption += "."
     reference = None
     if sweep.plain:

@@ -194,8 +194,9 @@ def _title(rows: Sequence[ComparisonRow], epoch: EpochName, equal_budget: bool) 
     labels, datasets = ({row.data_label for row in rows}, {row.dataset for row in rows})
     shared = labels if len(labels) == 1 else datasets
     on_dataset = f" on {shared.pop()}" if len(shared) == 1 else ""
+    note = epoch_note(epoch, {row.selection for row in rows})
     budget = " after equal numbers of student passes" if equal_budget else ""
-    return f"Top-1 test accuracy (%){on_dataset} of {epoch_note(epoch)}{budget}"
+    return f"Top-1 test accuracy (%){on_dataset} of {note}{budget}"
 
 
 def _caption(rows: Sequence[ComparisonRow], equal_budget: bool) -> str:

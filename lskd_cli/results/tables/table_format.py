@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Sequence, Set
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -183,9 +183,20 @@ def published_note(rows: Iterable[Any]) -> str:
     return " * Published for other settings, e.g. another number of epochs." if differs else ""
 
 
-def epoch_note(epoch: EpochName) -> str:
-    """Part of a title that explains which epoch an accuracy belongs to."""
-    return "the best epoch (the papers' convention)" if epoch == "best" else "the last epoch"
+def epoch_note(epoch: EpochName, selections: Collection[str]) -> str:
+    """Part of a title that explains which epoch an accuracy belongs to.
+
+    Args:
+        epoch: best or last epoch.
+        selections: images that the best epochs of rows are selected on, "test" or "val".
+    """
+    if epoch == "last":
+        return "the last epoch"
+    if "val" not in selections:
+        return "the best epoch (the papers' convention)"
+    if "test" not in selections:
+        return "the best epoch on held-out training images"
+    return "the best epoch (on test images; val: on held-out training images)"
 
 
 def as_markdown(tables: Sequence[Table]) -> str:

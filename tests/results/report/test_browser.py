@@ -280,6 +280,30 @@ def test_a_click_on_a_comparison_opens_its_section(page: Page) -> None:
 
 
 @pytest.mark.browser
+def test_a_link_goes_to_its_section_every_time(page: Page) -> None:
+    link = page.locator('nav a[href="#runs"]')
+    for _ in range(2):
+        link.click()
+        expect(page.locator("#runs")).to_be_in_viewport()
+        page.evaluate("scrollTo(0, 0)")
+        expect(page.locator("h1")).to_be_in_viewport()
+
+
+@pytest.mark.browser
+def test_a_filter_by_the_baseline_leaves_curves_and_a_single_panel_fills_its_figure(
+    page: Page,
+) -> None:
+    select = page.locator('[data-filter="method"]')
+    select.select_option("baseline")
+    assert page.locator('figure[data-figure^="accuracy"] .panel:visible').count() >= 1
+    chart = _curves(page)
+    page.wait_for_function(
+        "chart => Math.abs(drawn.get(chart).view.width() - chart.clientWidth) < 100",
+        arg=chart.element_handle(),
+    )
+
+
+@pytest.mark.browser
 def test_the_button_changes_between_light_and_dark(page: Page) -> None:
     label = page.locator("#overview svg.marks text").first
 

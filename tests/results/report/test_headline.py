@@ -47,3 +47,8 @@ def test_accuracies_on_several_data_sets_are_not_compared() -> None:
     headline = _headline(runs)
     assert headline.title == "2 pairs of teacher and student on cifar100, digits"
     assert (headline.sentence, headline.numbers) == ("", [])
+
+
+def test_networks_without_a_teacher_are_no_pairs() -> None:
+    runs = [made_run(name, False, 0, [60.0]) for name in ("alone-r20", "alone-r8x4")]
+    assert _headline(runs).title == "2 networks on cifar100"

@@ -9,6 +9,7 @@ import pytest
 
 from lskd_cli.errors import RequestError
 from lskd_cli.results.grouping import group_runs
+from lskd_cli.results.report.overview import forest_rows
 from lskd_cli.results.report.page import ReportSection, render_page
 from lskd_cli.results.report.report_figures import run_figures
 from lskd_cli.results.runs import Run
@@ -332,3 +333,41 @@ def test_several_pairs_have_a_mean_difference_for_each_method() -> None:
     assert table is not None
     assert table.notes.endswith("Mean Δ of KD over 2 pairs: +2.00 [-10.71, +14.71].")
     assert "Mean Δ" not in comparison_of(_runs()).notes
+
+
+def test_settings_of_a_standardization_can_be_words() -> None:
+    runs = [
+        made_run("wkd-r56-r20", stand, 0, [50.0], "done", f"stand.cost={cost}")
+        for stand, cost in ((False, "cka"), (True, "cka"), (True, "classifier"))
+    ]
+    (group,) = group_runs(runs)
+    assert len(group.methods) == 3
+    labels = [row.label for row in forest_rows([(group, "section")], "best")]
+    assert [text.split(" · ")[0] for text in labels] == ["WKD (cost=cka)", "WKD (cost=classifier)"]
+
+
+def test_groups_of_other_data_settings_or_teachers_have_other_titles() -> None:
+    runs = [
+        made_run("kd-r56-r20", False, 0, [50.0], "done", *settings)
+        for settings in ((), ("data.val_split=0.1",), ())
+    ]
+    change_info(runs[2], teacher_sha256="bbbbbbbbbbbb")
+    titles = {group.title.removeprefix("resnet56 → resnet20, ") for group in group_runs(runs)}
+    assert titles == {
+        "cifar100, 240 epochs, data.val_split 0, teacher aa",
+        "cifar100, 240 epochs, data.val_split 0.1, teacher aa",
+        "cifar100, 240 epochs, data.val_split 0, teacher bbbbbbbb",
+    }
+
+
+def test_a_title_names_the_images_that_selected_the_epoch() -> None:
+    runs = [
+        made_run("kd-r56-r20", stand, 0, [50.0], "done", "data.val_split=0.1")
+        for stand in (False, True)
+    ]
+    table = make_comparison(group_runs(runs), "best")
+    assert table is not None
+    assert "of the best epoch on held-out training images" in table.title
+    both = make_comparison(group_runs([*runs, made_run("dkd-r56-r20", True, 0, [50.0])]), "best")
+    assert both is not None
+    assert "the best epoch (on test images; val: on held-out training images)" in both.title
