@@ -13,7 +13,8 @@ from safetensors.torch import load as deserialize
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from lskd_cli.config import Data
+from lskd_cli.config import Data, find_dataset, load_data
+from lskd_cli.config.datasets import DATASETS
 from lskd_cli.errors import RequestError, first_line
 from lskd_cli.io.atomic import write_atomically
 from lskd_cli.io.download import file_digest
@@ -57,7 +58,7 @@ class Checkpoint:
         path: the file, or ``pretrained``.
         weights: tensors by parameter name.
         metadata: entries of the file's header.
-        digest: SHA-256 of weights that have no file.
+        digest: SHA-256 of the content of the file; None if it is computed when it is needed.
     """
 
     path: Path
@@ -132,6 +133,9 @@ class Checkpoint:
                 return Preprocessing.from_json(stored)
             except (ValueError, TypeError, RecursionError) as error:
                 raise RequestError(f"{self.path}: metadata: preprocessing: {error}") from None
+        dataset = self.metadata.get("dataset", "")
+        if dataset in DATASETS and not find_dataset(dataset).is_custom:
+            data = load_data(dataset, model)  # on which the network was trained
         # Files of lskd 0.1.0 name their preset; the data then determined the preprocessing.
         from_library = None if "preset" in self.metadata else library_preprocessing(model)
         return from_library or Preprocessing.of_data(data, image_size)
@@ -358,4 +362,6 @@ def load_safetensors(path: Path) -> Checkpoint:
     metadata = header.get("__metadata__") or {}
     if _DIGEST in metadata and metadata[_DIGEST] != _content_digest(header, tensors):
         raise RequestError(f"{path}: corrupt: its content does not match its digest")
-    return Checkpoint(path, weights, {k: v for k, v in metadata.items() if k != _DIGEST})
+    metadata = {key: value for key, value in metadata.items() if key != _DIGEST}
+    # Of the content that was read: another run may replace the file.
+    return Checkpoint(path, weights, metadata, hashlib.sha256(content).hexdigest())

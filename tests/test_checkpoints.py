@@ -336,3 +336,13 @@ def test_bytes_of_a_path_that_are_no_text_are_stored_escaped(tmp_path: Path) -> 
     path = tmp_path / "x.safetensors"
     save_checkpoint(path, _network_weights(), {"source": "t\udce9l.tar"})
     assert load_checkpoint(path).metadata["source"] == r"t\udce9l.tar"
+
+
+def test_weights_without_preprocessing_have_that_of_their_data_set(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_checkpoint(path, _network_weights(), {"dataset": "cifar100"})
+    of_student = load_preset("kd-r56g-deit-tiny").data
+    found = load_checkpoint(path).preprocessing("resnet56", of_student, 32)
+    expected = load_preset("teacher-resnet56").data
+    assert of_student.mean != expected.mean
+    assert (found.image_size, list(found.mean)) == (32, expected.mean)

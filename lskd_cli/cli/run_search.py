@@ -125,6 +125,7 @@ def _request(
             for item in space.all_dimensions()
         ],
         "seeds": list(options.seeds),
+        "grid": options.sampler == "grid",
         "teacher": None if teacher is None else teacher.checkpoint.sha256,
         "precision": joint_run.runtime.precision,
         "images": images_digest(joint_run.splits),

@@ -1,5 +1,6 @@
 """Loading of the images that the data settings of a preset select."""
 
+import math
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -29,7 +30,7 @@ def count_train_images(data: Data, folder: Path) -> int:
     if count is None:
         complete = data.model_copy(update={"val_split": 0.0, "limit_train": None})
         count = _count_listed(complete.model_dump_json(), folder)
-    count -= round(data.val_split * count)
+    count -= math.ceil(data.val_split * count)
     return count if data.limit_train is None else min(count, data.limit_train)
 
 

@@ -10,8 +10,9 @@ _registered_in: int | None = None  # the process that ends its workers when it e
 
 def ignore_signals(worker: int) -> None:
     """Leave Ctrl-C and the signals of a scheduler to the process that saves the run."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):  # Windows has no SIGHUP
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def end_workers_at_exit() -> None:

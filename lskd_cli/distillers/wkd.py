@@ -254,9 +254,9 @@ class WKDF(FeatureDistiller):
         student, teacher = spec.student.feats[-1], spec.teacher.feats[-1]
         side = min(student[1], teacher[1])
         if any(b.stop - b.start < 2 for b in _bounds(side, config.grid)):
+            remedy = f"the largest grid is {side - 1}" if side > 1 else "use larger images"
             raise RequestError(
-                f"method.grid: a region of the last stage ({side}x{side}) has one pixel; the "
-                f"largest grid is {max(1, side // 2)}"
+                f"method.grid: a region of the last stage ({side}x{side}) has one pixel; {remedy}"
             )
         channels = teacher[0]
         self.projection = nn.Sequential(

@@ -108,8 +108,9 @@ def test_wkd_f_returns_its_loss_function() -> None:
 
 
 def test_regions_of_one_pixel_are_refused() -> None:
-    with pytest.raises(RequestError, match=r"method.grid: .* \(4x4\) has one pixel.* grid is 2"):
+    with pytest.raises(RequestError, match=r"method.grid: .* \(4x4\) has one pixel.* grid is 3"):
         _distiller("wkd_f-w40-2-shv1", "method.grid=4")
+    _distiller("wkd_f-w40-2-shv1", "method.grid=3")
     with pytest.raises(ValueError, match="grid: regions of 2x2 maps have one pixel"):
         wkd_feature_loss(torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2), 1.0, 2)
 

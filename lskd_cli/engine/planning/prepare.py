@@ -192,7 +192,7 @@ class _PlanBuilder:
             initial_checkpoint = initial.checkpoint if initial else None
             precision = self.runtime.precision
             check_resumable(folder, preset, precision, checkpoint, initial_checkpoint)
-            state = folder.load_state()
+            state = None if is_finished else folder.load_state()
         if is_finished:
             if preset.data.on_disk or preset.data.is_custom:
                 _check_finished_run(folder, preset, options.data_dir)
@@ -201,6 +201,8 @@ class _PlanBuilder:
 
     def _check_teacher(self, preset: Preset) -> Teachers | None:
         """The teacher or teachers of a run; None if an earlier run of the request trains one."""
+        if self.options.fresh and self._is_trained_before(preset):
+            return None  # and not the teacher that the request replaces
         create = cache(partial(self._load_teacher, preset))
         load = self.teachers.setdefault(_teacher_key(preset), create)
         try:

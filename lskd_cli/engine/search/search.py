@@ -11,7 +11,13 @@ from lskd_cli.engine.search.study import SearchStudy, Trial
 from lskd_cli.engine.training.callback import Callback
 from lskd_cli.engine.training.student_trainer import StudentTrainer
 from lskd_cli.engine.training.train import train_joint_run
-from lskd_cli.errors import DivergenceError, Interrupted
+from lskd_cli.errors import (
+    DivergenceError,
+    Interrupted,
+    RequestError,
+    RunError,
+    is_out_of_memory,
+)
 from lskd_cli.io.download import Progress
 from lskd_cli.search_info import TrialState
 
@@ -63,10 +69,30 @@ class SearchRun:
         """
         while trials := self.study.claim(num_parallel):
             try:
-                self._train(trials)
+                self._train_or_fail(trials)
             finally:
                 for trial in trials:
                     trial.lock.close()
+
+    def _train_or_fail(self, trials: Sequence[Trial]) -> None:
+        """Train trials together; if their settings do not permit it, each by itself.
+
+        A trial that cannot be trained even by itself fails, and the search continues.
+        """
+        try:
+            self._train(trials)
+        except (RequestError, RunError) as error:
+            cause = error.__cause__
+            if isinstance(error, RunError) and not (cause and is_out_of_memory(cause)):
+                raise
+            if len(trials) == 1 and trials[0].is_preset:
+                raise  # not because of the settings of a trial
+            for trial in trials if len(trials) > 1 else ():
+                if trial.state == "running":
+                    self._train_or_fail([trial])
+            if len(trials) == 1:
+                self.study.finish(trials[0], "failed", str(error))
+                self.callback.on_trial_end(trials[0])
 
     def _train(self, trials: Sequence[Trial]) -> None:
         presets = [preset for trial in trials for preset in trial.presets]

@@ -2,16 +2,18 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal import JournalFileBackend
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from lskd_cli.errors import RequestError, RunError, first_line
+from lskd_cli.io.locks import file_lock
 from lskd_cli.io.printable import without_passwords
 
 JOURNAL = "journal.log"
@@ -28,7 +30,8 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
     try:
         if url is None:
             _remove_truncated_line(path)
-            return JournalStorage(JournalFileBackend(str(path)))
+            lock: Any = _JournalLock(path)
+            return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
         _check_url(url)
         return optuna.storages.get_storage(url)
     except RequestError:
@@ -77,11 +80,22 @@ def _remove_truncated_line(path: Path) -> None:
     """Remove a last line that a full disk has cut off, which would make the journal unreadable."""
     if not path.exists():
         return
-    lock = JournalFileSymlinkLock(str(path))
-    lock.acquire()
-    try:
+    with file_lock(path, wait=True):
         content = path.read_bytes()
         if content and not content.endswith(b"\n"):
             os.truncate(path, content.rfind(b"\n") + 1)
-    finally:
-        lock.release()
+
+
+class _JournalLock:
+    """A lock as Optuna uses it that ends with its process; Optuna's stay after a kill."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.stack = ExitStack()
+
+    def acquire(self) -> bool:
+        self.stack.enter_context(file_lock(self.path, wait=True))
+        return True
+
+    def release(self) -> None:
+        self.stack.close()

@@ -130,15 +130,17 @@ class SearchStudy:
             storage = open_storage(options.storage, folder)
             self.id = self._read_id()
             self.studies = {}
+            names = {space.form: f"{self.name}/{space.form}" for space in spaces}
+            for name in sorted({*names.values()} & {*optuna.get_all_study_names(storage)}):
+                self._check_request(optuna.load_study(study_name=name, storage=storage), request)
             for space in spaces:
                 study = optuna.create_study(
                     storage=storage,
-                    study_name=f"{self.name}/{space.form}",
+                    study_name=names[space.form],
                     direction="maximize",
                     load_if_exists=True,
                     pruner=create_pruner(options.pruner, self.epochs),
                 )
-                self._check_request(study, request)
                 if _REQUEST not in study.user_attrs:
                     for point in grids.get(space.form) or _preset_points(space):
                         attributes = {_PRESET: space.form not in grids}
@@ -167,6 +169,9 @@ class SearchStudy:
         with self._locked():
             for form, study in self.studies.items():
                 for frozen in study.get_trials(deepcopy=False):
+                    if self._is_orphan(frozen):
+                        claimed += self._adopt(form, frozen) if len(claimed) < count else []
+                        continue
                     if frozen.user_attrs.get(_FOLDER) != self.id:
                         continue
                     if frozen.state.is_finished():
@@ -306,6 +311,18 @@ class SearchStudy:
         trial = optuna.Trial(self.studies[form], frozen._trial_id)
         return self._create(form, trial, frozen)
 
+    def _is_orphan(self, frozen: FrozenTrial) -> bool:
+        """Whether a process was killed before a new trial had its folder; only it has a journal."""
+        is_new = frozen.state == State.RUNNING and _FOLDER not in frozen.user_attrs
+        return is_new and self.options.storage is None
+
+    def _adopt(self, form: Form, frozen: FrozenTrial) -> list[Trial]:
+        trial = optuna.Trial(self.studies[form], frozen._trial_id)
+        suggest(trial, self.spaces[form])  # values that it has already stay
+        trial.set_user_attr(_FOLDER, self.id)
+        created = self._create(form, trial)
+        return [] if created is None else [created]
+
     def _create(
         self, form: Form, trial: optuna.Trial, saved: FrozenTrial | None = None
     ) -> Trial | None:
@@ -313,6 +330,10 @@ class SearchStudy:
         try:
             lock.enter_context(file_lock(self._path(form, trial.number), wait=False))
         except Timeout:
+            return None
+        # Another process may have finished it since the trials were listed.
+        if self.studies[form].get_trials(deepcopy=False)[trial.number].state.is_finished():
+            lock.close()
             return None
         settings = settings_of(trial.params, self.spaces[form])
         is_preset = trial.user_attrs.get(_PRESET, False)
@@ -335,7 +356,10 @@ class SearchStudy:
         return self.folder / TRIALS / f"trial{number}{suffix}"
 
     def _remove_runs(self, form: Form, number: int) -> None:
-        shutil.rmtree(self._path(form, number), ignore_errors=True)
+        path = self._path(form, number)
+        # Runs with DOT have another name.
+        for name in (path.name, path.name.replace(f"trial{number}", f"trial{number}+dot")):
+            shutil.rmtree(path.with_name(name), ignore_errors=True)
 
     def _info(self, form: Form, trial: FrozenTrial) -> TrialInfo:
         return TrialInfo(

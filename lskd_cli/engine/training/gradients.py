@@ -97,7 +97,7 @@ class SeparateGradients(Gradients):
                 allow_unused=True,
             )
             self.kd_gradients = [
-                new if old is None or new is None else old + new
+                old if new is None else new if old is None else old + new
                 for old, new in zip(self.kd_gradients, found, strict=True)
             ]
         if "ce" in losses:

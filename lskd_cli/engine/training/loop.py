@@ -29,6 +29,8 @@ from lskd_cli.engine.training.student_trainer import StudentTrainer
 from lskd_cli.engine.training.teacher import Teacher
 from lskd_cli.errors import DivergenceError, Interrupted
 
+_SAVE_RATIO = 10  # of the time between two saved states to the time that saving takes
+
 
 def train_epochs(
     joint_run: JointRun,
@@ -93,7 +95,7 @@ def train_epochs(
             is_bad = is_cpu and any(student.meters.has_bad_step() for student in due)
             is_stopped, is_checkpoint_due, is_bad = group.any_rank(
                 should_stop(),
-                timer.seconds() > 60 * joint_run.options.checkpoint_minutes,
+                timer.is_save_due(60 * joint_run.options.checkpoint_minutes),
                 is_bad,
             )
             if is_bad:
@@ -101,11 +103,15 @@ def train_epochs(
             for callback in callbacks:
                 callback.on_steps_end(num_images, partial(_means, present) if is_cpu else None)
             if is_stopped or is_checkpoint_due:
-                timer.charge(present)
-                _check_each(present, _check_finite, callbacks)
-                _save_states(joint_run, [student for student in present if not student.has_left])
+                _save_states(joint_run, present, callbacks, timer)
             if is_stopped:
                 raise Interrupted(f"stopped at epoch {epoch}, step {end} of {loader.num_steps}")
+        # The evaluation of many images takes minutes, in which a kill would lose these steps.
+        (is_long,) = group.any_rank(
+            timer.is_save_due(max(15 * joint_run.options.checkpoint_minutes, 1.0))
+        )
+        if is_long:
+            _save_states(joint_run, present, callbacks, timer)
         timer.charge(present)
         finish = partial(_finish_epoch, joint_run, loader.epoch_size, callbacks)
         _check_each(present, finish, callbacks)
@@ -140,11 +146,20 @@ class _Timer:
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
-        self.start = time.monotonic()
-        self.data_wait_seconds = 0.0
+        self.start = self.saved = time.monotonic()
+        self.data_wait_seconds = self.save_seconds = 0.0
 
-    def seconds(self) -> float:
-        return time.monotonic() - self.start
+    def is_save_due(self, interval: float) -> bool:
+        """Whether states were not saved for an interval, and saving them takes little of it."""
+        seconds = time.monotonic() - self.saved
+        return interval == 0 or seconds > max(interval, _SAVE_RATIO * self.save_seconds)
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        before = time.monotonic()
+        yield
+        self.saved = time.monotonic()
+        self.save_seconds = self.saved - before
 
     @contextmanager
     def waiting_for_data(self) -> Iterator[None]:
@@ -155,7 +170,7 @@ class _Timer:
     def charge(self, students: Iterable[StudentTrainer]) -> None:
         """Add the time of finished work to the current epoch of each student, and restart."""
         self.runtime.synchronize()
-        seconds = self.seconds()
+        seconds = time.monotonic() - self.start
         for student in students:
             student.seconds += seconds
             student.data_wait_seconds += self.data_wait_seconds
@@ -208,10 +223,20 @@ def _finish_epoch(
         callback.on_epoch_end(student)
 
 
-def _save_states(joint_run: JointRun, students: Sequence[StudentTrainer]) -> None:
-    for student in students:
-        folder, state = joint_run.folder(student.preset), student.state_dict()
-        joint_run.group.on_main_process(partial(folder.save_state, state))
+def _save_states(
+    joint_run: JointRun,
+    students: Sequence[StudentTrainer],
+    callbacks: Sequence[Callback],
+    timer: _Timer,
+) -> None:
+    """Save the states of students that have not left, if their weights are finite."""
+    timer.charge(students)
+    _check_each(students, _check_finite, callbacks)
+    with timer.saving():
+        for student in students:
+            if not student.has_left:
+                folder, state = joint_run.folder(student.preset), student.state_dict()
+                joint_run.group.on_main_process(partial(folder.save_state, state))
 
 
 def _check_finite(student: StudentTrainer) -> None:

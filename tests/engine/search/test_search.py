@@ -1,6 +1,7 @@
 """Searches: joint runs of trials, pruning, interruptions, and several processes."""
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -8,7 +9,9 @@ from unittest.mock import patch
 import optuna
 import pytest
 
+from lskd_cli.config import Preset
 from lskd_cli.data import Images
+from lskd_cli.engine.search import search as search_module
 from lskd_cli.engine.search import study as study_module
 from lskd_cli.engine.search.search import SearchCallback
 from lskd_cli.engine.search.study import SearchOptions, SearchStudy, Trial
@@ -154,6 +157,60 @@ def test_a_trial_that_diverges_fails_alone(tmp_path: Path) -> None:
     assert failed == {1e6}
     assert {t.settings["optimizer.lr"] for t in trials if t.state == "complete"} == {0.05}
     assert any("not finite" in (t.error or "") for t in trials)
+
+
+def test_a_trial_that_cannot_be_trained_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = search_module.prepare
+
+    def refuse(presets: Sequence[Preset], *more: Any, **options: Any) -> Any:
+        if any(preset.run_name == "trial1" for preset in presets):
+            raise RequestError("student: lacks features")
+        return prepare(presets, *more, **options)
+
+    monkeypatch.setattr(search_module, "prepare", refuse)
+    trials = {(t.form, t.number): (t.state, t.error) for t in search(tmp_path, num_trials=4)}
+    assert trials["plain", 1] == ("failed", "student: lacks features")
+    assert [state for state, _ in trials.values()].count("complete") == 3
+
+
+def test_a_trial_that_another_process_has_just_finished_is_not_trained_again(
+    tmp_path: Path,
+) -> None:
+    options = SearchOptions(2, [0], "random", "none", None)
+    one, other = (SearchStudy(spaces(), tmp_path, options, {}) for _ in range(2))
+    trial, *_ = one.claim(1)
+    listed = other.studies[trial.form].get_trials()[trial.number]
+    one.finish(trial, "failed", "diverged")
+    assert other._resume(trial.form, listed) is None
+
+
+def test_a_kill_before_a_new_trial_has_its_folder_loses_no_point(
+    undisturbed: list[TrialInfo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.Trial, "set_user_attr", _fail)
+        with pytest.raises(SystemError):
+            search(tmp_path, num_trials=6)
+    assert _results(search(tmp_path, num_trials=6)) == _results(undisturbed)
+
+
+def _fail(*_: object) -> None:
+    raise SystemError  # stands for a kill
+
+
+def test_runs_with_dot_in_a_relative_folder_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("runs") / "tune"
+    folder.mkdir(parents=True)
+    (folder / "journal.log.lock").symlink_to("nothing")  # of a process that was killed
+    dot = ("optimizer.name=dot", "optimizer.momentum=0.9", "optimizer.nesterov=false")
+    trials = search(Path(), num_trials=2, preset_settings=dot)
+    assert [trial.state for trial in trials] == ["complete"] * 2
+    assert not list(folder.glob("trials/*"))
 
 
 def test_the_mean_over_seeds_decides(tmp_path: Path) -> None:
