@@ -31,7 +31,7 @@ demo: setup ## distill a student from 100 labeled digits with KD and KD+Ours; wr
 demo-cifar100: setup ## the effect on CIFAR-100: resnet56 to resnet20 on 20,000 images, three seeds (half an hour or more)
 	$(BIN)/lskd compare --train --preset kd-r56-r20 --teacher-checkpoint pretrained --limit-train 20000 --epochs 12 --seeds 0,1,2
 
-test: setup ## run the test suite (no network, no GPU, about eleven minutes on two cores)
+test: setup ## run the test suite (no network, no GPU, about eight minutes on two cores)
 	$(BIN)/python -m pytest
 
 test-lowest: setup ## test options, presets, a training, a page and an export with the lowest versions allowed

@@ -191,6 +191,9 @@ def test_the_preparation_of_a_teacher_does_not_depend_on_other_presets(tmp_path:
     first = digits_preset("kd", False, 1)
     second = digits_preset("kd", False, 1, "name=kd-other", "data.mean=[0.5, 0.5, 0.5]")
     options = training_options(tmp_path)
+    path = options.checkpoints_dir / "resnet20.safetensors"
+    stored = load_checkpoint(path)  # without its data set, whose preprocessing it would have
+    save_checkpoint(path, stored.weights, {"model": "resnet20", "num_classes": "10"})
     with prepare([first, second], options, CPU, silent) as plan:
         found = [run.teacher.preprocessing.mean for run in plan.joint_runs if run.teacher]
     assert found == [tuple(first.data.mean), (0.5, 0.5, 0.5)]
