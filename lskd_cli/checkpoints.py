@@ -13,7 +13,7 @@ from safetensors.torch import load as deserialize
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from lskd_cli.config import Data, find_dataset, load_data
+from lskd_cli.config import Data, load_data
 from lskd_cli.config.datasets import DATASETS
 from lskd_cli.errors import RequestError, first_line
 from lskd_cli.io.atomic import write_atomically
@@ -133,9 +133,10 @@ class Checkpoint:
                 return Preprocessing.from_json(stored)
             except (ValueError, TypeError, RecursionError) as error:
                 raise RequestError(f"{self.path}: metadata: preprocessing: {error}") from None
-        dataset = self.metadata.get("dataset", "")
-        if dataset in DATASETS and not find_dataset(dataset).is_custom:
-            data = load_data(dataset, model)  # on which the network was trained
+        name = self.metadata.get("dataset", "")
+        dataset = DATASETS.get(name)
+        if dataset is not None and not dataset.is_custom:
+            data = load_data(name, model)  # on which the network was trained
         # Files of lskd 0.1.0 name their preset; the data then determined the preprocessing.
         from_library = None if "preset" in self.metadata else library_preprocessing(model)
         return from_library or Preprocessing.of_data(data, image_size)

@@ -11,6 +11,7 @@ from lskd_cli.config.search_space import Dimension, Form, Value
 from lskd_cli.config.types import Text
 from lskd_cli.errors import RequestError
 from lskd_cli.io.atomic import regular_file, write_text
+from lskd_cli.wording import value_text
 
 SEARCH = "search.json"
 SamplerName = Literal["tpe", "random", "grid", "cmaes"]
@@ -21,8 +22,7 @@ TrialState = Literal["waiting", "running", "complete", "pruned", "failed"]
 def settings_text(settings: Mapping[str, Any]) -> str:
     """Settings in a few words, for example ``temperature 2.5, kd_weight 12``."""
     return ", ".join(
-        f"{short_label(label)} {value:g}" if _is_number(value) else f"{short_label(label)} {value}"
-        for label, value in settings.items()
+        f"{short_label(label)} {value_text(value)}" for label, value in settings.items()
     )
 
 
@@ -31,10 +31,6 @@ def short_label(label: str) -> str:
     key = label.partition(" (")[0]
     group, _, name = key.partition(".")
     return name if group in ("method", "stand") and name else key
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 class _Model(BaseModel):

@@ -5,14 +5,17 @@ import os
 import signal
 from multiprocessing.util import Finalize
 
+# Windows has no SIGHUP, which a closed terminal sends.
+STOP_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 _registered_in: int | None = None  # the process that ends its workers when it exits
 
 
 def ignore_signals(worker: int) -> None:
     """Leave Ctrl-C and the signals of a scheduler to the process that saves the run."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):  # Windows has no SIGHUP
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def end_workers_at_exit() -> None:

@@ -17,7 +17,7 @@ from lskd_cli.config import (
 )
 from lskd_cli.config.differences import find_differences
 from lskd_cli.results.runs import Run
-from lskd_cli.wording import counted
+from lskd_cli.wording import counted, value_text
 
 
 @dataclass(frozen=True, order=True)
@@ -181,7 +181,7 @@ def _note(group: RunGroup, others: Sequence[RunGroup]) -> str:
         for other in others
         for key, value, _ in find_differences(data, other.runs[-1].preset.data.model_dump())
     }
-    texts = [f"data.{k} {setting_text(v)}" for k, v in differing.items() if v is not None]
+    texts = [f"data.{k} {value_text(v)}" for k, v in differing.items() if v is not None]
     digest = run.info.teacher_sha256
     if digest and any(other.runs[-1].info.teacher_sha256 != digest for other in others):
         texts.append(f"teacher {digest[:8]}")
@@ -227,11 +227,6 @@ def _standardization(run: Run) -> str:
         return ""
     values = stand.overrides().items()
     return _to_json({k: float(v) if isinstance(v, int | float) else v for k, v in values})
-
-
-def setting_text(value: Any) -> str:
-    """A value of a hyper-parameter in a label."""
-    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def curve_key(run: Run) -> str:

@@ -7,11 +7,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from lskd_cli.cli.terminal.console import info
+from lskd_cli.data.worker_processes import STOP_SIGNALS
 
-# Windows has no SIGHUP, which a closed terminal sends.
-_STOP_SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
 _REPEATED_SECONDS = 1.0  # within which a scheduler sends the same signal to all processes
 
 
@@ -34,7 +31,7 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
             with suppress(RuntimeError):
                 info("stopping after this step; press Ctrl-C again to abort")
 
-    numbers = [n for n in _STOP_SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
+    numbers = [n for n in STOP_SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
     previous = [signal.signal(number, handle) for number in numbers]
     try:
         yield lambda: bool(received)

@@ -169,10 +169,7 @@ class SearchStudy:
         with self._locked():
             for form, study in self.studies.items():
                 for frozen in study.get_trials(deepcopy=False):
-                    if self._is_orphan(frozen):
-                        claimed += self._adopt(form, frozen) if len(claimed) < count else []
-                        continue
-                    if frozen.user_attrs.get(_FOLDER) != self.id:
+                    if not self._is_own(frozen):
                         continue
                     if frozen.state.is_finished():
                         self._remove_runs(form, frozen.number)
@@ -300,28 +297,31 @@ class SearchStudy:
         number = len(study.get_trials(deepcopy=False))
         seed = (self.options.seeds[0] * _SEED_STEP + number) % 2**32
         study.sampler = create_sampler(self.options.sampler, space, seed)
-        new = study.ask()
-        suggest(new, space)
-        new.set_user_attr(_FOLDER, self.id)
-        return self._create(form, new)
+        return self._start(form, study.ask())
+
+    def _start(self, form: Form, trial: optuna.Trial) -> Trial | None:
+        """A trial of this folder with all its settings; those that it has already stay."""
+        suggest(trial, self.spaces[form])
+        trial.set_user_attr(_FOLDER, self.id)
+        return self._create(form, trial)
 
     def _resume(self, form: Form, frozen: FrozenTrial) -> Trial | None:
         """A trial of this folder that is not finished; None if another process trains it."""
         # Optuna has no public access to a running trial of another process.
         trial = optuna.Trial(self.studies[form], frozen._trial_id)
+        if _FOLDER not in frozen.user_attrs:
+            return self._start(form, trial)
         return self._create(form, trial, frozen)
 
-    def _is_orphan(self, frozen: FrozenTrial) -> bool:
-        """Whether a process was killed before a new trial had its folder; only it has a journal."""
-        is_new = frozen.state == State.RUNNING and _FOLDER not in frozen.user_attrs
-        return is_new and self.options.storage is None
+    def _is_own(self, frozen: FrozenTrial) -> bool:
+        """Whether a trial belongs to this folder.
 
-    def _adopt(self, form: Form, frozen: FrozenTrial) -> list[Trial]:
-        trial = optuna.Trial(self.studies[form], frozen._trial_id)
-        suggest(trial, self.spaces[form])  # values that it has already stay
-        trial.set_user_attr(_FOLDER, self.id)
-        created = self._create(form, trial)
-        return [] if created is None else [created]
+        One without a folder does too if its process was killed before it had one: only this folder
+        has its journal.
+        """
+        is_new = frozen.state == State.RUNNING and self.options.storage is None
+        folder: str | None = frozen.user_attrs.get(_FOLDER, self.id if is_new else None)
+        return folder == self.id
 
     def _create(
         self, form: Form, trial: optuna.Trial, saved: FrozenTrial | None = None
@@ -350,16 +350,14 @@ class SearchStudy:
             return None
         return created
 
-    def _path(self, form: Form, number: int) -> Path:
+    def _path(self, form: Form, number: int, optimizer: str = "") -> Path:
         """The folder of the runs of a trial, as ``Preset.run_name`` has it."""
         suffix = "+stand" if form == "standardized" else ""
-        return self.folder / TRIALS / f"trial{number}{suffix}"
+        return self.folder / TRIALS / f"trial{number}{optimizer}{suffix}"
 
     def _remove_runs(self, form: Form, number: int) -> None:
-        path = self._path(form, number)
-        # Runs with DOT have another name.
-        for name in (path.name, path.name.replace(f"trial{number}", f"trial{number}+dot")):
-            shutil.rmtree(path.with_name(name), ignore_errors=True)
+        for optimizer in ("", "+dot"):
+            shutil.rmtree(self._path(form, number, optimizer), ignore_errors=True)
 
     def _info(self, form: Form, trial: FrozenTrial) -> TrialInfo:
         return TrialInfo(

@@ -10,12 +10,11 @@ from lskd_cli.results.grouping import (
     RunGroup,
     has_published_settings,
     method_name,
-    setting_text,
 )
 from lskd_cli.results.runs import EpochName, Run
 from lskd_cli.results.seed_stats import paired_difference, top1_by_seed
 from lskd_cli.results.tables.table_format import format_duration
-from lskd_cli.wording import counted
+from lskd_cli.wording import counted, value_text
 
 _MAX_NAMES = 8  # of unfinished runs in one line
 
@@ -89,7 +88,7 @@ def _settings(group: RunGroup, method: MethodRuns) -> str:
         for key, value in _overrides(method).items()
         if any(other.get(key) != value for other in others)
     }
-    texts = [f"{key}={setting_text(value)}" for key, value in values.items()]
+    texts = [f"{key}={value_text(value)}" for key, value in values.items()]
     texts = texts or [method.preset.name]
     return f" ({', '.join(texts)})"
 

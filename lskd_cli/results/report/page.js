@@ -54,13 +54,14 @@ narrow.addEventListener("change", foldForWidth);
 foldForWidth();
 // Unfold a section and go to it, also if the address has it already.
 function show(id) {
-  const fold = document.querySelector(`#${CSS.escape(id)} > details`);
+  const section = document.getElementById(id);
+  const fold = section?.querySelector(":scope > details");
   if (fold) {
     fold.open = true;
     if (fold.id) keepFold(fold, true);
   }
   if (location.hash !== `#${id}`) location.hash = id;
-  else document.getElementById(id)?.scrollIntoView();
+  else section?.scrollIntoView();
 }
 addEventListener("hashchange", () => show(location.hash.slice(1)));
 for (const link of all('a[href^="#"]')) {
@@ -92,9 +93,9 @@ for (const button of all("th button")) {
 // Filters by method, pair and state.
 const matches = ({ method, methods, pair, state }) => {
   const filters = settings.filters;
-  const names = methods ?? (method && JSON.stringify([method]));
+  const names = methods ? JSON.parse(methods) : method && [method];
   return (
-    (!filters.method || !names || JSON.parse(names).includes(filters.method)) &&
+    (!filters.method || !names || names.includes(filters.method)) &&
     (!filters.pair || !pair || pair === filters.pair || filters.pair.endsWith(` → ${pair}`)) &&
     (!filters.state || state === undefined || state === filters.state)
   );

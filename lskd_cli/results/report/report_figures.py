@@ -20,11 +20,11 @@ from lskd_cli.results.figures.sample import sample_logits
 from lskd_cli.results.figures.search import search_figure
 from lskd_cli.results.figures.shared_temperature import misranked_pair, pair_figure
 from lskd_cli.results.figures.tsne import tsne_figure
-from lskd_cli.results.grouping import RunGroup, setting_text
+from lskd_cli.results.grouping import RunGroup
 from lskd_cli.results.runs import EpochName
 from lskd_cli.results.sweeps import Sweep, find_sweeps
 from lskd_cli.search_info import SearchInfo
-from lskd_cli.wording import counted
+from lskd_cli.wording import counted, value_text
 
 _MIN_TSNE_IMAGES = 4
 _MAX_OPEN_METHODS = 2  # with more methods, a page shows the figures of each one on request
@@ -96,7 +96,7 @@ def _ablation(group: RunGroup, sweep: Sweep, epoch: EpochName) -> Figure:
     means = {point: mean(run.top1(epoch) for run in runs) for point, runs in sweep.points.items()}
     caption = f"{epoch.capitalize()} epoch of {method}+Ours, mean over seeds"
     others = sweep.other_settings.items()
-    caption += "".join(f", {key} {setting_text(value)}" for key, value in others)
+    caption += "".join(f", {key} {value_text(value)}" for key, value in others)
     caption += "."
     reference = None
     if sweep.plain:

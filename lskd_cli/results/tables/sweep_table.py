@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from lskd_cli.results.grouping import RunGroup, setting_text
+from lskd_cli.results.grouping import RunGroup
 from lskd_cli.results.runs import EpochName
 from lskd_cli.results.seed_stats import SeedStats, top1_by_seed
 from lskd_cli.results.sweeps import Sweep
 from lskd_cli.results.tables.table_format import Column, Table, epoch_note, format_stats
+from lskd_cli.wording import value_text
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def make_sweep_table(group: RunGroup, sweep: Sweep, epoch: EpochName) -> Table:
         f"{sweep.method}+Ours by base temperature and weight, {group.title}: top-1 test accuracy "
         f"(%) of {epoch_note(epoch, [selection])}"
     )
-    notes = "".join(f"{key} {setting_text(value)}. " for key, value in sweep.other_settings.items())
+    notes = "".join(f"{key} {value_text(value)}. " for key, value in sweep.other_settings.items())
     if sweep.plain:
         plain = SeedStats.of(list(top1_by_seed(sweep.plain, epoch).values()))
         notes += f"Plain {sweep.method}: {format_stats(plain)}."

@@ -285,6 +285,7 @@ def test_a_link_goes_to_its_section_every_time(page: Page) -> None:
     for _ in range(2):
         link.click()
         expect(page.locator("#runs")).to_be_in_viewport()
+        assert page.evaluate("scrollY") > 0
         page.evaluate("scrollTo(0, 0)")
         expect(page.locator("h1")).to_be_in_viewport()
 
